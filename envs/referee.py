@@ -1,0 +1,103 @@
+"""What a deal is worth: goals, joint welfare and what was attainable, by looking at every deal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from envs.scenarios.task import Task
+from envs.types import Deal
+
+NO_DEAL_POINTS = 0.0
+"""The points of both seats when they agree on nothing (the disagreement point)."""
+
+MAX_GOAL = 10.0
+"""The goal score of a seat that got what it aimed for, or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attainable:
+    """What the best deals of a task give.
+
+    Attributes:
+        best: each seat's points in the deal it likes most; both rarely come together.
+        best_sum: the largest sum of both seats' points over all deals.
+        nash_deal: the deal with the largest product of points among those worth more than
+            nothing to both; ties go to the smaller gap, then to the earlier deal. Where no deal
+            is worth something to both, the one with the largest sum.
+        pareto: the deals that no other deal beats for one seat without costing the other.
+    """
+
+    best: tuple[float, float]
+    best_sum: float
+    nash_deal: Deal
+    pareto: frozenset[Deal]
+
+
+def utilities(task: Task, deal: Deal | None) -> tuple[float, float]:
+    """Both seats' points in `deal`, in seat order; None is no deal."""
+    if deal is None:
+        return NO_DEAL_POINTS, NO_DEAL_POINTS
+    return task.utility(0, deal), task.utility(1, deal)
+
+
+def goal_score(task: Task, seat: int, deal: Deal | None) -> float:
+    """How far `seat` reached its aim, 0..10: 10 * min(1, max(0, utility) / aim)."""
+    points = utilities(task, deal)[seat]
+    return MAX_GOAL * min(1.0, max(0.0, points) / task.aims[seat])
+
+
+def joint_welfare(task: Task, deal: Deal | None) -> float:
+    """The sum of both seats' points over the largest attainable sum, 0..1.
+
+    It is 0 without a deal, for a deal whose points sum to less than nothing, and wherever no deal
+    is worth more than nothing to the two together.
+    """
+    best_sum = attainable(task).best_sum
+    if best_sum <= NO_DEAL_POINTS:
+        return 0.0
+    return min(1.0, max(0.0, sum(utilities(task, deal)) / best_sum))
+
+
+def is_pareto(task: Task, deal: Deal | None) -> bool:
+    """Whether no other deal gives one seat more and the other no less; False without a deal."""
+    return deal in attainable(task).pareto
+
+
+@lru_cache(maxsize=16384)
+def attainable(task: Task) -> Attainable:
+    """What the best deals of `task` give, found by trying them all (once per task)."""
+    points = {deal: utilities(task, deal) for deal in task.deals()}
+    return Attainable(
+        best=(max(own for own, _ in points.values()), max(own for _, own in points.values())),
+        best_sum=max(map(sum, points.values())),
+        nash_deal=_nash_deal(points),
+        pareto=_pareto(points),
+    )
+
+
+def _nash_deal(points: dict[Deal, tuple[float, float]]) -> Deal:
+    """The Nash bargaining solution; `max` keeps the earliest of equals."""
+    good_for_both = [deal for deal, both in points.items() if min(both) > NO_DEAL_POINTS]
+    if not good_for_both:
+        return max(points, key=lambda deal: sum(points[deal]))
+
+    def product_then_fairness(deal: Deal) -> tuple[float, float]:
+        first, second = points[deal]
+        return first * second, -abs(first - second)
+
+    return max(good_for_both, key=product_then_fairness)
+
+
+def _pareto(points: dict[Deal, tuple[float, float]]) -> frozenset[Deal]:
+    """Sweep from the first seat's best deal downwards; only a rise of the second seat's survives.
+
+    Deals with exactly the points of a survivor survive with it.
+    """
+    frontier: set[tuple[float, float]] = set()
+    best_second = float("-inf")
+    for first, second in sorted(set(points.values()), reverse=True):
+        if second > best_second:
+            frontier.add((first, second))
+            best_second = second
+    return frozenset(deal for deal, both in points.items() if both in frontier)

@@ -1,0 +1,95 @@
+"""Means with 95 % bootstrap intervals, of one sample and of paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from envs.errors import DataError
+
+_BATCH_CELLS = 2_000_000  # resampled numbers held in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A mean and how sure of it we are.
+
+    Attributes:
+        mean: None for an empty sample.
+        ci95: the 95 % interval of the mean; None below two values, where nothing can be said of
+            the spread. Constant values give an interval of width 0.
+        n: how many values the mean is of.
+    """
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    n: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The STAT of `summary.json`; None becomes null there."""
+        ci95 = None if self.ci95 is None else list(self.ci95)
+        return {"mean": self.mean, "ci95": ci95, "n": self.n}
+
+
+def bootstrap(values: Sequence[float], *, seed: int, resamples: int = 10_000) -> Stat:
+    """The mean of `values` with its percentile bootstrap interval (Efron 1979).
+
+    The values are taken as independent: average what belongs together (the two seats of an
+    episode, say) before, or the interval comes out too narrow.
+
+    Args:
+        values: finite numbers, any count.
+        seed: the same seed and values give the same interval.
+
+    Raises:
+        DataError: a value is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(sample).all():
+        bad = int(np.flatnonzero(~np.isfinite(sample))[0])
+        raise DataError(
+            f"value {bad} of {sample.size} is {sample[bad]}, but a mean needs finite numbers: "
+            "leave unscored episodes out and count them."
+        )
+    if sample.size == 0:
+        return Stat(mean=None, ci95=None, n=0)
+    mean = float(sample.mean())
+    if sample.size == 1:
+        return Stat(mean=mean, ci95=None, n=1)
+    if sample.min() == sample.max():
+        constant = float(sample[0])
+        return Stat(mean=constant, ci95=(constant, constant), n=sample.size)
+    interval = stats.bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, _BATCH_CELLS // sample.size),
+        confidence_level=0.95,
+        method="percentile",  # BCa can come out as nan on coarse scores; this cannot
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Stat(mean=mean, ci95=(float(interval.low), float(interval.high)), n=sample.size)
+
+
+def paired_bootstrap(
+    after: Sequence[float], before: Sequence[float], *, seed: int, resamples: int = 10_000
+) -> Stat:
+    """The mean of `after[i] - before[i]` with its interval: what differs within pairs only counts.
+
+    Args:
+        after: scores of the new policy.
+        before: scores of the old one, on the same scenarios and seats in the same order.
+
+    Raises:
+        DataError: the two are not equally long, or a value is not finite.
+    """
+    if len(after) != len(before):
+        raise DataError(
+            f"got {len(after)} values after and {len(before)} before, but pairs need both "
+            "on the same scenarios and seats: keep only the pairs that have both."
+        )
+    differences = [a - b for a, b in zip(after, before, strict=True)]
+    return bootstrap(differences, seed=seed, resamples=resamples)

@@ -1,0 +1,54 @@
+# One command to run, one to test; both start from a fresh clone. `make help` lists all.
+PYTHON ?= python3
+# Extra words for pip, for example an index of CPU builds of PyTorch: make run PIP_ARGS="--extra-index-url URL"
+PIP_ARGS ?=
+# Extra words for the training command, for example: make run ARGS="seed=1 objective=dpo"
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types layers clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+run: $(VENV)/.installed ## install what is needed, then train the embedded model by self-play
+	$(BIN)/python -m training.loop +experiment=sotopia_sdpo $(ARGS)
+
+test: check ## install what is needed, then all checks and all tests
+	$(BIN)/python -m pytest
+
+check: lint types layers ## formatting, style, types and the direction of imports
+
+lint: $(VENV)/.installed-dev ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## static types
+	$(BIN)/mypy
+
+layers: $(VENV)/.installed-dev ## which package may import which
+	$(BIN)/lint-imports
+
+clean: ## remove the virtual environment and all caches; outputs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is as old as the last installation, so a second call starts at once.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] < (3, 14); sys.exit(None if ok else "Python " + sys.version.split()[0] + " was found, but 3.11, 3.12 or 3.13 is needed; say which by: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (once; a few minutes)"
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --no-build-isolation -e ".[dev,wandb]"
+	@touch $@

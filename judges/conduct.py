@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from envs.bargaining import EMPTY_TABLE, Table, apply_act
 from envs.errors import ActionError
@@ -138,8 +138,8 @@ def _statements(actions: list[Action]) -> int:
 
 def _bare_rejections(acts: tuple[Act, ...], seat: int) -> int:
     own = [act.kind for act in acts if act.seat == seat]
-    followed = zip(own, [*own[1:], None], strict=True)
-    return sum(now is ActKind.REJECT and then in (None, ActKind.REJECT) for now, then in followed)
+    bare = (None, ActKind.REJECT)  # None: nothing follows
+    return sum(now is ActKind.REJECT and then in bare for now, then in zip_longest(own, own[1:]))
 
 
 def _withdrawn_offers(task: Task, acts: tuple[Act, ...], seat: int) -> int:

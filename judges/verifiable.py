@@ -111,7 +111,7 @@ def knowledge(conduct: Conduct) -> float:
 
 def secret(conduct: Conduct) -> float:
     """0 if kept; -10 for a leak, and a second one cannot make it worse."""
-    return -10.0 * conduct.leaks
+    return -10.0 if conduct.leaks else 0.0
 
 
 def social_rules(conduct: Conduct) -> float:

@@ -1,0 +1,8 @@
+"""The world: pure state, no models, no network. Importing it registers `parley/Social-v0`."""
+
+from gymnasium.envs.registration import register, registry
+
+GYM_ID = "parley/Social-v0"
+
+if GYM_ID not in registry:
+    register(id=GYM_ID, entry_point="envs.gym:SocialGymEnv")

@@ -117,7 +117,9 @@ class JsonCodec:
         if not isinstance(name, str) or name not in _TYPE_NAMES:
             return _invalid(f"got action_type {_quoted(name)}, expected one of {_TYPE_LIST}.")
         if not isinstance(argument, str):
-            return _invalid(f"got an argument of type {type(argument).__name__}, expected a string.")
+            return _invalid(
+                f"got an argument of type {type(argument).__name__}, expected a string."
+            )
         # JSON's \u escapes can bring in what the reply itself did not hold.
         if argument and (fault := _fault(argument)):
             return _invalid(fault)

@@ -73,7 +73,17 @@ class SocialState:
         seed: the source of the random order; the other orders do not use it.
     """
 
-    __slots__ = ("_rounds", "_stale", "_views", "end", "rules", "scenario", "seed", "table", "turns")
+    __slots__ = (
+        "_rounds",
+        "_stale",
+        "_views",
+        "end",
+        "rules",
+        "scenario",
+        "seed",
+        "table",
+        "turns",
+    )
 
     def __init__(self, scenario: Scenario, rules: Rules | None = None, seed: int = 0) -> None:
         seats = _checked_seats(scenario)

@@ -1,0 +1,109 @@
+"""The single-agent Gymnasium view of the social world, with the partner inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+
+from envs.errors import ConfigError
+from envs.social import Rules, SocialState
+from envs.spaces import Observed, observation_space, observed, transcript_text
+from envs.staging import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
+from envs.types import Action, ActionType, Observation, Scenario
+
+Partner = Callable[[Observation], Action]
+"""Plays every other seat; it sees what that seat may see and nothing else."""
+
+
+def agreeable(observation: Observation) -> Action:
+    """A baseline partner: asks for an offer and accepts whatever it is offered."""
+    last = observation.turns[-1].action if observation.turns else None
+    if last is not None and last.type is ActionType.ACT and last.argument.startswith("offer"):
+        return Action(ActionType.ACT, "accept")
+    return Action(ActionType.SPEAK, "What do you offer?")
+
+
+class SocialGymEnv(gymnasium.Env[Observed, str]):
+    """One seat of an episode; a step is one own action and the partner's answer.
+
+    Where the partner ends the episode before the first own turn (it may when `seat` is not 0), the
+    first `step` ignores its action and returns the end.
+
+    Args:
+        scenarios: what `reset` draws from; `options={"scenario_index": i}` picks one.
+        partner: plays the other seats.
+        seat: the seat that the actions play.
+        codec: the name of the text form of actions, a key of `envs.actions.CODECS`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
+
+    def __init__(
+        self,
+        scenarios: Sequence[Scenario],
+        partner: Partner = agreeable,
+        seat: int = 0,
+        rules: Rules | None = None,
+        codec: str = "line",
+        render_mode: str | None = None,
+    ) -> None:
+        self._stage = make_stage(scenarios, rules, codec)
+        if not 0 <= seat < self._stage.seats:
+            raise ConfigError(f"got seat={seat}, expected 0 to {self._stage.seats - 1}.")
+        self._seat = seat
+        self._partner = partner
+        self.render_mode = render_mode
+        self.social: SocialState | None = None
+        self.action_space = self._stage.action_space(seat)
+        self.observation_space = observation_space(self._stage.rules.max_turns)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observed, Info]:
+        """Start an episode and play it up to the first own turn."""
+        super().reset(seed=seed)
+        self.social = self._stage.start(self.np_random, options or {})
+        self._play_partner(self.social)
+        return self._observed(self.social), info_of(self.social, self._seat)
+
+    def step(self, action: str) -> tuple[Observed, float, bool, bool, Info]:
+        """Act by text and play on to the next own turn or the end."""
+        social = self._running()
+        if social.end is None:
+            self._act(social, self._stage.codec.decode(action))
+            self._play_partner(social)
+        return (
+            self._observed(social),
+            final_reward(social, self._seat),
+            is_terminated(social),
+            is_truncated(social),
+            info_of(social, self._seat),
+        )
+
+    def render(self) -> str | None:
+        """The transcript so far, with `render_mode="ansi"`."""
+        if self.render_mode != "ansi":
+            return None
+        return transcript_text(self._running().observe(self._seat), self._stage.codec)
+
+    def _act(self, social: SocialState, own: Action) -> None:
+        social.step(
+            {
+                seat: own if seat == self._seat else self._partner(social.observe(seat))
+                for seat in social.to_act
+            }
+        )
+
+    def _play_partner(self, social: SocialState) -> None:
+        while social.end is None and self._seat not in social.to_act:
+            social.step({seat: self._partner(social.observe(seat)) for seat in social.to_act})
+
+    def _observed(self, social: SocialState) -> Observed:
+        return observed(social.observe(self._seat), self._stage.codec)
+
+    def _running(self) -> SocialState:
+        if self.social is None:
+            raise ConfigError("got a call before reset(), expected reset() first.")
+        return self.social

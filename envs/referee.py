@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from envs.scenarios.task import Task
 from envs.types import Deal
+
+if TYPE_CHECKING:  # the families behind envs.scenarios use this module
+    from envs.scenarios.task import Task
 
 NO_DEAL_POINTS = 0.0
 """The points of both seats when they agree on nothing (the disagreement point)."""

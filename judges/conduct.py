@@ -92,7 +92,7 @@ def read_conduct(task: Task, turns: tuple[Turn, ...], seat: int) -> Conduct:
     return Conduct(
         invalid_actions=sum(action.invalid is not None for action in own),
         repetitions=_repetitions(repeatable),
-        leaks=sum(_is_leak(task, seat, action) for action in own),
+        leaks=sum(task.leaks(seat, action.argument) for action in own),
         bare_rejections=_bare_rejections(acts, seat),
         withdrawn_offers=_withdrawn_offers(task, acts, seat),
         own_terms_refused=_own_terms_refused(acts, seat),
@@ -116,10 +116,6 @@ def _is_offer(act: Act) -> bool:
     return act.kind is ActKind.OFFER
 
 
-def _is_leak(task: Task, seat: int, action: Action) -> bool:
-    return action.type in _VISIBLE and task.leaks(seat, action.argument)
-
-
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
@@ -132,8 +128,7 @@ def _repetitions(actions: list[Action]) -> int:
 
 
 def _statements(actions: list[Action]) -> int:
-    said = {_plain(action.argument) for action in actions if action.type is ActionType.SPEAK}
-    return len(said - {""})
+    return len({_plain(action.argument) for action in actions if action.type is ActionType.SPEAK})
 
 
 def _bare_rejections(acts: tuple[Act, ...], seat: int) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.types import EndReason, Episode
+from envs.types import Action, ActionType, EndReason, Episode, Turn
 from judges.base import DIMENSION_RANGES, Judge, Judgement, Scores
 from judges.verifiable import VerifiableJudge
 
@@ -91,6 +92,19 @@ def test_leaving_abruptly_breaks_a_social_rule(play: Play, lines: tuple[str, ...
     first, second = scores(play(*lines))
     assert (second.social_rules, second.relationship) == (-4, -3)
     assert first.social_rules == 0
+
+
+def test_leaving_ones_own_offer_behind_is_not_abrupt(play: Play) -> None:
+    first, _ = scores(play("do offer 3", "say hm", "leave"))
+    assert (first.social_rules, first.relationship) == (0, -3)
+
+
+def test_leaving_in_the_round_that_closes_the_deal_costs_nothing(play: Play) -> None:
+    # As in simultaneous play: seat 0 accepts while seat 1 turns away.
+    cut = play("say hi", "do offer 3", "do accept")
+    goodbye = Turn(3, 1, Action(ActionType.LEAVE))
+    _, second = scores(replace(cut, turns=(*cut.turns, goodbye)))
+    assert (second.social_rules, second.relationship) == (0, 5)
 
 
 def test_a_rejection_is_bare_until_an_own_offer_or_acceptance_follows(play: Play) -> None:

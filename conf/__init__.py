@@ -1,0 +1,1 @@
+"""The configuration files of Parley: one folder a group, one file an option."""

@@ -1,0 +1,80 @@
+"""A player whose words come from a text engine: the policy under training, or a frozen one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from agents.base import Agent, Move
+from agents.prompts import PromptStyle
+from agents.stream import ChatStream
+from engines.types import Engine, Generation, Sampling
+from envs.actions import split_note
+from envs.scenarios.task import Task
+from envs.types import Observation, View
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlayer:
+    """A model behind an engine, with its tokenizer and its prompt style.
+
+    Attributes:
+        name: what reports call it; the weights version is added by each generation.
+    """
+
+    name: str
+    engine: Engine
+    stream: ChatStream
+    style: PromptStyle
+    sampling: Sampling
+
+    @property
+    def id(self) -> str:
+        return self.name
+
+    def sit(
+        self,
+        view: View,
+        task: Task | None,
+        *,
+        seed: int,
+        persona: int,
+        past: tuple[Generation, ...] = (),
+    ) -> Agent:
+        return _SeatedModel(self, seed, past)
+
+
+class _SeatedModel:
+    """One seat's token stream: context, reply, context, reply, ..."""
+
+    def __init__(self, player: ModelPlayer, seed: int, past: tuple[Generation, ...]) -> None:
+        self._player, self._seed = player, seed
+        self._stream: tuple[int, ...] = ()
+        for generation in past:
+            self._stream += generation.context_ids + generation.token_ids
+
+    async def act(self, observation: Observation) -> Move:
+        player = self._player
+        context_ids = self._context(observation)
+        prompt_ids = self._stream + context_ids
+        seed = Random(f"{self._seed}/{len(observation.turns)}").getrandbits(63)
+        done = await player.engine.generate(prompt_ids, player.sampling, seed=seed)
+        self._stream = prompt_ids + done.token_ids
+        action_text = split_note(player.stream.decode(done.token_ids)).action_text
+        generation = Generation(
+            context_ids, done.token_ids, done.logps, player.sampling, seed, done.weights_version
+        )
+        return Move(player.style.codec.decode(action_text), generation)
+
+    def _context(self, observation: Observation) -> tuple[int, ...]:
+        """The tokens from the end of the last reply (or the start) to the next reply's start."""
+        view, player = observation.view, self._player
+        heard = []
+        for turn in reversed(observation.turns):
+            if turn.seat == view.seat:
+                break
+            heard.append(turn)
+        text = player.style.heard(view, heard[::-1])
+        if not self._stream:
+            return player.stream.opening(player.style.system(view), text)
+        return player.stream.between(text, self._stream[-1])

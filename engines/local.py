@@ -1,0 +1,221 @@
+"""The embedded engine: a transformers model in this process, batched over all that wait.
+
+Prompts are left-padded and encoded together, equal prompts once; then tokens are drawn step by step
+on the kept keys and values. Each request draws from its own seed, so that its tokens do not depend
+on who shares its batch (up to the rounding of differently shaped matrix products).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from engines.rendezvous import Rendezvous
+from engines.types import Completion, Sampling
+from envs.errors import EngineError
+
+_PROBE_TOLERANCE_NATS = 1e-4
+
+
+@dataclass(slots=True)
+class _Request:
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+    future: asyncio.Future[Completion]
+
+
+class LocalEngine:
+    """Continues token ids with a model of its own.
+
+    Args:
+        model: a causal LM; the engine keeps it and `publish` writes into it.
+        stop_ids: the end-of-turn tokens.
+        rendezvous: where the episodes that use this engine meet.
+        max_batch: requests decoded together at most.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        stop_ids: tuple[int, ...],
+        rendezvous: Rendezvous,
+        max_batch: int = 256,
+    ) -> None:
+        self._model = model.eval()
+        self._stop_ids = stop_ids
+        self._rendezvous = rendezvous
+        self._max_batch = max_batch
+        self._pending: list[_Request] = []
+        self.weights_version = weights_version(model)
+        rendezvous.register(self._flush)
+
+    async def generate(
+        self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
+    ) -> Completion:
+        """Continue one prompt (see `engines.types.Engine`)."""
+        limit = getattr(self._model.config, "max_position_embeddings", None)
+        if limit is not None and len(prompt_ids) + sampling.max_new_tokens > limit:
+            raise EngineError(
+                f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do not "
+                f"fit the model's {limit} positions; lower env.max_turns or policy.max_new_tokens."
+            )
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Request(prompt_ids, sampling, seed, future))
+        return await self._rendezvous.wait_for(future)
+
+    def publish(self, model: PreTrainedModel) -> str:
+        """Take over the trainer's weights; returns their version.
+
+        Raises:
+            EngineError: engine and trainer disagree on a probe afterwards.
+        """
+        self._model.load_state_dict(model.state_dict())
+        self.weights_version = weights_version(self._model)
+        vocabulary = self._model.config.vocab_size
+        probe = torch.arange(16).remainder(vocabulary).unsqueeze(0)
+        with torch.inference_mode():
+            gap = (self._model(probe).logits - model.eval()(probe).logits).abs().max().item()
+        if not gap <= _PROBE_TOLERANCE_NATS:
+            raise EngineError(
+                f"After publishing, engine and trainer differ by {gap:.2g} nats on a probe (allowed "
+                f"{_PROBE_TOLERANCE_NATS:g}); the engine's weights are not the trainer's."
+            )
+        return self.weights_version
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        pending.sort(key=lambda request: -len(request.prompt_ids))  # stable: little padding
+        for start in range(0, len(pending), self._max_batch):
+            batch = pending[start : start + self._max_batch]
+            for request, completion in zip(batch, self._complete(batch), strict=True):
+                request.future.set_result(completion)
+
+    @torch.inference_mode()
+    def _complete(self, batch: list[_Request]) -> list[Completion]:
+        logits_BV, cache, lengths_B = self._prefill([request.prompt_ids for request in batch])
+        width = int(lengths_B.max())
+        new = max(request.sampling.max_new_tokens for request in batch)
+        mask_BT = torch.zeros(len(batch), width + new, dtype=torch.long)
+        mask_BT[:, :width] = torch.arange(width) >= (width - lengths_B).unsqueeze(1)
+        mask_BT[:, width:] = 1
+        draws_BN = np.stack([_uniforms(request) for request in batch], dtype=np.float64) if (
+            len({request.sampling.max_new_tokens for request in batch}) == 1
+        ) else _ragged_uniforms(batch, new)
+        temperature_B = torch.tensor([r.sampling.temperature for r in batch])
+        bias_BV = _bias(batch, logits_BV.shape[1])
+        limit_B = torch.tensor([r.sampling.max_new_tokens for r in batch])
+        stop = torch.tensor(self._stop_ids)
+
+        rows = torch.arange(len(batch))  # which request each row of the cache belongs to
+        tokens: list[list[int]] = [[] for _ in batch]
+        logps: list[list[float]] = [[] for _ in batch]
+        for step in range(new):
+            draw_B = torch.from_numpy(draws_BN[rows.numpy(), step])
+            token_B, logp_B = _draw(logits_BV, temperature_B[rows], bias_BV, rows, draw_B)
+            for row, token, logp in zip(
+                rows.tolist(), token_B.tolist(), logp_B.tolist(), strict=True
+            ):
+                tokens[row].append(token)
+                logps[row].append(logp)
+            going_B = ~torch.isin(token_B, stop) & (step + 1 < limit_B[rows])
+            if not going_B.any():
+                break
+            if not going_B.all():
+                keep = going_B.nonzero().squeeze(1)
+                rows, token_B = rows[keep], token_B[keep]
+                cache.batch_select_indices(keep)
+            out = self._model(
+                input_ids=token_B.unsqueeze(1),
+                attention_mask=mask_BT[rows, : width + step + 1],
+                position_ids=(lengths_B[rows] + step).unsqueeze(1),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits_BV = out.logits[:, -1].float()
+        return [
+            Completion(tuple(ids), tuple(logs), self.weights_version)
+            for ids, logs in zip(tokens, logps, strict=True)
+        ]
+
+    def _prefill(
+        self, prompts: list[tuple[int, ...]]
+    ) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Encode the prompts, equal ones once: next-token logits (B, V), the cache, lengths (B,)."""
+        unique = list(dict.fromkeys(prompts))
+        width = max(map(len, unique))
+        ids_UT = torch.zeros(len(unique), width, dtype=torch.long)
+        mask_UT = torch.zeros(len(unique), width, dtype=torch.long)
+        for row, prompt in enumerate(unique):
+            ids_UT[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask_UT[row, width - len(prompt) :] = 1
+        cache = DynamicCache()
+        out = self._model(
+            input_ids=ids_UT,
+            attention_mask=mask_UT,
+            position_ids=(mask_UT.cumsum(1) - 1).clamp_min(0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits_UV = out.logits[:, -1].float()
+        place = {prompt: row for row, prompt in enumerate(unique)}
+        expand = torch.tensor([place[prompt] for prompt in prompts])
+        if len(unique) < len(prompts):
+            cache.batch_select_indices(expand)
+        lengths_B = torch.tensor([len(prompt) for prompt in prompts])
+        return logits_UV[expand], cache, lengths_B
+
+
+def _uniforms(request: _Request) -> np.ndarray:
+    generator = np.random.Generator(np.random.Philox(key=request.seed))
+    return generator.random(request.sampling.max_new_tokens)
+
+
+def _ragged_uniforms(batch: list[_Request], width: int) -> np.ndarray:
+    draws = np.zeros((len(batch), width))
+    for row, request in enumerate(batch):
+        draws[row, : request.sampling.max_new_tokens] = _uniforms(request)
+    return draws
+
+
+def _bias(batch: list[_Request], vocabulary: int) -> Tensor | None:
+    if not any(request.sampling.logit_bias for request in batch):
+        return None
+    bias_BV = torch.zeros(len(batch), vocabulary)
+    for row, request in enumerate(batch):
+        for token, bias in request.sampling.logit_bias:
+            bias_BV[row, token] = bias
+    return bias_BV
+
+
+def _draw(
+    logits_RV: Tensor, temperature_R: Tensor, bias_BV: Tensor | None, rows: Tensor, draw_R: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Inverse-CDF sampling: tokens (R,) and their log-probs at temperature 1 without bias (R,)."""
+    logps_RV = logits_RV.log_softmax(-1)
+    biased_RV = logits_RV if bias_BV is None else logits_RV + bias_BV[rows]
+    greedy_R = temperature_R == 0
+    scaled_RV = biased_RV / torch.where(greedy_R, 1.0, temperature_R).unsqueeze(1)
+    cdf_RV = scaled_RV.double().softmax(-1).cumsum(-1)
+    point_R1 = (draw_R * cdf_RV[:, -1]).unsqueeze(1)
+    token_R = torch.searchsorted(cdf_RV, point_R1, right=True).squeeze(1)
+    token_R = token_R.clamp_max(logits_RV.shape[1] - 1)
+    token_R = torch.where(greedy_R, biased_RV.argmax(-1), token_R)
+    return token_R, logps_RV.gather(1, token_R.unsqueeze(1)).squeeze(1)
+
+
+def weights_version(model: PreTrainedModel) -> str:
+    """The first 12 hex digits of a hash over all weights, in name order."""
+    digest = sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

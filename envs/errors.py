@@ -1,0 +1,62 @@
+"""Every error that Parley raises on purpose.
+
+    ParleyError
+    |-- ConfigError          an option is missing, misspelt, out of range or at odds with another
+    |-- DataError            a scenario, character or transcript file says something we cannot use
+    |-- ActionError          an action that the rules do not allow now (recorded, not raised, in play)
+    |-- OutOfTurnError       step() by an agent that is not to act
+    |-- EpisodeOverError     step() after the end
+    |-- EngineError          text generation failed, or engine and trainer disagree
+    |-- StoreError           the store is locked, damaged or of another run
+    |-- TrainingError        an update cannot be made from these examples, or its numbers blow up
+    |-- CheckpointError      a checkpoint is incomplete or does not match its manifest
+    `-- UnscoredError        a judge could not score an episode (recorded as unscored, never as 0)
+
+Each message is a sentence that says what was got, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ParleyError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigError(ParleyError):
+    """An option is missing, misspelt, out of range or at odds with another."""
+
+
+class DataError(ParleyError):
+    """A scenario, character or transcript file says something we cannot use."""
+
+
+class ActionError(ParleyError):
+    """An action that the rules do not allow now."""
+
+
+class OutOfTurnError(ParleyError):
+    """An agent acted although it was not to act."""
+
+
+class EpisodeOverError(ParleyError):
+    """An agent acted although the episode had ended."""
+
+
+class EngineError(ParleyError):
+    """Text generation failed, or engine and trainer disagree about the weights."""
+
+
+class StoreError(ParleyError):
+    """The store is locked, damaged or belongs to another run."""
+
+
+class TrainingError(ParleyError):
+    """An update cannot be made from these examples, or its numbers are not finite."""
+
+
+class CheckpointError(ParleyError):
+    """A checkpoint is incomplete or does not match its manifest."""
+
+
+class UnscoredError(ParleyError):
+    """A judge could not score an episode."""

@@ -1,0 +1,116 @@
+"""Scenario families that a program can check, and how their scenarios are drawn.
+
+A scenario's id ("division/train/17") says all: the same id always draws the same scenario. Which
+split a context belongs to is decided by a hash of the context itself, so that no two splits share
+one, however many scenarios are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from random import Random
+from typing import Any
+
+from envs.errors import DataError
+from envs.scenarios import camp, division, match, plans, price
+from envs.scenarios.cast import CAST
+from envs.scenarios.story import Story
+from envs.scenarios.task import Task
+from envs.types import Relationship, Scenario
+
+SPLITS: Mapping[str, range] = {"train": range(80), "dev": range(80, 90), "test": range(90, 100)}
+"""Which of a hundred hash buckets belong to which split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A generator of tasks and the words for them.
+
+    Attributes:
+        draw_task: a task from a seeded generator.
+        key: what makes two tasks the same context.
+        tell: the words around a task.
+    """
+
+    draw_task: Callable[[Random], Any]
+    key: Callable[[Any], tuple[object, ...]]
+    tell: Callable[[Any, Random], Story]
+
+
+FAMILIES: dict[str, Family] = {
+    "division": Family(division.draw_task, division.key, division.tell),
+    "price": Family(price.draw_task, price.key, price.tell),
+    "camp": Family(camp.draw_task, camp.key, camp.tell),
+    "match": Family(match.draw_task, match.key, match.tell),
+    "plans": Family(plans.draw_task, plans.key, plans.tell),
+}
+
+
+def split_of(family: str, task: Task) -> str:
+    """The split that a task's context belongs to."""
+    digest = sha256(repr((family, FAMILIES[family].key(task))).encode()).digest()
+    bucket = int.from_bytes(digest[:8], "big") % 100
+    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+
+
+@lru_cache(maxsize=65536)
+def draw(family: str, split: str, index: int) -> Scenario:
+    """Scenario number `index` of a family and split; the same arguments give an equal scenario.
+
+    Raises:
+        DataError: no such family or split.
+    """
+    if family not in FAMILIES or split not in SPLITS:
+        raise DataError(
+            f"There is no scenario family {family!r} with split {split!r}; families are "
+            f"{', '.join(FAMILIES)}, splits are {', '.join(SPLITS)}."
+        )
+    rng = Random(f"{family}/{split}/{index}")
+    rules = FAMILIES[family]
+    task = rules.draw_task(rng)
+    while split_of(family, task) != split:
+        task = rules.draw_task(rng)
+    first, second = rng.sample(CAST, 2)
+    story = rules.tell(task, rng)
+    return Scenario(
+        id=f"{family}/{split}/{index}",
+        family=family,
+        split=split,
+        context=story.context.replace("{a}", first.first_name).replace("{b}", second.first_name),
+        goals=story.goals,
+        briefs=story.briefs,
+        profiles=(first, second),
+        relationship=rng.choice(tuple(Relationship)),
+        task=task,
+    )
+
+
+def scenario_of(scenario_id: str) -> Scenario:
+    """The scenario with that id.
+
+    Raises:
+        DataError: the id does not name a family, a split and a number.
+    """
+    parts = scenario_id.split("/")
+    if len(parts) != 3 or not parts[2].isdecimal():
+        raise DataError(f"The scenario id {scenario_id!r} is not of the form 'family/split/number'.")
+    return draw(parts[0], parts[1], int(parts[2]))
+
+
+def draw_mixture(weights: Mapping[str, float], split: str, count: int, *, start: int = 0) -> list[Scenario]:
+    """`count` scenarios of a split, families taking turns in proportion to their weights.
+
+    Deterministic: the n-th scenario is the same whatever `count` is. `start` skips the first ones.
+    """
+    total = sum(weights.values())
+    taken = dict.fromkeys(weights, 0)
+    chosen: list[Scenario] = []
+    for n in range(start + count):
+        family = max(weights, key=lambda name: weights[name] / total * (n + 1) - taken[name])
+        if n >= start:
+            chosen.append(draw(family, split, taken[family]))
+        taken[family] += 1
+    return chosen

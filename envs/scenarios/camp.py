@@ -1,0 +1,62 @@
+"""Camp: neighbours at a camp site divide supplies that they need for reasons of their own.
+
+After CaSiNo (arXiv 2103.15721): three kinds of supplies, each side with a high, a medium and a low
+priority. Pools and the steepness of the priorities vary, so that contexts don't run out.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from envs.scenarios.split import SplitTask, aimed, brief, key
+from envs.scenarios.story import Story
+
+__all__ = ["ITEMS", "draw_task", "key", "tell"]
+
+ITEMS = ("food", "water", "wood")
+_PRIORITIES = ((5, 4, 3), (5, 3, 1), (6, 3, 2), (4, 2, 1), (6, 5, 1), (4, 3, 0), (5, 2, 0))
+_SCENES = (
+    "{a} and {b} camp beside each other. The ranger leaves extra supplies for the two: {pool}.",
+    "Before a long hike {a} and {b} share the supplies that the club bought: {pool}.",
+    "Rain has cut off the camp site. {a} and {b} divide the supplies in the hut: {pool}.",
+    "{a} and {b} won a hamper at the camp fire and divide it: {pool}.",
+)
+_REASONS = {
+    "food": ("you are feeding three children", "you forgot a cool box", "you hike all day"),
+    "water": ("it will be hot and the well is dry", "your dogs drink a lot", "you take medicine"),
+    "wood": ("your tent is cold at night", "you promised a camp fire", "your stove burns wood only"),
+}
+
+
+def draw_task(rng: Random) -> SplitTask:
+    """2-4 units of each supply; each side's priorities are a permutation of a drawn steepness."""
+    while True:
+        pool = tuple(rng.randint(2, 4) for _ in ITEMS)
+        first = tuple(rng.sample(rng.choice(_PRIORITIES), 3))
+        second = tuple(rng.sample(rng.choice(_PRIORITIES), 3))
+        if first != second:
+            return aimed(ITEMS, pool, (first, second))
+
+
+def tell(task: SplitTask, rng: Random) -> Story:
+    """The scene and both private sides in prose and in the line language."""
+    pool = ", ".join(f"{n} packs of {item}" for n, item in zip(task.pool, ITEMS, strict=True))
+    acts = (
+        " To propose a split, act `offer you food=<n> water=<n> wood=<n>`: what the other gets; you"
+        " keep the rest. Act `accept` to close the deal on the other's offer, `reject` to turn it"
+        " down. Without a deal the supplies stay where they are."
+    )
+    return Story(
+        context=rng.choice(_SCENES).replace("{pool}", pool) + acts,
+        goals=(_goal(task, 0, rng), _goal(task, 1, rng)),
+        briefs=(brief("camp", task, 0), brief("camp", task, 1)),
+    )
+
+
+def _goal(task: SplitTask, seat: int, rng: Random) -> str:
+    needs = "; ".join(
+        f"a pack of {item} is worth {value} points to you"
+        + (f", since {rng.choice(_REASONS[item])}" if value == max(task.values[seat]) else "")
+        for item, value in zip(task.items, task.values[seat], strict=True)
+    )
+    return f"Get supplies worth at least {task.aims[seat]:.0f} points: {needs}. More earns nothing."

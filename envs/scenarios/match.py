@@ -1,0 +1,109 @@
+"""Match: find the shared acquaintance without giving away a secret one, after MutualFriends.
+
+(arXiv 1704.07130.) Each side knows a few people by name and place; one person is known to both.
+One of each side's people must not be mentioned to the other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+
+from envs.errors import ActionError
+from envs.scenarios.story import Story
+from envs.scenarios.task import Task
+from envs.types import Deal
+
+NAMES = ("ana", "bob", "cleo", "dan", "eve", "finn")
+PLACES = ("bank", "farm", "gym", "mill", "port", "shop")
+_PERSON = re.compile(r"[a-z]+@[a-z]+")
+_POINTS = 10
+_KNOWN = 4
+_SCENES = (
+    "{a} and {b} meet at a wedding and are sure that they know somebody in common.",
+    "{a} and {b} sit beside each other on a train and look for a common acquaintance.",
+    "{a} and {b} are to name one person who can vouch for both of them.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchTask(Task):
+    """Whom each seat knows; a deal is an index into all (name, place) pairs.
+
+    Attributes:
+        known: for each seat the people it knows, as "name@place", in alphabetical order.
+        secrets: for each seat the one of them that it must not mention.
+    """
+
+    known: tuple[tuple[str, ...], tuple[str, ...]]
+    secrets: tuple[str, str]
+
+    def deals(self) -> tuple[Deal, ...]:
+        return tuple((i,) for i in range(len(PEOPLE)))
+
+    def utility(self, seat: int, deal: Deal) -> float:
+        person = PEOPLE[deal[0]]
+        return float(_POINTS) if all(person in known for known in self.known) else 0.0
+
+    def terms(self, seat: int, deal: Deal) -> str:
+        return PEOPLE[deal[0]]
+
+    def parse_terms(self, seat: int, text: str) -> Deal:
+        word = text.strip().lower()
+        if word not in PEOPLE:
+            raise ActionError(
+                f"The offer {text[:80]!r} does not name a person; write it as 'name@place', "
+                f"with a name of {', '.join(NAMES)} and a place of {', '.join(PLACES)}."
+            )
+        return (PEOPLE.index(word),)
+
+    def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
+        return (int(self.utility(seat, deal)),)
+
+    def leaks(self, seat: int, text: str) -> bool:
+        return self.secrets[seat] in _PERSON.findall(text.lower())
+
+
+PEOPLE = tuple(f"{name}@{place}" for name in NAMES for place in PLACES)
+
+
+def draw_task(rng: Random) -> MatchTask:
+    """Four people a side, exactly one of them shared, a secret one on each side."""
+    people = rng.sample(PEOPLE, 2 * _KNOWN - 1)
+    shared, first, second = people[0], people[1:_KNOWN], people[_KNOWN:]
+    return MatchTask(
+        aims=(float(_POINTS), float(_POINTS)),
+        known=(tuple(sorted([shared, *first])), tuple(sorted([shared, *second]))),
+        secrets=(rng.choice(first), rng.choice(second)),
+    )
+
+
+def key(task: MatchTask) -> tuple[object, ...]:
+    """What makes two tasks the same context, whoever sits where."""
+    return tuple(sorted(zip(task.known, task.secrets, strict=True)))
+
+
+def tell(task: MatchTask, rng: Random) -> Story:
+    """The scene and both private sides in prose and in the line language."""
+    acts = (
+        " To name somebody whom both of you may know, act `offer <name>@<place>`. Act `accept` if"
+        " you know that person too, `reject` if not."
+    )
+    return Story(
+        context=rng.choice(_SCENES) + acts,
+        goals=(_goal(task, 0), _goal(task, 1)),
+        briefs=(_brief(task, 0), _brief(task, 1)),
+    )
+
+
+def _goal(task: MatchTask, seat: int) -> str:
+    known = ", ".join(task.known[seat])
+    return (
+        f"Find the one person whom both of you know; it earns {_POINTS} points. You know {known}."
+        f" Do not mention {task.secrets[seat]}: that is a secret."
+    )
+
+
+def _brief(task: MatchTask, seat: int) -> str:
+    return f"match {' '.join(task.known[seat])} keep {task.secrets[seat]} aim={_POINTS}"

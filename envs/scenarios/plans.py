@@ -1,0 +1,92 @@
+"""Plans: agree on one of five options, each with a private taste for every option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from envs.errors import ActionError
+from envs.referee import attainable, utilities
+from envs.scenarios.story import Story
+from envs.scenarios.task import Task
+from envs.types import Deal
+
+OPTIONS = ("beach", "cafe", "cinema", "concert", "museum", "park", "picnic", "zoo")
+_CHOICES = 5
+_SCENES = (
+    "{a} and {b} have the Saturday off and want to spend it together: {options}.",
+    "{a} visits {b} for a day. They have to settle on one thing to do: {options}.",
+    "The office outing is {a}'s and {b}'s to choose: {options}.",
+    "{a} and {b} celebrate a birthday and can book one place: {options}.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlansTask(Task):
+    """Options and each seat's private points for them; a deal is an index into `options`."""
+
+    options: tuple[str, ...]
+    tastes: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def deals(self) -> tuple[Deal, ...]:
+        return tuple((i,) for i in range(len(self.options)))
+
+    def utility(self, seat: int, deal: Deal) -> float:
+        return float(self.tastes[seat][deal[0]])
+
+    def terms(self, seat: int, deal: Deal) -> str:
+        return self.options[deal[0]]
+
+    def parse_terms(self, seat: int, text: str) -> Deal:
+        word = text.strip().lower()
+        if word not in self.options:
+            raise ActionError(
+                f"The offer {text[:80]!r} is not one of the options: {', '.join(self.options)}."
+            )
+        return (self.options.index(word),)
+
+    def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
+        return (self.tastes[seat][deal[0]],)
+
+
+def draw_task(rng: Random) -> PlansTask:
+    """Five options out of eight, tastes 0-10; a compromise worth 4 or more to both exists."""
+    while True:
+        options = tuple(sorted(rng.sample(OPTIONS, _CHOICES)))
+        first = tuple(rng.randint(0, 10) for _ in options)
+        second = tuple(rng.randint(0, 10) for _ in options)
+        task = PlansTask(aims=(1.0, 1.0), options=options, tastes=(first, second))
+        aims = utilities(task, attainable(task).nash_deal)
+        if min(aims) >= 4:
+            return replace(task, aims=aims)
+
+
+def key(task: PlansTask) -> tuple[object, ...]:
+    """What makes two tasks the same context, whoever sits where."""
+    return (task.options, tuple(sorted(task.tastes)))
+
+
+def tell(task: PlansTask, rng: Random) -> Story:
+    """The scene and both private sides in prose and in the line language."""
+    acts = (
+        " To propose one, act `offer <option>`. Act `accept` to settle on the other's proposal,"
+        " `reject` to turn it down. Without an agreement each stays at home."
+    )
+    return Story(
+        context=rng.choice(_SCENES).replace("{options}", ", ".join(task.options)) + acts,
+        goals=(_goal(task, 0), _goal(task, 1)),
+        briefs=(_brief(task, 0), _brief(task, 1)),
+    )
+
+
+def _goal(task: PlansTask, seat: int) -> str:
+    tastes = ", ".join(f"{o} {t}" for o, t in zip(task.options, task.tastes[seat], strict=True))
+    return (
+        "Settle on something that you like. From 0 to 10 you like: "
+        f"{tastes}. {task.aims[seat]:.0f} is enough; more earns nothing."
+    )
+
+
+def _brief(task: PlansTask, seat: int) -> str:
+    tastes = " ".join(f"{o}:{t}" for o, t in zip(task.options, task.tastes[seat], strict=True))
+    return f"plans {tastes} aim={task.aims[seat]:.0f}"

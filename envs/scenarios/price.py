@@ -1,0 +1,93 @@
+"""Price: a buyer and a seller with private limits agree on a price, after Craigslist bargaining.
+
+(arXiv 1808.09637.) Prices are whole tens of dollars. Seat 0 buys, seat 1 sells.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+
+from envs.errors import ActionError
+from envs.scenarios.story import Story
+from envs.scenarios.task import Task
+from envs.types import Deal
+
+LOWEST, HIGHEST = 1, 20
+BUYER, SELLER = 0, 1
+_PRICE = re.compile(r"(?:price\s*=\s*)?(\d{1,4})")
+_THINGS = ("a used bicycle", "a desk", "a guitar", "an old camera", "a kayak", "a sewing machine")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTask(Task):
+    """A price between a buyer's and a seller's limit.
+
+    Attributes:
+        limits: the most that the buyer would pay, the least that the seller would take.
+    """
+
+    limits: tuple[int, int]
+
+    def deals(self) -> tuple[Deal, ...]:
+        return tuple((price,) for price in range(LOWEST, HIGHEST + 1))
+
+    def utility(self, seat: int, deal: Deal) -> float:
+        surplus = self.limits[BUYER] - deal[0] if seat == BUYER else deal[0] - self.limits[SELLER]
+        return float(surplus)
+
+    def terms(self, seat: int, deal: Deal) -> str:
+        return f"price={deal[0]}"
+
+    def parse_terms(self, seat: int, text: str) -> Deal:
+        found = _PRICE.fullmatch(text.strip().lower())
+        if not found or not LOWEST <= int(found[1]) <= HIGHEST:
+            raise ActionError(
+                f"The offer {text[:80]!r} is not a price from {LOWEST} to {HIGHEST}; "
+                "write it as 'price=12'."
+            )
+        return (int(found[1]),)
+
+    def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
+        return (int(self.utility(seat, deal)),)
+
+
+def draw_task(rng: Random) -> PriceTask:
+    """Limits with 4-12 between them; the aims divide that gap unevenly, at random.
+
+    An aim of exactly half the gap would tell each side the other's limit.
+    """
+    gap = rng.randint(4, 12)
+    seller = rng.randint(LOWEST + 1, HIGHEST - gap)
+    share = min(gap - 1, max(1, round(gap * rng.uniform(0.3, 0.7))))
+    return PriceTask(aims=(float(share), float(gap - share)), limits=(seller + gap, seller))
+
+
+def key(task: PriceTask) -> tuple[object, ...]:
+    """What makes two tasks the same context."""
+    return (task.limits, task.aims)
+
+
+def tell(task: PriceTask, rng: Random) -> Story:
+    """The scene and both private sides in prose and in the line language."""
+    thing = rng.choice(_THINGS)
+    acts = (
+        " Prices are in tens of dollars, from 1 to 20. To propose a price, act `offer price=<n>`."
+        " Act `accept` to close the deal on the other's offer, `reject` to turn it down. Without a"
+        " deal nothing changes hands."
+    )
+    buyer, seller = task.limits
+    return Story(
+        context=f"{{a}} answers {{b}}'s advertisement and wants to buy {thing}." + acts,
+        goals=(
+            f"Buy {thing}. It is worth {buyer} to you: each unit below that is a point. Save at"
+            f" least {task.aims[0]:.0f}; more earns nothing.",
+            f"Sell {thing}. It is worth {seller} to you: each unit above that is a point. Gain at"
+            f" least {task.aims[1]:.0f}; more earns nothing.",
+        ),
+        briefs=(
+            f"price buy limit={buyer} aim={task.aims[0]:.0f}",
+            f"price sell limit={seller} aim={task.aims[1]:.0f}",
+        ),
+    )

@@ -1,0 +1,100 @@
+"""Splitting a pool of countable items between two seats with private values per item.
+
+The common ground of the families division and camp. A deal is what seat 0 gets of each item.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+
+from envs.errors import ActionError
+from envs.referee import attainable, utilities
+from envs.scenarios.task import Task
+from envs.types import Deal
+
+_PART = re.compile(r"([a-z]+)\s*[=:]\s*(\d{1,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTask(Task):
+    """A pool of items and what one unit of each is worth to each seat.
+
+    Attributes:
+        items: item names, single lower-case words.
+        pool: how many of each there are, >= 0.
+        values: for each seat the points of one unit of each item, >= 0.
+    """
+
+    items: tuple[str, ...]
+    pool: tuple[int, ...]
+    values: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def deals(self) -> tuple[Deal, ...]:
+        return _splits(self.pool)
+
+    def utility(self, seat: int, deal: Deal) -> float:
+        return float(sum(n * v for n, v in zip(self.share(seat, deal), self.values[seat], strict=True)))
+
+    def share(self, seat: int, deal: Deal) -> tuple[int, ...]:
+        """How many of each item `seat` gets."""
+        if seat == 0:
+            return deal
+        return tuple(n - given for n, given in zip(self.pool, deal, strict=True))
+
+    def terms(self, seat: int, deal: Deal) -> str:
+        share = self.share(1 - seat, deal)
+        return "you " + " ".join(f"{i}={n}" for i, n in zip(self.items, share, strict=True))
+
+    def parse_terms(self, seat: int, text: str) -> Deal:
+        words = text.strip().lower()
+        whose, _, rest = words.partition(" ")
+        counts = {item: int(n) for item, n in _PART.findall(rest)}
+        example = self.terms(seat, tuple(0 for _ in self.pool))
+        if whose not in ("you", "me") or set(counts) != set(self.items):
+            raise ActionError(
+                f"The offer {text[:80]!r} does not say who gets how many of each of "
+                f"{', '.join(self.items)}; write it as {example!r} (or with 'me')."
+            )
+        for item, limit in zip(self.items, self.pool, strict=True):
+            if counts[item] > limit:
+                raise ActionError(
+                    f"The offer {text[:80]!r} gives {counts[item]} {item}, but there are {limit}."
+                )
+        named = tuple(counts[item] for item in self.items)
+        receiver = 1 - seat if whose == "you" else seat
+        return self.share(receiver, named)
+
+    def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
+        total, running = 0, []
+        for n, value in zip(self.share(seat, deal), self.values[seat], strict=True):
+            total += n * value
+            running.append(total)
+        return tuple(running)
+
+
+@cache
+def _splits(pool: tuple[int, ...]) -> tuple[Deal, ...]:
+    return tuple(product(*(range(n + 1) for n in pool)))
+
+
+def aimed(
+    items: tuple[str, ...], pool: tuple[int, ...], values: tuple[tuple[int, ...], tuple[int, ...]]
+) -> SplitTask:
+    """A task whose aims are the two sides of its Nash bargaining solution: feasible together."""
+    task = SplitTask(aims=(1.0, 1.0), items=items, pool=pool, values=values)
+    return replace(task, aims=utilities(task, attainable(task).nash_deal))
+
+
+def key(task: SplitTask) -> tuple[object, ...]:
+    """What makes two tasks the same context, whoever sits where."""
+    return (task.pool, tuple(sorted(task.values)))
+
+
+def brief(family: str, task: SplitTask, seat: int) -> str:
+    """`seat`'s private side in the line language: the pool, the points of one unit, the aim."""
+    pool = " ".join(f"{i}={n}" for i, n in zip(task.items, task.pool, strict=True))
+    worth = " ".join(f"{i}*{v}" for i, v in zip(task.items, task.values[seat], strict=True))
+    return f"{family} {pool} worth {worth} aim={task.aims[seat]:.0f}"

@@ -1,0 +1,20 @@
+"""How a task is told: the public scene and each seat's private side, in prose and in brief."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The words around a task.
+
+    Attributes:
+        context: the public scene; `{a}` and `{b}` stand for the two first names.
+        goals: each seat's private goal in prose.
+        briefs: each seat's private side in the line language of small models.
+    """
+
+    context: str
+    goals: tuple[str, str]
+    briefs: tuple[str, str]

@@ -1,0 +1,1 @@
+"""Who scores: judges give an episode its seven dimensions, critics say which turn went wrong."""

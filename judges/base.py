@@ -1,0 +1,70 @@
+"""What a judge says of an episode: seven dimensions per seat, or why it could not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from envs.types import Episode
+
+DIMENSION_RANGES: dict[str, tuple[float, float]] = {
+    "believability": (0, 10),
+    "relationship": (-5, 5),
+    "knowledge": (0, 10),
+    "secret": (-10, 0),
+    "social_rules": (-10, 0),
+    "financial_and_material_benefits": (-5, 5),
+    "goal": (0, 10),
+}
+"""SOTOPIA's seven dimensions and their ranges (arXiv 2310.11667, section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One seat's scores; ranges as in `DIMENSION_RANGES`."""
+
+    believability: float
+    relationship: float
+    knowledge: float
+    secret: float
+    social_rules: float
+    financial_and_material_benefits: float
+    goal: float
+
+    @property
+    def overall(self) -> float:
+        """The unweighted mean of the seven, as SOTOPIA reports it."""
+        return sum(float(getattr(self, name)) for name in DIMENSION_RANGES) / len(DIMENSION_RANGES)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A judge's word on one episode.
+
+    Attributes:
+        scores: one entry a seat; empty when the episode is unscored.
+        reasons: one sentence a seat, or why the episode is unscored.
+    """
+
+    judge_id: str
+    judge_version: str
+    scores: tuple[Scores, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def is_scored(self) -> bool:
+        return bool(self.scores)
+
+
+class Judge(Protocol):
+    """Anything that can score a finished episode."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    async def judge(self, episode: Episode) -> Judgement:
+        """Score both seats; what cannot be scored comes back unscored, with the reason."""
+        ...

@@ -1,0 +1,203 @@
+"""Stage 0, behaviour cloning: learn to talk from scripted self-chat, and to reckon from drills.
+
+A demonstration is an expert's dialogue seen from one seat. Before each reply to an offer the
+embedded policy thinks aloud, privately: what the offer is worth to it, item by item, and how far
+that is from its aim. Drills are single offers with that reckoning alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from agents.prompts import STYLES
+from agents.scripted import ScriptedExperts, standing_offer
+from agents.stream import ChatStream
+from engines.rendezvous import Rendezvous
+from envs.scenarios import draw_mixture
+from envs.scenarios.task import Task
+from envs.social import Rules, view_of
+from envs.types import Action, ActionType, Deal, Observation, Scenario, Turn
+from judges.verifiable import VerifiableJudge
+from training.rollout import EpisodePlan, episode_seed, play_wave
+
+_IGNORED = -100
+_PASS_ROWS = 32
+_NOTE_RANGE = (-20, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class CloningConfig:
+    """How stage 0 is trained.
+
+    Attributes:
+        dialogues: scripted dialogues; each is seen from both seats.
+        drills: offers to reckon, in place of that many further dialogues.
+        epochs: passes over them.
+        lr: peak step size; linear warm-up over 5 %, then a cosine down to a tenth.
+        batch_rows: dialogues seen from one seat in one step.
+    """
+
+    dialogues: int = 8000
+    drills: int = 16000
+    epochs: int = 1
+    lr: float = 3e-3
+    batch_rows: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Token ids of one seat's dialogue and where they carry loss."""
+
+    token_ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+
+
+def note(task: Task, seat: int, deal: Deal) -> str:
+    """The private reckoning of an offer: a running sum of its points, then the gap to the aim."""
+    steps = task.appraise(seat, deal)
+    gap = steps[-1] - round(task.aims[seat])
+    low, high = _NOTE_RANGE
+    words = " ".join(str(min(high, max(low, n))) for n in (*steps, gap))
+    return f"<think> {words} </think>"
+
+
+def dialogue_rows(
+    scenario: Scenario, turns: Sequence[Turn], stream: ChatStream
+) -> Iterator[Row]:
+    """A scripted dialogue seen from each seat, with notes; loss on the seat's own replies."""
+    style = STYLES["brief"]
+    for seat in (0, 1):
+        view = view_of(scenario, seat)
+        ids: list[int] = []
+        mask: list[bool] = []
+        heard: list[Turn] = []
+        for turn in turns:
+            if turn.seat != seat:
+                heard.append(turn)
+                continue
+            text = style.heard(view, heard)
+            context = (
+                stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
+            )
+            reply = style.codec.encode(turn.action)
+            before = Observation(view, tuple(turns[: turn.index]), turns_left=0)
+            deal = standing_offer(scenario.task, seat, before) if scenario.task else None
+            if deal is not None and scenario.task is not None:
+                reply = f"{note(scenario.task, seat, deal)} {reply}"
+            said = stream.encode_reply(reply)
+            ids += [*context, *said]
+            mask += [False] * len(context) + [True] * len(said)
+            heard = []
+        if ids:
+            yield Row(tuple(ids), tuple(mask))
+
+
+def drill_row(scenario: Scenario, seat: int, deal: Deal, stream: ChatStream) -> Row:
+    """One offer by the other side; loss on its reckoning alone."""
+    task = scenario.task
+    assert task is not None  # drills are drawn from verifiable families
+    offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
+    style, view = STYLES["brief"], view_of(scenario, seat)
+    context = stream.opening(
+        style.system(view), style.heard(view, [Turn(0, 1 - seat, offer)])
+    )
+    said = stream.encode_reply(note(task, seat, deal))[:-1]  # no end of turn: a reply follows
+    return Row((*context, *said), (False,) * len(context) + (True,) * len(said))
+
+
+def demonstrations(
+    weights: dict[str, float], config: CloningConfig, rules: Rules, stream: ChatStream, *, seed: int
+) -> list[Row]:
+    """All rows of stage 0, in a seeded random order; scenarios come from the train split."""
+    experts = ScriptedExperts()
+    scenarios = draw_mixture(weights, "train", config.dialogues)
+    plans = [
+        EpisodePlan(f"demo-{n}", scenario, (experts, experts), episode_seed(seed, "demo", n))
+        for n, scenario in enumerate(scenarios)
+    ]
+    rows: list[Row] = []
+    for played in play_wave(plans, rules, VerifiableJudge(), Rendezvous()):
+        rows += dialogue_rows(played.episode.scenario, played.episode.turns, stream)
+    rng = Random(f"drills/{seed}")
+    for scenario in draw_mixture(weights, "train", config.drills):
+        assert scenario.task is not None
+        rows.append(
+            drill_row(scenario, rng.randrange(2), rng.choice(scenario.task.deals()), stream)
+        )
+    rng.shuffle(rows)
+    return rows
+
+
+def clone(
+    model: PreTrainedModel,
+    rows: Sequence[Row],
+    config: CloningConfig,
+    *,
+    seed: int,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> float:
+    """Train on the loss tokens of the rows; returns the mean loss of the last tenth, nats a token.
+
+    Batches are random: rows bucketed by length would tell the outcome by their length.
+    """
+    model.train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95))
+    steps = math.ceil(len(rows) / config.batch_rows) * config.epochs
+    losses: list[float] = []
+    for epoch in range(config.epochs):
+        order = list(range(len(rows)))
+        Random(f"order/{seed}/{epoch}").shuffle(order)
+        for start in range(0, len(order), config.batch_rows):
+            batch = [rows[i] for i in order[start : start + config.batch_rows]]
+            for group in optimiser.param_groups:
+                group["lr"] = config.lr * _schedule(len(losses) / steps)
+            optimiser.zero_grad(set_to_none=True)
+            loss = _accumulate(model, batch)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            losses.append(loss)
+            on_step(len(losses), steps, losses[-1])
+    tail = losses[-max(1, len(losses) // 10) :]
+    return sum(tail) / len(tail)
+
+
+def _schedule(progress: float) -> float:
+    if progress < 0.05:
+        return progress / 0.05 + 0.01
+    return 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _accumulate(model: PreTrainedModel, batch: Sequence[Row]) -> float:
+    """Add the gradient of the batch's mean loss; rows of like length share a pass, little padding."""
+    total = sum(sum(row.loss_mask) for row in batch)
+    ordered = sorted(batch, key=lambda row: len(row.token_ids))
+    loss = 0.0
+    for start in range(0, len(ordered), _PASS_ROWS):
+        part = _summed_loss(model, ordered[start : start + _PASS_ROWS]) / total
+        part.backward()
+        loss += part.item()
+    return loss
+
+
+def _summed_loss(model: PreTrainedModel, batch: Sequence[Row]) -> Tensor:
+    width = max(len(row.token_ids) for row in batch)
+    ids_BT = torch.zeros(len(batch), width, dtype=torch.long)
+    labels_BT = torch.full((len(batch), width), _IGNORED)
+    for n, row in enumerate(batch):
+        ids_BT[n, : len(row.token_ids)] = torch.tensor(row.token_ids)
+        labels_BT[n, : len(row.token_ids)] = torch.where(
+            torch.tensor(row.loss_mask), torch.tensor(row.token_ids), _IGNORED
+        )
+    hidden_BTD = model.get_decoder()(input_ids=ids_BT).last_hidden_state  # causal: right pad is safe
+    targets_BT = labels_BT[:, 1:]
+    chosen_BT = targets_BT != _IGNORED
+    logits_NV = model.get_output_embeddings()(hidden_BTD[:, :-1][chosen_BT])
+    return cross_entropy(logits_NV, targets_BT[chosen_BT], reduction="sum")

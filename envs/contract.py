@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from random import Random
 
 from pettingzoo.test import (  # type: ignore[import-untyped]
@@ -114,7 +116,7 @@ def check_privacy(scenario: Scenario) -> None:
     seats = range(len(scenario.goals))
     for seat in seats:
         view = view_of(scenario, seat)
-        shown = repr(view)
+        shown = json.dumps(asdict(view))
         own = {view.goal, view.brief, view.profile.secret, ""}
         for other in seats:
             private = (
@@ -123,7 +125,7 @@ def check_privacy(scenario: Scenario) -> None:
                 scenario.profiles[other].secret,
             )
             for text in set(private) - own:
-                assert repr(text)[1:-1] not in shown, (
+                assert json.dumps(text)[1:-1] not in shown, (
                     f"{scenario.id}: seat {seat} can see what is private to seat {other}: {text!r}"
                 )
 

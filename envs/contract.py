@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from random import Random
 
 from pettingzoo.test import (  # type: ignore[import-untyped]
     api_test,
@@ -25,10 +24,11 @@ from envs.actions import CODECS
 from envs.aec import SocialAEC, SocialParallel
 from envs.bargaining import EMPTY_TABLE, apply_act
 from envs.errors import ActionError
+from envs.random_play import play_randomly
 from envs.referee import MAX_GOAL, goal_score
 from envs.scenarios.task import Task
-from envs.social import Order, Rules, SocialState, replay, view_of
-from envs.types import Action, ActionType, Deal, Episode, Scenario
+from envs.social import Order, Rules, replay, view_of
+from envs.types import Action, ActionType, Deal, Scenario
 
 _GARBAGE = ("", " ", "\u2603", "0", "-1", "99999999999999999999", "you you you", "=" * 500)
 
@@ -139,29 +139,6 @@ def check_play(scenario: Scenario, rules: Rules, seed: int) -> None:
     assert [turn.index for turn in episode.turns] == list(range(len(episode.turns)))
     again = replay(scenario, rules, episode.turns, seed).episode()
     assert again == episode, f"{scenario.id}: replaying the turns gives another episode."
-
-
-def play_randomly(scenario: Scenario, rules: Rules | None = None, seed: int = 0) -> Episode:
-    """An episode of seats that act at random: mostly offers and answers where there is a task."""
-    generator = Random(seed)
-    state = SocialState(scenario, rules, seed)
-    while state.end is None:
-        state.step({seat: random_action(scenario, seat, generator) for seat in state.to_act})
-    return state.episode()
-
-
-def random_action(scenario: Scenario, seat: int, generator: Random) -> Action:
-    """Any kind of action, allowed now or not."""
-    task = scenario.task
-    kind = generator.choices(("offer", "accept", "reject", "say", "leave"), (5, 2, 1, 3, 0.3))[0]
-    if kind == "offer" and task is not None:
-        offer = task.terms(seat, generator.choice(task.deals()))
-        return Action(ActionType.ACT, f"offer {offer}")
-    if kind in ("accept", "reject"):
-        return Action(ActionType.ACT, kind)
-    if kind == "leave":
-        return Action(ActionType.LEAVE)
-    return Action(ActionType.SPEAK, generator.choice(("hello", "what do you want?", "let me see")))
 
 
 def check_environments(scenario: Scenario, cycles: int = 60) -> None:

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envs.actions import CODECS
-from envs.contract import play_randomly
 from envs.errors import ActionError, ConfigError, DataError, EpisodeOverError, OutOfTurnError
+from envs.random_play import play_randomly
 from envs.social import Order, Rules, SocialState, replay, view_of
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario, Turn
 

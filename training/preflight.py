@@ -86,9 +86,8 @@ def check_packages() -> None:
         for owner in owners.get(name, []):
             if owner != DISTRIBUTION and _shares_our_folder(owner):
                 raise ConfigError(
-                    f"The distribution {owner!r} also installs a package {name!r} and may"
-                    f" have overwritten ours; install {DISTRIBUTION} in a virtual environment of its"
-                    " own."
+                    f"The distribution {owner!r} also installs a package {name!r} and may have"
+                    f" overwritten ours; give {DISTRIBUTION} a virtual environment of its own."
                 )
 
 

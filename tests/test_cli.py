@@ -1,0 +1,85 @@
+"""The command as a person types it: every mistake is one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.cli import groups
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def refused(*words: str) -> str:
+    """What stderr says of a command that must be refused."""
+    done = python("-m", "training.loop", *words)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, "one sentence on one line"
+    return done.stderr
+
+
+def test_help_names_every_group_and_every_choice() -> None:
+    done = python("-m", "training.loop", "--help")
+    assert done.returncode == 0
+    assert "python -m training.loop +experiment=sotopia_sdpo" in done.stdout
+    for group, names in groups().items():
+        assert f"{group:<11} {', '.join(names)}\n" in done.stdout
+
+
+def test_options_are_checked_before_torch_is_imported() -> None:
+    loaded = (
+        "import sys, training.cli; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    assert python("-c", loaded).stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("collect.episods=3", "Did you mean collect.episodes?"),
+        ("objectiv=dpo", "Did you mean objective?"),
+        ("objective=sdop", "Did you mean sdpo?"),
+        ("+experiment=sotopia_sdp", "Did you mean sotopia_sdpo?"),
+        ("experiment=sotopia_sdpo", "write +experiment=sotopia_sdpo"),
+        ("sotopia_sdpo", "expected KEY=VALUE"),
+        ("--seed=1", "Options are set without dashes"),
+        ("collect.episodes=many", "collect.episodes is 'many', but must be a whole number"),
+        ("collect.episodes=0", "collect.episodes is 0, but must be at least 1"),
+    ],
+)
+def test_a_slip_is_explained(word: str, sentence: str) -> None:
+    assert sentence in refused(word)
+
+
+def test_a_missing_model_is_explained() -> None:
+    said = refused("policy=checkpoint", "policy.name=no/such/model")
+    assert "policy.name is 'no/such/model', but there is no such folder" in said
+
+
+def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert "nothing can be written there" in refused(f"output_root={file / 'below'}")
+
+
+def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
+    said = refused(f"resume={tmp_path}", f"output_root={tmp_path}")
+    assert f"{tmp_path / 'config.yaml'} does not exist" in said
+
+
+def test_the_configuration_can_be_shown() -> None:
+    done = python("-m", "training.loop", "--cfg", "job", "objective=dpo", "objective.beta=0.25")
+    assert done.returncode == 0
+    assert "  beta: 0.25\n" in done.stdout

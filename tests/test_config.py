@@ -1,0 +1,136 @@
+"""Every configuration file composes, and names only what exists."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from envs.errors import ConfigError
+from training import config as options
+from training.cli import CONF_DIR, compose, groups
+from training.options import option_names
+
+CHOICES = [(group, name) for group, names in groups().items() for name in names]
+NEEDED = {("policy", "checkpoint"): ["policy.name=some/folder"]}
+
+
+def contents(group: str) -> dict[str, dict[str, Any]]:
+    files = Path(CONF_DIR, group).glob("*.yaml")
+    return {file.stem: yaml.safe_load(file.read_text()) for file in files}
+
+
+def registry(dotted: str) -> dict[str, Any]:
+    module, _, name = dotted.partition(":")
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_file_composes(group: str, name: str) -> None:
+    sign = "+" if group == "experiment" else ""
+    compose([f"{sign}{group}={name}", *NEEDED.get((group, name), [])])
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_file_says_the_command_that_uses_it(group: str, name: str) -> None:
+    text = Path(CONF_DIR, group, f"{name}.yaml").read_text()
+    header = "".join(line for line in text.splitlines() if line.startswith("#"))
+    assert "python -m training.loop" in header
+    assert f"{group}={name}" in header
+
+
+def test_each_composed_value_comes_from_its_file() -> None:
+    config = compose(["objective=sppo", "pairing=win_rate", "env=price", "seed=7"])
+    assert (config.objective.name, config.objective.beta) == ("sppo", None)
+    assert config.pairing.name == "win_rate"
+    assert config.env.families == {"price": 1.0}
+    assert config.seed == 7
+
+
+def test_the_experiments_differ_in_method_only() -> None:
+    sdpo, sppo = compose(["+experiment=sotopia_sdpo"]), compose(["+experiment=sotopia_sppo"])
+    assert (sdpo.objective.name, sppo.objective.name) == ("sdpo", "sppo")
+    assert sdpo.critic.located_share == 0.5
+    assert sppo.critic.located_share == 0
+    assert (sdpo.env, sdpo.update, sdpo.evaluation) == (sppo.env, sppo.update, sppo.evaluation)
+
+
+@pytest.mark.parametrize("group", ["objective", "pairing", "judge", "logger"])
+def test_a_file_is_named_like_what_it_chooses(group: str) -> None:
+    assert {stem: values["name"] for stem, values in contents(group).items()} == {
+        stem: stem for stem in contents(group)
+    }
+
+
+def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
+    functions = registry("training.objectives:OBJECTIVES")
+    assert set(contents("objective")) == set(functions)
+    for name, values in contents("objective").items():
+        parameters = inspect.signature(functions[name]).parameters.values()
+        own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert set(values) - {"name", "nll_weight"} == own
+
+
+def test_pairings_are_those_of_the_registry() -> None:
+    assert set(contents("pairing")) == set(registry("training.pairing:PAIRINGS"))
+
+
+def test_critics_are_those_of_the_registry() -> None:
+    assert set(options.CRITICS) == set(registry("judges.critics:CRITICS"))
+    assert {c for values in contents("critic").values() for c in values["weights"]} == set(
+        options.CRITICS
+    )
+
+
+def test_families_and_codecs_are_those_of_the_world() -> None:
+    assert set(options.FAMILIES) == set(registry("envs.scenarios:FAMILIES"))
+    assert set(contents("env")) == {"families", *options.FAMILIES}
+    assert {values["codec"] for values in contents("env").values()} <= set(
+        registry("envs.actions:CODECS")
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["critic=random", "+critic.weights.value=1"], "critic.min_drop is not set"),
+        (["objective.beta=null"], "objective.beta is not set, but objective.name=sdpo needs it"),
+        (["env=price", "env.families.price=0"], "at least one is above 0"),
+        (["policy=checkpoint"], "policy.name is not set; set policy.name=VALUE"),
+        (["objective.eta=1"], "objective.eta is not an option of the chosen files"),
+    ],
+)
+def test_options_at_odds_are_explained(overrides: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides)
+    assert sentence in str(caught.value)
+
+
+def test_located_share_is_relative() -> None:
+    weights = ["critic.weights.value=3", "critic.weights.random=1"]
+    assert compose(["critic=mixed", *weights]).critic.located_share == 0.75
+
+
+def test_every_option_can_be_set_from_some_file() -> None:
+    """A field that no file mentions could not be overridden: Hydra refuses unknown keys."""
+    mentioned = {path for group in groups() for v in contents(group).values() for path in v}
+    base = yaml.safe_load(Path(CONF_DIR, "config.yaml").read_text())
+    scales = {
+        f"{k}.{n}" for v in contents("scale").values() for k, s in v.items() for n in _keys(s)
+    }
+    grouped = {f"{g}.{path}" for g in groups() for v in contents(g).values() for path in v}
+    leaves = {
+        name
+        for name in option_names(options.RunConfig)
+        if not any(name.startswith(f"{w}.") for w in ("env.families", "partner.weights"))
+        and not name.startswith("critic.weights.")
+    }
+    assert leaves - mentioned - set(base) - scales - grouped == set()
+
+
+def _keys(section: object) -> list[str]:
+    return list(section) if isinstance(section, dict) else []

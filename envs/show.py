@@ -91,7 +91,9 @@ def outcome_view(episode: Episode) -> RenderableType:
     if task is None:
         return lines.append("Only a judge can score this scenario.")
     lines.append(
-        "Deal: " + (task.terms(0, episode.deal) if episode.deal is not None else "none") + "\n"
+        "Deal, in agent_0's words: "
+        + (task.terms(0, episode.deal) if episode.deal is not None else "none")
+        + "\n"
     )
     for seat in (0, 1):
         lines.append(_score_line(task, episode, seat), style=_style(seat))

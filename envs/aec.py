@@ -80,7 +80,6 @@ class SocialAEC(AECEnv[str, Observed, str | None]):  # type: ignore[misc]
             self._was_dead_step(action)
             return
         social = self._running()
-        self._cumulative_rewards[agent] = 0.0
         self._waiting[self._seat_of[agent]] = self._stage.codec.decode(action or "")
         if len(self._waiting) == len(social.to_act):
             social.step(self._waiting)

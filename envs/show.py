@@ -90,11 +90,8 @@ def outcome_view(episode: Episode) -> RenderableType:
     task = episode.scenario.task
     if task is None:
         return lines.append("Only a judge can score this scenario.")
-    lines.append(
-        "Deal, in agent_0's words: "
-        + (task.terms(0, episode.deal) if episode.deal is not None else "none")
-        + "\n"
-    )
+    terms = "none" if episode.deal is None else task.terms(0, episode.deal)
+    lines.append(f"Deal, in agent_0's words: {terms}\n")
     for seat in (0, 1):
         lines.append(_score_line(task, episode, seat), style=_style(seat))
     return lines.append(f"The best sum of points was {attainable(task).best_sum:g}.")

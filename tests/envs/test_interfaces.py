@@ -113,6 +113,32 @@ def test_a_seed_decides_what_is_drawn(pears: Scenario, chat: Scenario) -> None:
     assert env.infos["agent_0"]["scenario"] == "chat/train/0"
 
 
+def test_each_episode_draws_its_own_random_order(chat: Scenario) -> None:
+    env = SocialAEC([chat], Rules(order=Order.RANDOM))
+    env.reset(seed=0)
+    orders = set()
+    for _ in range(8):
+        env.reset()
+        order = []
+        while env.agents and not env.truncations[env.agent_selection]:
+            order.append(env.agent_selection)
+            env.step("say hi")
+        orders.add(tuple(order))
+    assert len(orders) == 8
+
+
+def test_the_longest_transcript_is_in_the_observation_space(chat: Scenario) -> None:
+    env = SocialAEC([chat], Rules(max_turns=2), codec="json")
+    env.reset()
+    # As long as an action may be; written as JSON again, each quotation mark takes two characters.
+    longest = '{"action_type":"speak","argument":"' + r"\u0022" * 1_600 + '"}'
+    for _ in range(2):
+        env.step(longest)
+    seen = env.observe("agent_0")
+    assert seen["transcript"].count('\\"') == 3_200
+    assert seen in env.observation_space("agent_0")
+
+
 # --- Gymnasium -------------------------------------------------------------------------------
 
 

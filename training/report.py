@@ -1,0 +1,331 @@
+"""A run as one page that needs nothing else: python -m training.report RUN
+
+Reads summary.json, metrics.jsonl and the store, also while the run goes on. A line of metrics.jsonl
+may hold {"evaluation": {PARTNER: {METRIC: STAT}}, "update": {NAME: NUMBER}}; summary.json may
+hold {"acceptance": {POLICY: {"bins": [...], "accept": [STAT, ...]}}}, bins being edges or centres.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from envs.errors import ConfigError
+from training import run
+from training.figures import Chart, Curve, Point, colour_of, line_chart
+from training.files import write_text
+from training.records import BranchGroup, PlayedEpisode
+from training.run import read_metrics
+from training.store import Drop, Store
+from training.transcripts import GroupView, TranscriptView, view_episode, view_group
+
+HEADLINE = ("goal", "deal_rate", "joint_welfare", "words_per_turn")
+"""The metrics that are read together: goal alone rewards stubbornness."""
+
+_PARTNERS = ("self", "frozen_bc", "experts")
+_SHOWN_EPISODES, _SHOWN_GROUPS = 3, 4
+_DASH, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One statistic as text; `clear` when the interval of a difference leaves out 0."""
+
+    mean: str
+    interval: str = ""
+    clear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One policy, or the difference of two, against one partner."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    n: str
+    is_difference: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerTable:
+    """All policies against one partner."""
+
+    partner: str
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropRow:
+    """One stage and reason; `counts` has one entry an iteration."""
+
+    stage: str
+    reason: str
+    counts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Over all iterations."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class DropTable:
+    """How much each stage left out and why, one column an iteration."""
+
+    iterations: tuple[int, ...]
+    rows: tuple[DropRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some episodes of one phase, as far as it has come."""
+
+    title: str
+    episodes: tuple[TranscriptView, ...]
+
+
+def write_report(run_dir: Path | str) -> Path:
+    """Write the run's report.html, in place of an earlier one.
+
+    Raises:
+        ConfigError: the folder is no run.
+        StoreError: its store cannot be read.
+    """
+    folder = Path(run_dir).resolve()
+    config = folder / run.CONFIG
+    if not config.is_file():
+        raise ConfigError(
+            f"{folder} is not a run, for it has no {run.CONFIG}: name the folder of a run, such as "
+            "outputs/latest."
+        )
+    summary = _read_summary(folder / run.SUMMARY)
+    metrics = read_metrics(folder)
+    others = _other_metrics(summary)
+    with Store.read_only(folder / run.STORE) as store:
+        page = (
+            _environment()
+            .get_template("report.html.j2")
+            .render(
+                name=folder.name,
+                summary=summary,
+                iterations_done=max((record["iteration"] for record in metrics), default=None),
+                headline=HEADLINE,
+                tables=partner_tables(summary, HEADLINE),
+                others=others,
+                other_tables=partner_tables(summary, others),
+                charts=[*evaluation_charts(metrics), *update_charts(metrics)],
+                acceptance=acceptance_chart(summary),
+                drops=drop_table(store.drops()),
+                samples=_samples(store),
+                groups=_sample_groups(store),
+                config=config.read_text(encoding="utf-8"),
+            )
+        )
+    report = folder / run.REPORT
+    write_text(report, page.lstrip())
+    return report
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,  # dialogues are written by models: never trust them as HTML
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["words"] = lambda name: str(name).replace("_", " ")
+    return environment
+
+
+def _read_summary(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return summary
+
+
+def partner_tables(summary: Mapping[str, Any], metrics: Sequence[str]) -> list[PartnerTable]:
+    """A table a partner: its rows are the policies and, last, the paired difference."""
+    policies: Mapping[str, Any] = summary.get("policies", {})
+    paired: Mapping[str, Any] = summary.get("paired", {})
+    partners = _in_order(p for stats in policies.values() for p in stats)
+    return [
+        PartnerTable(
+            partner,
+            (
+                *(
+                    _row(name, stats[partner], metrics, is_difference=False)
+                    for name, stats in policies.items()
+                    if partner in stats
+                ),
+                *(
+                    _row(f"final {_MINUS} bc", stats, metrics, is_difference=True)
+                    for stats in [paired.get(partner)]
+                    if stats
+                ),
+            ),
+        )
+        for partner in partners
+    ]
+
+
+def _row(
+    name: str, stats: Mapping[str, Any], metrics: Sequence[str], *, is_difference: bool
+) -> TableRow:
+    cells = tuple(_cell(stats.get(metric), signed=is_difference) for metric in metrics)
+    counts = sorted({stats[m]["n"] for m in metrics if m in stats})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]}{_DASH}{counts[-1]}" if counts else ""
+    return TableRow(name, cells, n, is_difference)
+
+
+def _cell(stat: Mapping[str, Any] | None, *, signed: bool) -> Cell:
+    if stat is None or stat["mean"] is None:
+        return Cell(_DASH)
+    mean = _number(stat["mean"], signed=signed)
+    if stat["ci95"] is None:
+        return Cell(mean)
+    low, high = stat["ci95"]
+    interval = f"{_number(low, signed=signed)} to {_number(high, signed=signed)}"
+    return Cell(mean, interval, clear=signed and (low > 0 or high < 0))
+
+
+def _number(value: float, *, signed: bool) -> str:
+    return f"{value:{'+' if signed else ''}.2f}".replace("-", _MINUS)
+
+
+def _other_metrics(summary: Mapping[str, Any]) -> list[str]:
+    seen = (
+        metric
+        for partners in summary.get("policies", {}).values()
+        for stats in partners.values()
+        for metric in stats
+    )
+    return [metric for metric in dict.fromkeys(seen) if metric not in HEADLINE]
+
+
+def _in_order(partners: Iterable[str]) -> list[str]:
+    """Each partner once, the three that every run has first."""
+    seen = dict.fromkeys(partners)
+    return [p for p in _PARTNERS if p in seen] + [p for p in seen if p not in _PARTNERS]
+
+
+def evaluation_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """A chart for each headline metric, with a curve a partner, over the iterations."""
+    partners = _in_order(p for record in metrics for p in record.get("evaluation", {}))
+    charts = []
+    for metric in HEADLINE:
+        curves = [
+            Curve(partner, colour_of(i), tuple(_evaluation_points(metrics, partner, metric)))
+            for i, partner in enumerate(partners)
+        ]
+        curves = [curve for curve in curves if curve.points]
+        if curves:
+            charts.append(line_chart(metric, "iteration", curves, whole_x=True))
+    return charts
+
+
+def _evaluation_points(
+    metrics: Sequence[Mapping[str, Any]], partner: str, metric: str
+) -> Iterable[Point]:
+    for record in metrics:
+        stat = record.get("evaluation", {}).get(partner, {}).get(metric)
+        if stat is not None:
+            yield from _points([record["iteration"]], [stat])
+
+
+def update_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """A chart for each number that the update reports, over the iterations."""
+    names = dict.fromkeys(name for record in metrics for name in record.get("update", {}))
+    charts = []
+    for name in names:
+        points = tuple(
+            Point(record["iteration"], value)
+            for record in metrics
+            if isinstance(value := record.get("update", {}).get(name), int | float)
+        )
+        if points:
+            charts.append(line_chart(name, "iteration", [Curve("policy", 1, points)], whole_x=True))
+    return charts
+
+
+def acceptance_chart(summary: Mapping[str, Any]) -> Chart | None:
+    """The probability of accepting an offer by what it is worth, a curve a policy."""
+    curves = []
+    for i, (policy, found) in enumerate(summary.get("acceptance", {}).items()):
+        bins, stats = found["bins"], found["accept"]
+        if len(bins) == len(stats) + 1:
+            bins = [(low + high) / 2 for low, high in pairwise(bins)]
+        curves.append(Curve(policy, colour_of(i), tuple(_points(bins, stats))))
+    curves = [curve for curve in curves if curve.points]
+    if not curves:
+        return None
+    return line_chart("acceptance", "worth of the offer", curves, whole_x=False)
+
+
+def _points(xs: Sequence[float], stats: Sequence[Mapping[str, Any]]) -> Iterable[Point]:
+    for x, stat in zip(xs, stats, strict=True):
+        if stat["mean"] is not None:
+            ci95 = None if stat["ci95"] is None else (stat["ci95"][0], stat["ci95"][1])
+            yield Point(x, stat["mean"], ci95)
+
+
+def drop_table(drops: Sequence[Drop]) -> DropTable:
+    """What was left out: a row a stage and reason, a column an iteration, and the sum."""
+    iterations = tuple(sorted({drop.iteration for drop in drops}))
+    counts = {(drop.stage, drop.reason, drop.iteration): drop.count for drop in drops}
+    rows = (
+        DropRow(stage, reason, tuple(counts.get((stage, reason, i), 0) for i in iterations))
+        for stage, reason in dict.fromkeys((drop.stage, drop.reason) for drop in drops)
+    )
+    return DropTable(iterations, tuple(rows))
+
+
+def _samples(store: Store) -> list[Sample]:
+    """The first episodes of the last wave of each phase, branches left out."""
+    samples = []
+    for phase, key in {key.phase: key for key in store.waves()}.items():
+        played = store.episodes(phase, key.iteration, key.wave)
+        shown = _varied([p for p in played if p.parent_id is None])[:_SHOWN_EPISODES]
+        if shown:
+            title = f"{phase}, iteration {key.iteration}"
+            samples.append(Sample(title, tuple(view_episode(p) for p in shown)))
+    return samples
+
+
+def _varied(played: Sequence[PlayedEpisode]) -> list[PlayedEpisode]:
+    """In order, but the first episode of each kind of ending before the others."""
+    first = {p.episode.end: p for p in reversed(played)}
+    return sorted(played, key=lambda p: first[p.episode.end] is not p)
+
+
+def _sample_groups(store: Store) -> list[GroupView]:
+    """The first groups of the last wave that has some, those without a better branch left out."""
+    for key in reversed(store.waves()):
+        found: list[BranchGroup] = store.groups(key.iteration, key.wave)
+        told_apart = [group for group in found if len(set(group.win_probs)) > 1]
+        if told_apart:
+            return [view_group(group) for group in told_apart[:_SHOWN_GROUPS]]
+    return []
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the report of the run that the command line names, and say where it is."""
+    from training.cli import errors_as_sentences
+
+    parser = argparse.ArgumentParser(prog="python -m training.report", description=main.__doc__)
+    parser.add_argument("run", nargs="?", default="outputs/latest", help="default: %(default)s")
+    with errors_as_sentences():
+        print(write_report(parser.parse_args(arguments).run))
+
+
+if __name__ == "__main__":
+    main()

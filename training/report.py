@@ -199,6 +199,8 @@ def _cell(stat: Mapping[str, Any] | None, *, signed: bool) -> Cell:
 
 
 def _number(value: float, *, signed: bool) -> str:
+    if round(value, 2) == 0:
+        return "0.00"  # not +0.00 or -0.00
     return f"{value:{'+' if signed else ''}.2f}".replace("-", _MINUS)
 
 

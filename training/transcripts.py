@@ -19,7 +19,7 @@ _VERBS = {
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One turn; `verb` is empty for speech, `is_branch` marks a branch's first own turn."""
+    """One turn; `verb` is empty for speech."""
 
     index: int
     seat: int
@@ -27,7 +27,6 @@ class TurnView:
     verb: str
     words: str
     invalid: str | None
-    is_branch: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,6 @@ def _view_turn(played: PlayedEpisode, turn: Turn) -> TurnView:
         verb=_VERBS[turn.action.type],
         words=turn.action.argument,
         invalid=turn.action.invalid,
-        is_branch=turn.index == played.branch_turn,
     )
 
 

@@ -169,6 +169,12 @@ def test_results_by_hand() -> None:
     assert (bc.n, stubborn.n, difference.n) == ("384", "0", "384")
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
+    paired = {"policies": {"bc": {"self": {}}}, "paired": {"self": {"goal": _stat(-0.004, half=1)}}}
+    (table,) = partner_tables(paired, ["goal"])
+    assert table.rows[1].cells == (Cell("0.00", "−1.00 to +1.00"),)  # noqa: RUF001
+
+
 def test_acceptance_by_hand() -> None:
     chart = acceptance_chart(SUMMARY)
     assert chart is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from envs.errors import ConfigError
 from training import config as options
 from training.cli import CONF_DIR, compose, groups
+from training.config import from_mapping
 from training.options import option_names
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
@@ -49,6 +51,13 @@ def test_each_composed_value_comes_from_its_file() -> None:
     assert config.pairing.name == "win_rate"
     assert config.env.families == {"price": 1.0}
     assert config.seed == 7
+
+
+@pytest.mark.parametrize("name", ["sotopia_sdpo", "sotopia_sppo"])
+def test_a_configuration_survives_being_written_and_read(name: str) -> None:
+    """A run keeps its configuration as YAML and is resumed from it."""
+    config = compose([f"+experiment={name}", "threads=2"])
+    assert from_mapping(yaml.safe_load(yaml.safe_dump(asdict(config)))) == config
 
 
 def test_the_experiments_differ_in_method_only() -> None:

@@ -61,14 +61,17 @@ class CloningConfig:
     """Behaviour cloning on dialogues of scripted experts, before the first iteration.
 
     Attributes:
-        dialogues: how many are played and learned from; 0 skips the stage.
-        batch_tokens: most tokens a step.
+        dialogues: how many are played; each is seen from both seats; 0 skips the stage.
+        drills: offers to reckon, in place of that many further dialogues.
+        lr: peak step size.
+        batch_rows: dialogues seen from one seat in one step.
     """
 
     dialogues: Amount
+    drills: Amount
     epochs: Count
     lr: Positive
-    batch_tokens: Count
+    batch_rows: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +165,21 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateConfig:
-    """The optimiser's steps in one iteration; `batch_examples` examples make a step."""
+    """The optimiser's steps in one iteration.
+
+    Attributes:
+        batch_examples: examples a step.
+        token_budget: columns a forward pass may have; bounds memory, changes no gradient.
+        min_rejected_log_ratio: the update stops when a batch's mean log-ratio of the worse branches
+            falls below this, nats; None never stops.
+    """
 
     lr: Positive
     epochs: Count
     batch_examples: Count
+    token_budget: Count
     max_grad_norm: Positive
+    min_rejected_log_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ separate sequences trunk + branch, and the trunk costs once instead of once a br
 Axis suffixes: `_R` rows, `_T` columns, `_N` loss tokens, `_B` branches, `_V` vocabulary.
 """
 
-# ruff: noqa: N802, N815 (axis suffixes)
+# ruff: noqa: N815 (axis suffixes)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -255,8 +255,8 @@ def branch_logps(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """
     _check_plain_head(model)
     batch = batch.to(model.device)
-    decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
-    head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    decoder: nn.Module = model.get_decoder()
+    head: nn.Module = model.get_output_embeddings()
     hidden_RTD: Tensor = decoder(
         input_ids=batch.input_ids_RT,
         attention_mask=batch.attention_mask(model.dtype),

@@ -243,7 +243,7 @@ def _accumulate(
         loss = objective(part).loss * (len(batch.win_prob_B) / branches_total)
         if config.nll_weight and (chosen := _chosen_tokens(batch)):
             loss = loss + config.nll_weight * nll(part) * (chosen / chosen_total)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         parts.append(replace(part, policy_logps_B=part.policy_logps_B.detach()))
     columns = [f.name for f in fields(BranchLogps)]
     whole = BranchLogps(**{c: torch.cat([getattr(part, c) for part in parts]) for c in columns})

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from envs.errors import ConfigError, TrainingError
-from training.objectives.base import BranchLogps, ObjectiveOutput
+from training.objectives.base import BranchLogps, Objective, ObjectiveOutput
 from training.objectives.sdpo import sdpo
 from training.objectives.sppo import sppo
 from training.records import BranchTokens, Example
@@ -80,7 +80,7 @@ def run(
     given: list[Example],
     config: UpdateConfig = BASE,
     seed: int = 0,
-    objective: object = SDPO,
+    objective: Objective = SDPO,
 ) -> tuple[UpdateReport, list[StepReport], list[Tensor]]:
     """Update in place; returns the report, every step's report and every step's gradient."""
     steps: list[StepReport] = []
@@ -94,7 +94,7 @@ def run(
         model,
         reference_logps(model, given),
         given,
-        objective=objective,  # type: ignore[arg-type]
+        objective=objective,
         config=config,
         seed=seed,
         on_step=on_step,
@@ -124,7 +124,7 @@ def test_the_gradient_does_not_depend_on_the_split(
     win_prob_B = torch.tensor([branch.win_prob for branch in flat])
     log_ratio_B = logps_B - logps_B.detach() + 0.1 * torch.arange(len(flat))
     if len(win_probs) == 2:
-        objective: object = SDPO
+        objective: Objective = SDPO
         wanted = -torch.sigmoid(0.5 * (log_ratio_B[0::2] - log_ratio_B[1::2])).log().mean()
     else:
         objective = partial(sppo, eta=2.0)
@@ -133,7 +133,7 @@ def test_the_gradient_does_not_depend_on_the_split(
     chosen_nll = -torch.stack([logp for logp, _ in chosen]).sum()
     chosen_nll = chosen_nll / sum(len(branch.token_ids) for _, branch in chosen)
     wanted = wanted + 0.3 * chosen_nll
-    wanted.backward()  # type: ignore[no-untyped-call]
+    wanted.backward()
     wanted_gradient = gradients(model)
 
     # the same offsets, in the reference
@@ -144,7 +144,7 @@ def test_the_gradient_does_not_depend_on_the_split(
         model,
         reference,
         given,
-        objective=objective,  # type: ignore[arg-type]
+        objective=objective,
         config=replace(BASE, batch_examples=5, token_budget=token_budget, nll_weight=0.3),
         seed=0,
         on_step=lambda _: found.append(gradients(model)),
@@ -246,21 +246,33 @@ def test_frozen_weights_stay(model: LlamaForCausalLM) -> None:
 def test_drift_stops_before_the_step_is_made(model: LlamaForCausalLM) -> None:
     config = replace(BASE, epochs=30, min_rejected_log_ratio=-1.0)
     at_step: list[Tensor] = []
+    rejected: list[float] = []
+
+    def on_step(step: StepReport) -> None:
+        at_step.append(weights(model))
+        rejected.append(step.metrics["rejected_log_ratio"])
+
     given = examples(3)
-    report = update(
-        model,
-        reference_logps(model, given),
-        given,
-        objective=SDPO,
-        config=config,
-        seed=0,
-        on_step=lambda _: at_step.append(weights(model)),
-    )
+    reference = reference_logps(model, given)
+    report = update(model, reference, given, objective=SDPO, config=config, seed=0, on_step=on_step)
+    assert min(rejected[:-1]) >= -1.0 > rejected[-1]
     assert report.stopped_early is not None
+    assert f"rejected branches {rejected[-1]:.2f} nats" in report.stopped_early
     assert "min_rejected_log_ratio=-1" in report.stopped_early
-    assert report.metrics["rejected_log_ratio"] < -1.0
     assert report.steps == len(at_step) - 1 < 30
     assert torch.equal(weights(model), at_step[-1])
+
+
+def test_winners_do_not_count_as_drift(model: LlamaForCausalLM) -> None:
+    # a pull downwards on chosen branches only
+    def downwards(branches: BranchLogps) -> ObjectiveOutput:
+        return ObjectiveOutput((branches.log_ratio_B * branches.win_prob_B).mean(), {})
+
+    given = examples(3, win_probs=(1.0, 0.5))
+    config = replace(BASE, epochs=10, min_rejected_log_ratio=-0.1)
+    report, _, _ = run(model, given, config, objective=downwards)
+    assert report.loss_last < -0.1
+    assert report.stopped_early is None
 
 
 def test_no_threshold_never_stops(model: LlamaForCausalLM) -> None:

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
@@ -86,6 +86,9 @@ def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
 
 def test_pairings_are_those_of_the_registry() -> None:
     assert set(contents("pairing")) == set(registry("training.pairing:PAIRINGS"))
+    assert set(get_args(get_type_hints(options.PairingConfig)["value"])) == set(
+        registry("training.values:VALUES")
+    )
 
 
 def test_critics_are_those_of_the_registry() -> None:
@@ -109,6 +112,8 @@ def test_families_and_codecs_are_those_of_the_world() -> None:
         (["critic=random", "+critic.weights.value=1"], "critic.min_drop is not set"),
         (["objective.beta=null"], "objective.beta is not set, but objective.name=sdpo needs it"),
         (["env=price", "env.families.price=0"], "at least one is above 0"),
+        (["pairing=segment", "pairing.max_segment_turns=null"], "max_segment_turns is not set"),
+        (["pairing=turn", "pairing.max_segment_turns=3"], "not an option of the chosen files"),
         (["policy=checkpoint"], "policy.name is not set; set policy.name=VALUE"),
         (["objective.eta=1"], "objective.eta is not an option of the chosen files"),
     ],

@@ -33,12 +33,12 @@ class EnvConfig:
     Attributes:
         families: scenario family -> weight.
         max_turns: an episode is cut after that many turns of both seats together.
-        codec: how an action is written as text.
+        wave: episodes that live side by side; a run that is stopped loses one wave at most.
     """
 
     families: Annotated[Weights, Weighted(FAMILIES)]
     max_turns: Annotated[int, Range(at_least=2)]
-    codec: Literal["line", "json"]
+    wave: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,30 +48,33 @@ class PolicyConfig:
     Attributes:
         name: "embedded" (the small model that is shipped), "scratch" (the same, from nothing), or
             a folder with a Hugging Face model.
+        prompt_style: "brief" for the line language of the small model, "full" for plain English
+            with SOTOPIA's JSON actions.
         max_new_tokens: a turn is cut after that many tokens.
     """
 
     name: str
+    prompt_style: Literal["brief", "full"]
     temperature: Positive
     max_new_tokens: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloningConfig:
-    """Behaviour cloning on dialogues of scripted experts, before the first iteration.
+    """Stage 0, behaviour cloning on dialogues of scripted experts.
 
     Attributes:
-        dialogues: how many are played; each is seen from both seats; 0 skips the stage.
-        drills: offers to reckon, in place of that many further dialogues.
-        lr: peak step size.
-        batch_rows: dialogues seen from one seat in one step.
+        dialogues: how many are played and learned from, each from both seats; 0 skips the stage.
+        drills: single offers whose worth is to be reckoned, beside the dialogues.
+        lr: peak step size; a short warm-up, then a cosine down to a tenth.
+        batch_rows: dialogues seen from one seat, or drills, in one step.
     """
 
     dialogues: Amount
-    drills: Amount
-    epochs: Count
+    drills: Amount = 0
+    epochs: Count = 1
     lr: Positive
-    batch_rows: Count
+    batch_rows: Count = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +140,14 @@ class PairingConfig:
 
     Attributes:
         value: what makes a branch better than another.
-        margin: pairs that are closer in value are dropped; in the value's own unit.
-        max_segment_turns: the longest segment that carries loss, in own turns.
+        margin: branches that are closer in value are a tie; in points of the value.
+        max_segment_turns: the longest segment that carries loss, in own turns (segment, win_rate).
     """
 
     name: Literal["segment", "turn", "win_rate"]
     value: Literal["nash", "goal", "goal_relationship"]
     margin: NonNegative
-    max_segment_turns: Count
+    max_segment_turns: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,32 +157,39 @@ class ObjectiveConfig:
     Attributes:
         beta: how strongly the policy is held to the reference, per nat (sdpo, dpo).
         eta: the target log-ratio is eta * (win_prob - 1/2), nats (sppo).
-        nll_weight: weight of the likelihood of the better branch, added to the objective.
     """
 
     name: Literal["sdpo", "dpo", "sppo"]
-    nll_weight: NonNegative
     beta: Positive | None = None
     eta: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateConfig:
-    """The optimiser's steps in one iteration.
+    """How an update steps.
 
     Attributes:
-        batch_examples: examples a step.
-        token_budget: columns a forward pass may have; bounds memory, changes no gradient.
-        min_rejected_log_ratio: the update stops when a batch's mean log-ratio of the worse branches
-            falls below this, nats; None never stops.
+        learning_rate: of AdamW, at the first step of an iteration.
+        schedule: "cosine" falls to 0 over the update, without warm-up; "constant" stays.
+        epochs: how often each example is seen.
+        batch_examples: examples a step; the last step of an epoch may have fewer.
+        token_budget: columns a forward pass may have, padding included; bounds memory and does
+            not change the gradients.
+        max_grad_norm: longer gradients are cut to this length.
+        nll_weight: weight of the better branches' negative log-likelihood beside the objective.
+        min_rejected_log_ratio: stop when a batch's mean log-ratio of branches that lose (win_prob
+            below 1/2) is below this, nats; None never stops.
     """
 
-    lr: Positive
-    epochs: Count
-    batch_examples: Count
-    token_budget: Count
-    max_grad_norm: Positive
-    min_rejected_log_ratio: float | None
+    learning_rate: Positive
+    schedule: Literal["cosine", "constant"] = "cosine"
+    epochs: Count = 1
+    batch_examples: Count = 16
+    token_budget: Count = 8192
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: Positive = 1.0
+    nll_weight: NonNegative = 0.0
+    min_rejected_log_ratio: float | None = -5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +204,19 @@ class EvaluationConfig:
     """Evaluation on held-out scenarios.
 
     Attributes:
-        every: evaluate after each so many iterations, and after the last.
+        split: of the final comparison. "dev" is for choosing a recipe, "test" for reporting one.
+        scenarios: in the final comparison, a partner.
+        curve_scenarios: dev scenarios a partner for the learning curves.
+        every: iterations between two points of those curves.
+        stubborn_bias: how much less, in nats, the control "stubborn" wants to accept an offer
+            than the clone; None leaves the control out.
     """
 
     split: Literal["dev", "test"]
     scenarios: Count
+    curve_scenarios: Amount = 128
     every: Count
+    stubborn_bias: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +276,9 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     if config.critic.located_share > 0:
         _need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
         _need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
+    if config.pairing.name != "turn":
+        name = f"pairing.name={config.pairing.name}"
+        _need("pairing.max_segment_turns", config.pairing.max_segment_turns, name)
     strength = "eta" if config.objective.name == "sppo" else "beta"
     name = f"objective.name={config.objective.name}"
     _need(f"objective.{strength}", getattr(config.objective, strength), name)

@@ -3,8 +3,8 @@
     python -m benchmarks.update_packing [--repeats 7] [--threads 1]
 
 Both sides run the same small random Llama on the same examples, project to the vocabulary at loss
-positions only, and take one AdamW step on the SPPO loss, which takes any number of branches. The plain
-side is one right-padded row per branch under the causal mask, which needs no mask tensor: the
+positions only, and take one AdamW step on the SPPO loss, which takes any number of branches. The
+plain side is one right-padded row per branch under the causal mask, which needs no mask tensor: the
 fastest form that concatenation has here. Run it on an idle machine.
 """
 

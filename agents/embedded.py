@@ -8,12 +8,16 @@ bound to what they count ("book=2"), so that so small a model can read them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from envs.scenarios import camp, division, match, plans, price
+
+BASE_FOLDER = Path(__file__).parent / "embedded_base"
+"""The shipped model: see the card in that folder for how it was made."""
 
 PAD, UNKNOWN, END, ME, THEM = "<pad>", "<unk>", "<eos>", "<me>", "<them>"
 _TEMPLATE = (
@@ -34,10 +38,10 @@ _WORDS = (
 class Shape:
     """The size of an embedded policy."""
 
-    width: int = 96
+    width: int = 128
     layers: int = 3
     heads: int = 4
-    feed_forward: int = 256
+    feed_forward: int = 384
     positions: int = 256
 
 

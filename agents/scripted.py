@@ -6,16 +6,16 @@ of experts holds careless, plain and keen ones, as human data does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move
-from agents.tastes import interest, offers, statement
+from agents.tastes import interest, offers, statement, thinkable
 from engines.types import Generation
 from envs.errors import ConfigError
-from envs.scenarios.match import PEOPLE, MatchTask
 from envs.scenarios.task import Task
-from envs.types import Action, ActionType, Deal, Observation, View
+from envs.types import Action, ActionType, Deal, Observation, Turn, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Bargainer:
     def choose(self, observation: Observation) -> Action:
         """The next action."""
         rng = Random(f"{self._seed}/{self._seat}/{len(observation.turns)}")
-        standing = standing_offer(self._task, self._seat, observation)
+        standing = standing_offer(self._task, self._seat, observation.turns)
         if standing is not None and self._accepts(standing, observation, rng):
             return Action(ActionType.ACT, "accept")
         own_turns = sum(turn.seat == self._seat for turn in observation.turns)
@@ -121,7 +121,7 @@ class Bargainer:
 
     def _propose(self, observation: Observation, own_turns: int, rng: Random) -> Deal:
         task, seat = self._task, self._seat
-        deals = self._thinkable()
+        deals = thinkable(task, seat, careful=self._temper.empathy)
         if rng.random() >= self._temper.heed:
             return rng.choice(deals)
         floor = task.aims[seat] * self._demand(own_turns)
@@ -133,22 +133,10 @@ class Bargainer:
         liked = interest(task, seat, observation.turns)
         return max(good, key=lambda deal: (liked(deal) + 0.3 * rng.random()))
 
-    def _thinkable(self) -> list[Deal]:
-        """The deals that make sense from this seat alone."""
-        task, seat = self._task, self._seat
-        if not isinstance(task, MatchTask):
-            return list(task.deals())
-        careful = self._temper.empathy
-        return [
-            (PEOPLE.index(person),)
-            for person in task.known[seat]
-            if not careful or person != task.secrets[seat]
-        ]
 
-
-def standing_offer(task: Task, seat: int, observation: Observation) -> Deal | None:
+def standing_offer(task: Task, seat: int, turns: Sequence[Turn]) -> Deal | None:
     """The other's offer that is on the table for `seat`, None if there is none."""
-    for turn in reversed(observation.turns):
+    for turn in reversed(turns):
         verb = turn.action.argument.partition(" ")[0]
         if turn.action.type is not ActionType.ACT or verb not in ("offer", "reject"):
             continue

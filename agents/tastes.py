@@ -42,6 +42,12 @@ def _said(seat: int, turns: tuple[Turn, ...]) -> list[list[str]]:
 
 
 @singledispatch
+def thinkable(task: Task, seat: int, *, careful: bool = True) -> list[Deal]:
+    """The deals that `seat` could offer, as far as it can tell; the careful ones keep secrets."""
+    return list(task.deals())
+
+
+@singledispatch
 def statement(task: Task, seat: int, rng: Random) -> str | None:
     """A true sentence about what `seat` wants, None if there is nothing to say."""
     return None
@@ -107,6 +113,15 @@ def _(task: PriceTask, seat: int, rng: Random) -> str:
 @interest.register
 def _(task: PriceTask, seat: int, turns: tuple[Turn, ...]) -> Interest:
     return (lambda deal: deal[0]) if seat == BUYER else (lambda deal: -deal[0])
+
+
+@thinkable.register
+def _(task: MatchTask, seat: int, *, careful: bool = True) -> list[Deal]:
+    return [
+        (PEOPLE.index(person),)
+        for person in task.known[seat]
+        if not careful or person != task.secrets[seat]
+    ]
 
 
 @statement.register

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from engines.rendezvous import Rendezvous
 from engines.types import Completion, Sampling
+from engines.weights import weights_version
 from envs.errors import EngineError
 
 _PROBE_TOLERANCE_NATS = 1e-4
@@ -210,12 +210,3 @@ def _draw(
     token_R = token_R.clamp_max(logits_RV.shape[1] - 1)
     token_R = torch.where(greedy_R, biased_RV.argmax(-1), token_R)
     return token_R, logps_RV.gather(1, token_R.unsqueeze(1)).squeeze(1)
-
-
-def weights_version(model: PreTrainedModel) -> str:
-    """The first 12 hex digits of a hash over all weights, in name order."""
-    digest = sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]

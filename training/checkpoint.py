@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,11 +97,20 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     Raises:
         CheckpointError: a file is missing or changed.
     """
+    folder = Path(folder)
+    verify_checkpoint(folder)
+    model, tokenizer = load_pretrained(folder, dtype=dtype)
+    state = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
+    return Checkpoint(model, tokenizer, state)
+
+
+def load_pretrained(
+    folder: Path | str, *, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load any Hugging Face folder on the CPU, float32 unless told; no code of its is run."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = Path(folder)
-    verify_checkpoint(folder)
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype or torch.float32,
@@ -112,48 +121,7 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     tokenizer = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False, local_files_only=True
     )
-    state = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
-    return Checkpoint(model, tokenizer, state)
-
-
-def weights_version(weights: PreTrainedModel | Path | str) -> str:
-    """A name for exactly these weights: the same for a model and for the folder it is saved in.
-
-    Returns:
-        The first 12 hex digits of the SHA-256 over names, types, shapes and bytes in name order;
-        a tied tensor counts once, under the name it is saved by.
-    """
-    tensors = (
-        _saved_tensors(Path(weights))
-        if isinstance(weights, str | Path)
-        else _model_tensors(weights)
-    )
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_raw_bytes(tensor))
-    return digest.hexdigest()[:12]
-
-
-def _model_tensors(model: PreTrainedModel) -> Iterable[tuple[str, torch.Tensor]]:
-    copies = set(getattr(model, "all_tied_weights_keys", {}))
-    return [(name, t) for name, t in model.state_dict().items() if name not in copies]
-
-
-def _saved_tensors(folder: Path) -> Iterable[tuple[str, torch.Tensor]]:
-    from safetensors.torch import load_file
-
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} has no *.safetensors file: name a checkpoint's folder.")
-    return [item for file in files for item in load_file(file).items()]
-
-
-def _raw_bytes(tensor: torch.Tensor) -> bytes:
-    import torch
-
-    flat = tensor.detach().cpu().contiguous().flatten()
-    return flat.view(torch.uint8).numpy().tobytes()
+    return model, tokenizer
 
 
 def _manifest(folder: Path) -> dict[str, str]:

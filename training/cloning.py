@@ -8,7 +8,7 @@ that is from its aim. Drills are single offers with that reckoning alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -17,39 +17,22 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from agents.prompts import STYLES
+from agents.prompts import PromptStyle
 from agents.scripted import ScriptedExperts, standing_offer
 from agents.stream import ChatStream
+from agents.tastes import thinkable
 from engines.rendezvous import Rendezvous
 from envs.scenarios import draw_mixture
 from envs.scenarios.task import Task
 from envs.social import Rules, view_of
-from envs.types import Action, ActionType, Deal, Observation, Scenario, Turn
+from envs.types import Action, ActionType, Deal, Scenario, Turn
 from judges.verifiable import VerifiableJudge
+from training.config import CloningConfig
 from training.rollout import EpisodePlan, episode_seed, play_wave
 
 _IGNORED = -100
-_PASS_ROWS = 32
+_PASS_ROWS = 64
 _NOTE_RANGE = (-20, 60)
-
-
-@dataclass(frozen=True, slots=True)
-class CloningConfig:
-    """How stage 0 is trained.
-
-    Attributes:
-        dialogues: scripted dialogues; each is seen from both seats.
-        drills: offers to reckon, in place of that many further dialogues.
-        epochs: passes over them.
-        lr: peak step size; linear warm-up over 5 %, then a cosine down to a tenth.
-        batch_rows: dialogues seen from one seat in one step.
-    """
-
-    dialogues: int = 8000
-    drills: int = 16000
-    epochs: int = 1
-    lr: float = 3e-3
-    batch_rows: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +53,9 @@ def note(task: Task, seat: int, deal: Deal) -> str:
 
 
 def dialogue_rows(
-    scenario: Scenario, turns: Sequence[Turn], stream: ChatStream
+    scenario: Scenario, turns: Sequence[Turn], stream: ChatStream, style: PromptStyle
 ) -> Iterator[Row]:
     """A scripted dialogue seen from each seat, with notes; loss on the seat's own replies."""
-    style = STYLES["brief"]
     for seat in (0, 1):
         view = view_of(scenario, seat)
         ids: list[int] = []
@@ -88,10 +70,10 @@ def dialogue_rows(
                 stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
             )
             reply = style.codec.encode(turn.action)
-            before = Observation(view, tuple(turns[: turn.index]), turns_left=0)
-            deal = standing_offer(scenario.task, seat, before) if scenario.task else None
-            if deal is not None and scenario.task is not None:
-                reply = f"{note(scenario.task, seat, deal)} {reply}"
+            task = scenario.task
+            deal = standing_offer(task, seat, turns[: turn.index]) if task else None
+            if task is not None and deal is not None:
+                reply = f"{note(task, seat, deal)} {reply}"
             said = stream.encode_reply(reply)
             ids += [*context, *said]
             mask += [False] * len(context) + [True] * len(said)
@@ -100,12 +82,15 @@ def dialogue_rows(
             yield Row(tuple(ids), tuple(mask))
 
 
-def drill_row(scenario: Scenario, seat: int, deal: Deal, stream: ChatStream) -> Row:
-    """One offer by the other side; loss on its reckoning alone."""
+def drill_row(
+    scenario: Scenario, seat: int, stream: ChatStream, style: PromptStyle, rng: Random
+) -> Row:
+    """A random offer by the other side; loss on its reckoning alone."""
     task = scenario.task
     assert task is not None  # drills are drawn from verifiable families
+    deal = rng.choice(thinkable(task, 1 - seat, careful=False))
     offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
-    style, view = STYLES["brief"], view_of(scenario, seat)
+    view = view_of(scenario, seat)
     context = stream.opening(
         style.system(view), style.heard(view, [Turn(0, 1 - seat, offer)])
     )
@@ -114,24 +99,32 @@ def drill_row(scenario: Scenario, seat: int, deal: Deal, stream: ChatStream) -> 
 
 
 def demonstrations(
-    weights: dict[str, float], config: CloningConfig, rules: Rules, stream: ChatStream, *, seed: int
+    weights: Mapping[str, float],
+    config: CloningConfig,
+    rules: Rules,
+    stream: ChatStream,
+    style: PromptStyle,
+    *,
+    seed: int,
+    start: int = 0,
 ) -> list[Row]:
-    """All rows of stage 0, in a seeded random order; scenarios come from the train split."""
+    """All rows of stage 0, in a seeded random order; scenarios come from the train split.
+
+    Args:
+        start: how many scenarios of the mixture to skip.
+    """
     experts = ScriptedExperts()
-    scenarios = draw_mixture(weights, "train", config.dialogues)
+    scenarios = draw_mixture(weights, "train", config.dialogues, start=start)
     plans = [
         EpisodePlan(f"demo-{n}", scenario, (experts, experts), episode_seed(seed, "demo", n))
         for n, scenario in enumerate(scenarios)
     ]
     rows: list[Row] = []
     for played in play_wave(plans, rules, VerifiableJudge(), Rendezvous()):
-        rows += dialogue_rows(played.episode.scenario, played.episode.turns, stream)
+        rows += dialogue_rows(played.episode.scenario, played.episode.turns, stream, style)
     rng = Random(f"drills/{seed}")
-    for scenario in draw_mixture(weights, "train", config.drills):
-        assert scenario.task is not None
-        rows.append(
-            drill_row(scenario, rng.randrange(2), rng.choice(scenario.task.deals()), stream)
-        )
+    for scenario in draw_mixture(weights, "train", config.drills, start=start):
+        rows.append(drill_row(scenario, rng.randrange(2), stream, style, rng))
     rng.shuffle(rows)
     return rows
 
@@ -160,7 +153,7 @@ def clone(
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * _schedule(len(losses) / steps)
             optimiser.zero_grad(set_to_none=True)
-            loss = _accumulate(model, batch)
+            loss = accumulate_gradient(model, batch)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             losses.append(loss)
@@ -175,7 +168,7 @@ def _schedule(progress: float) -> float:
     return 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _accumulate(model: PreTrainedModel, batch: Sequence[Row]) -> float:
+def accumulate_gradient(model: PreTrainedModel, batch: Sequence[Row]) -> float:
     """Add the gradient of the batch's mean loss; rows of like length share a pass, little padding."""
     total = sum(sum(row.loss_mask) for row in batch)
     ordered = sorted(batch, key=lambda row: len(row.token_ids))

@@ -186,7 +186,6 @@ class UpdateConfig:
     epochs: Count = 1
     batch_examples: Count = 16
     token_budget: Count = 8192
-    betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: Positive = 1.0
     nll_weight: NonNegative = 0.0
     min_rejected_log_ratio: float | None = -5.0

@@ -10,9 +10,68 @@ from training.cli import run
 if __name__ == "__main__":
     run("training.loop:train")  # checks all options, and only then imports what is below
 
+from dataclasses import asdict
+
+from envs.scenarios import scenario_of
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
+from training.console import Stopwatch, show_summary
+from training.furnish import furnish
+from training.report import write_report
+from training.run import Run
+from training.setup import set_up
+from training.stage0 import clone_behaviour
+from training.steps import branch, collect, curve_point, improve, pair
+from training.summary import summarise
+from training.trackers import tracker
 
 
 def train(config: RunConfig) -> None:
-    """Collect, score, branch, pair, update, evaluate, checkpoint; again and again."""
-    raise NotImplementedError  # the loop goes here
+    """Collect, score, branch, pair, update, publish, evaluate, checkpoint; again and again.
+
+    Every step's result is in the store before the next begins. A run that was stopped goes on from
+    the last finished piece of work and ends in the same weights.
+    """
+    set_up(config)
+    watch = Stopwatch()
+    with Run.open(asdict(config), scenario_of) as run, tracker(config, run) as track:
+        watch.console.print(f"run: [bold]{run.folder}[/bold]")
+        with watch.step("clone", "stage 0: clone the experts") as progress:
+            clone = clone_behaviour(config, run, progress)
+        policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
+        parts = furnish(config, run, clone, policy)
+
+        for iteration in run.remaining_iterations(config.iterations):
+            name = f"iteration {iteration} of {config.iterations}: "
+            with watch.step("collect", name + "self-play") as progress:
+                episodes = collect(parts, iteration, progress)
+            with watch.step("branch", name + "branch") as progress:
+                groups = branch(parts, iteration, episodes, progress)
+            examples = pair(parts, iteration, groups)
+            with watch.step("update", name + "update") as progress:
+                report = improve(parts, iteration, examples, progress)
+            version = parts.publish()
+            metrics = {
+                "weights_version": version,
+                "episodes": len(episodes),
+                "groups": len(groups),
+                "examples": len(examples),
+                "update": report.numbers() if report else {},
+            }
+            if iteration % config.evaluation.every == 0 and config.evaluation.curve_scenarios:
+                with watch.step("curve", name + "evaluate") as progress:
+                    metrics["evaluation"] = curve_point(parts, iteration, progress)
+            run.commit(
+                iteration,
+                metrics,
+                lambda folder: save_checkpoint(
+                    folder, parts.model, parts.tokenizer, {"iteration": iteration}
+                ),
+            )
+            track(iteration, metrics)
+
+        with watch.step("evaluate", "final comparison") as progress:
+            summary = summarise(parts, config.iterations, watch.wall_s, progress)
+        run.write_summary(summary)
+        show_summary(watch.console, summary)
+        watch.console.print(f"report: [bold]{write_report(run.folder)}[/bold]")

@@ -7,54 +7,20 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from envs.errors import ConfigError, TrainingError
+from envs.errors import TrainingError
+from training.config import UpdateConfig
 from training.objectives.base import BranchLogps, Objective, nll
 from training.packing import PackedBatch, branch_logps, pack
 from training.records import Example
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateConfig:
-    """How an update steps.
-
-    Attributes:
-        learning_rate: of AdamW, at the first step.
-        schedule: "cosine" falls to 0 over the update, without warm-up; "constant" stays.
-        epochs: how often each example is seen.
-        batch_examples: examples a step; the last step of an epoch may have fewer.
-        token_budget: columns a forward pass may have, padding included; bounds memory and does
-            not change the gradients.
-        betas: AdamW's decay rates.
-        max_grad_norm: longer gradients are cut to this length.
-        nll_weight: weight of `training.objectives.base.nll` beside the objective; 0 for none.
-        min_rejected_log_ratio: stop when a batch's mean log-ratio of branches that lose (win_prob
-            below 1/2) is below this, nats; None never stops.
-    """
-
-    learning_rate: float
-    schedule: Literal["cosine", "constant"] = "cosine"
-    epochs: int = 1
-    batch_examples: int = 16
-    token_budget: int = 8192
-    betas: tuple[float, float] = (0.9, 0.999)
-    max_grad_norm: float = 1.0
-    nll_weight: float = 0.0
-    min_rejected_log_ratio: float | None = -5.0
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "constant"):
-            raise ConfigError(f"schedule is {self.schedule!r}, expected 'cosine' or 'constant'.")
-        for name in ("learning_rate", "epochs", "batch_examples", "token_budget", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0.")
-        if not self.nll_weight >= 0:
-            raise ConfigError(f"nll_weight is {self.nll_weight}, expected 0 or more.")
+ADAM_BETAS = (0.9, 0.999)
+"""Decay rates of AdamW's moments; each update starts with fresh ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +71,20 @@ class UpdateReport:
     tokens_saved: int
     stopped_early: str | None
 
+    def numbers(self) -> dict[str, float]:
+        """What goes into metrics.jsonl."""
+        return {
+            "steps": self.steps,
+            "loss_first": self.loss_first,
+            "loss": self.loss_last,
+            "nll": self.nll_last,
+            "grad_norm": self.grad_norm_last,
+            "tokens": self.tokens,
+            "tokens_saved": self.tokens_saved,
+            "stopped_early": float(self.stopped_early is not None),
+            **self.metrics,
+        }
+
 
 def reference_logps(
     model: PreTrainedModel, examples: Sequence[Example], *, token_budget: int = 8192
@@ -151,7 +131,7 @@ def update(
     _check(reference, examples)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=0.0
+        parameters, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=0.0
     )
     batches = list(_batches(len(examples), config, random.Random(seed)))
     reports: list[StepReport] = []

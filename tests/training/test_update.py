@@ -19,7 +19,8 @@ from training.objectives.base import BranchLogps, Objective, ObjectiveOutput
 from training.objectives.sdpo import sdpo
 from training.objectives.sppo import sppo
 from training.records import BranchTokens, Example
-from training.update import StepReport, UpdateConfig, UpdateReport, reference_logps, update
+from training.config import UpdateConfig
+from training.update import StepReport, UpdateReport, reference_logps, update
 
 VOCABULARY = 19
 BASE = UpdateConfig(learning_rate=1e-2, schedule="constant", batch_examples=3, max_grad_norm=1e9)

@@ -1,0 +1,150 @@
+"""From a configuration to the parts of a run: the models, who plays, who judges, how to learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from agents.base import Player
+from agents.policy import ModelPlayer
+from agents.prompts import STYLES
+from agents.scripted import ScriptedExperts
+from agents.stream import ChatStream
+from engines.local import LocalEngine
+from engines.rendezvous import Rendezvous
+from engines.types import Sampling
+from envs.errors import ConfigError
+from envs.social import Rules
+from judges.base import Judge
+from judges.critics import CRITICS, Critic
+from judges.verifiable import VerifiableJudge
+from training.checkpoint import Checkpoint
+from training.config import RunConfig
+from training.objectives import OBJECTIVES
+from training.objectives.base import Objective
+from training.pairing import PAIRINGS, Pairing, PairingRule
+from training.run import Run
+from training.values import VALUES
+
+POLICY, FROZEN, EXPERTS, STUBBORN = "policy", "frozen_bc", "experts", "stubborn"
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that a run is made of.
+
+    Attributes:
+        model: the weights under training; `engine` has a copy of its own, written by `publish`.
+        clone: the weights after stage 0, which never change.
+        players: by id: the policy, the frozen clone, the scripted experts, the stubborn control.
+        critics: each critic that has a share of the branch points, with that share in (0, 1].
+    """
+
+    config: RunConfig
+    run: Run
+    model: PreTrainedModel
+    clone: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    engine: LocalEngine
+    rendezvous: Rendezvous
+    rules: Rules
+    players: dict[str, Player]
+    judge: Judge
+    critics: list[tuple[Critic, float]]
+    pairing: Pairing
+    rule: PairingRule
+    objective: Objective
+
+    def publish(self) -> str:
+        """Give the engine the trainer's weights; returns their version."""
+        return self.engine.publish(self.model)
+
+
+def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) -> Parts:
+    """Build the parts around the cloned policy and the one to go on with."""
+    rendezvous = Rendezvous()
+    stop_ids = stop_tokens(clone)
+    frozen = LocalEngine(clone.model, stop_ids=stop_ids, rendezvous=rendezvous)
+    engine = LocalEngine(_copy(policy.model), stop_ids=stop_ids, rendezvous=rendezvous)
+    seat = partial(_seat_model, config, ChatStream(clone.tokenizer))
+    players: dict[str, Player] = {
+        POLICY: seat(POLICY, engine),
+        FROZEN: seat(FROZEN, frozen),
+        EXPERTS: ScriptedExperts(),
+    }
+    if config.evaluation.stubborn_bias is not None:
+        bias = -config.evaluation.stubborn_bias
+        players[STUBBORN] = seat(STUBBORN, frozen, ((_accept_token(clone), bias),))
+    return Parts(
+        config=config,
+        run=run,
+        model=policy.model,
+        clone=clone.model,
+        tokenizer=policy.tokenizer,
+        engine=engine,
+        rendezvous=rendezvous,
+        rules=Rules(max_turns=config.env.max_turns),
+        players=players,
+        judge=VerifiableJudge(),
+        critics=_critics(config),
+        pairing=PAIRINGS[config.pairing.name],
+        rule=PairingRule(
+            VALUES[config.pairing.value], config.pairing.margin, config.pairing.max_segment_turns
+        ),
+        objective=_objective(config),
+    )
+
+
+def stop_tokens(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """The tokens that end a turn: the tokenizer's end of sequence and the model's own list."""
+    listed = getattr(checkpoint.model.generation_config, "eos_token_id", None)
+    own = [listed] if isinstance(listed, int) else list(listed or [])
+    stops = {int(t) for t in [checkpoint.tokenizer.eos_token_id, *own] if t is not None}
+    if not stops:
+        raise ConfigError(
+            "The policy has no end-of-sequence token, so its turns would never end; set one in its "
+            "tokenizer or generation_config.json."
+        )
+    return tuple(sorted(stops))
+
+
+def _seat_model(
+    config: RunConfig,
+    stream: ChatStream,
+    name: str,
+    engine: LocalEngine,
+    logit_bias: tuple[tuple[int, float], ...] = (),
+) -> ModelPlayer:
+    sampling = Sampling(config.policy.temperature, config.policy.max_new_tokens, logit_bias)
+    return ModelPlayer(name, engine, stream, STYLES[config.policy.prompt_style], sampling)
+
+
+def _accept_token(checkpoint: Checkpoint) -> int:
+    ids = checkpoint.tokenizer("accept", add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        raise ConfigError(
+            "The stubborn control lowers the one token for 'accept', but this tokenizer writes it "
+            f"in {len(ids)}; set evaluation.stubborn_bias=null."
+        )
+    return int(ids[0])
+
+
+def _critics(config: RunConfig) -> list[tuple[Critic, float]]:
+    weights = {name: weight for name, weight in config.critic.weights.items() if weight > 0}
+    options = {"value": {"min_drop": config.critic.min_drop}, "random": {"seed": config.seed}}
+    total = sum(weights.values())
+    return [(CRITICS[name](**options[name]), weight / total) for name, weight in weights.items()]
+
+
+def _objective(config: RunConfig) -> Objective:
+    options = {"eta": config.objective.eta, "beta": config.objective.beta}
+    given = {name: value for name, value in options.items() if value is not None}
+    return partial(OBJECTIVES[config.objective.name], **given)
+
+
+def _copy(model: PreTrainedModel) -> PreTrainedModel:
+    twin = type(model)(model.config)
+    twin.load_state_dict(model.state_dict())
+    return twin

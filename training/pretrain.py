@@ -1,0 +1,83 @@
+"""Makes the base of the embedded policy, which ships with the package.
+
+    python -m training.pretrain --out agents/embedded_base
+
+Two cores take about an hour. The data is endless: each step sees new dialogues of scripted experts
+and new offers to reckon, all from the training split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from agents.embedded import Shape, make_model, make_tokenizer
+from agents.prompts import STYLES
+from agents.stream import ChatStream
+from envs.social import Rules
+from training.cloning import Row, accumulate_gradient, demonstrations
+from training.config import CloningConfig
+
+FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.15, "price": 0.15, "match": 0.2}
+_CHUNK = CloningConfig(dialogues=2000, drills=16000, lr=1.0)
+
+
+def main() -> None:
+    """Train and save; prints the loss as it goes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder to save the model in")
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--batch-rows", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--width", type=int, default=128)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    tokenizer = make_tokenizer()
+    model = make_model(Shape(width=args.width, feed_forward=3 * args.width), seed=args.seed)
+    model.train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98))
+    rows = _endless_rows(ChatStream(tokenizer), args.seed)
+    mean_loss = math.nan
+    for step in range(1, args.steps + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = args.lr * _trapezoid(step / args.steps)
+        optimiser.zero_grad(set_to_none=True)
+        loss = accumulate_gradient(model, [next(rows) for _ in range(args.batch_rows)])
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        mean_loss = loss if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss
+        if step % 100 == 0:
+            print(f"step {step} of {args.steps}: loss {mean_loss:.4f} nats a token", flush=True)
+        if step % 1000 == 0 or step == args.steps:
+            model.save_pretrained(args.out)
+            tokenizer.save_pretrained(args.out)
+
+
+def _endless_rows(stream: ChatStream, seed: int) -> Iterator[Row]:
+    chunk = 0
+    while True:
+        yield from demonstrations(
+            FAMILY_WEIGHTS,
+            _CHUNK,
+            Rules(max_turns=12),
+            stream,
+            STYLES["brief"],
+            seed=seed * 1_000_003 + chunk,
+            start=chunk * _CHUNK.drills,
+        )
+        chunk += 1
+
+
+def _trapezoid(progress: float) -> float:
+    """Warm-up over 3 %, constant, linear down to zero over the last 30 %."""
+    return min(1.0, progress / 0.03, (1.0 - progress) / 0.3 + 1e-3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Stage 0 of a run: the first policy, cloned from scripted experts or brought by the user.
+
+The clone depends on few options. It is kept under the output root by a hash of them and of the
+weights that it starts from, so that the next run with the same ones need not train it again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
+from agents.prompts import STYLES
+from agents.stream import ChatStream
+from engines.weights import weights_version
+from envs.social import Rules
+from training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_pretrained,
+    save_checkpoint,
+)
+from training.cloning import clone, demonstrations
+from training.config import RunConfig
+from training.run import Run
+from training.waves import Progress
+
+_RECIPE_VERSION = 1
+"""Raise when experts, notes or the training of stage 0 change, so that old clones are not used."""
+
+
+def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoint:
+    """The cloned policy: from this run, from an earlier run's cache, or trained now."""
+    folder = run.checkpoint_folder(0)
+    if run.last_committed() is not None:
+        return load_checkpoint(folder)
+    model, tokenizer = first_model(config)
+    cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
+    if config.cloning.dialogues == 0:
+        cached = Checkpoint(model, tokenizer, {})
+    elif cache.is_dir():
+        cached = load_checkpoint(cache)
+    else:
+        _train(config, model, tokenizer, progress)
+        save_checkpoint(cache, model, tokenizer, {"stage": 0})
+        cached = load_checkpoint(cache)
+    run.commit(
+        0, {}, lambda place: save_checkpoint(place, cached.model, cached.tokenizer, {"stage": 0})
+    )
+    return load_checkpoint(folder)
+
+
+def first_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The weights that stage 0 starts from: shipped, freshly drawn, or a folder of the user's."""
+    if config.policy.name == "scratch":
+        return make_model(Shape(), seed=config.seed), make_tokenizer()
+    folder = BASE_FOLDER if config.policy.name == "embedded" else Path(config.policy.name)
+    return load_pretrained(folder)
+
+
+def _train(
+    config: RunConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Progress,
+) -> None:
+    rows = demonstrations(
+        config.env.families,
+        config.cloning,
+        Rules(max_turns=config.env.max_turns),
+        ChatStream(tokenizer),
+        STYLES[config.policy.prompt_style],
+        seed=config.seed,
+    )
+    clone(
+        model,
+        rows,
+        config.cloning,
+        seed=config.seed,
+        on_step=lambda step, steps, loss: progress(step, steps),
+    )
+
+
+def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
+    """What a clone depends on, as 16 hex digits."""
+    content = {
+        "recipe": _RECIPE_VERSION,
+        "weights": weights_version(model),
+        "cloning": asdict(config.cloning),
+        "families": config.env.families,
+        "max_turns": config.env.max_turns,
+        "style": config.policy.prompt_style,
+        "seed": config.seed,
+    }
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from envs.errors import ConfigError, ParleyError
 from training.config import RunConfig, from_mapping
-from training.options import did_you_mean, option_names
+from training.options import defaulted_names, did_you_mean, option_names
 from training.preflight import check_before_start
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
@@ -65,6 +65,7 @@ def run(entry: str) -> NoReturn:
             print(_HELP.format(groups=_describe_groups(), conf=_shown(CONF_DIR)))
         else:
             check_arguments(sys.argv[1:])
+            sys.argv[1:] = _with_defaulted(sys.argv[1:])
             _run_hydra(entry)
     raise SystemExit(0)
 
@@ -92,7 +93,7 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
     """The configuration that the same words on the command line would give."""
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
-            return _to_run_config(hydra.compose("config", list(overrides)))
+            return _to_run_config(hydra.compose("config", _with_defaulted(overrides)))
         except (HydraException, OmegaConfBaseException) as error:
             raise reworded(error) from error
 
@@ -119,6 +120,12 @@ def check_arguments(arguments: Iterable[str]) -> None:
             _check_choice(key, name, value, known[name])
         elif equals and re.split("[./]", name)[0] != "hydra":
             _check_option(name)
+
+
+def _with_defaulted(words: Iterable[str]) -> list[str]:
+    """Let options be set whose default is in the dataclass, and which Hydra therefore misses."""
+    known = set(defaulted_names(RunConfig))
+    return [f"++{word}" if word.partition("=")[0] in known else word for word in words]
 
 
 def reworded(error: Exception) -> ConfigError:
@@ -179,7 +186,7 @@ def _check_option(name: str) -> None:
     if name not in known:
         raise ConfigError(
             f"There is no option or group {name}.{did_you_mean(name, known)}"
-            " --help lists the groups, --cfg job all options."
+            " --help lists the groups, training/config.py all options."
         )
 
 

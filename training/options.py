@@ -117,6 +117,22 @@ def option_names(kind: Any, path: str = "") -> list[str]:
     return names
 
 
+def defaulted_names(kind: Any, path: str = "") -> list[str]:
+    """The dotted names of the options that have a value without being set, None apart.
+
+    None stands for an option that only some choices have, such as an objective's own strength.
+    """
+    names: list[str] = []
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        whole = _join(path, field.name)
+        if is_dataclass(hints[field.name]):
+            names += defaulted_names(hints[field.name], whole)
+        elif field.default is not MISSING and field.default is not None:
+            names.append(whole)
+    return names
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The sentence " Did you mean X?" with the nearest known word, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -11,9 +11,6 @@ from envs.types import Deal
 if TYPE_CHECKING:  # the families behind envs.scenarios use this module
     from envs.scenarios.task import Task
 
-NO_DEAL_POINTS = 0.0
-"""The points of both seats when they agree on nothing (the disagreement point)."""
-
 MAX_GOAL = 10.0
 """The goal score of a seat that got what it aimed for, or more."""
 
@@ -25,9 +22,9 @@ class Attainable:
     Attributes:
         best: each seat's points in the deal it likes most; both rarely come together.
         best_sum: the largest sum of both seats' points over all deals.
-        nash_deal: the deal with the largest product of points among those worth more than
-            nothing to both; ties go to the smaller gap, then to the earlier deal. Where no deal
-            is worth something to both, the one with the largest sum.
+        nash_deal: the deal with the largest product of gains over no deal among those in which
+            both gain; ties go to the smaller gap between the gains, then to the earlier deal.
+            Where both gain in no deal, the one with the largest sum.
         pareto: the deals that no other deal beats for one seat without costing the other.
     """
 
@@ -40,7 +37,7 @@ class Attainable:
 def utilities(task: Task, deal: Deal | None) -> tuple[float, float]:
     """Both seats' points in `deal`, in seat order; None is no deal."""
     if deal is None:
-        return NO_DEAL_POINTS, NO_DEAL_POINTS
+        return task.no_deal(0), task.no_deal(1)
     return task.utility(0, deal), task.utility(1, deal)
 
 
@@ -53,11 +50,11 @@ def goal_score(task: Task, seat: int, deal: Deal | None) -> float:
 def joint_welfare(task: Task, deal: Deal | None) -> float:
     """The sum of both seats' points over the largest attainable sum, 0..1.
 
-    It is 0 without a deal, for a deal whose points sum to less than nothing, and wherever no deal
-    is worth more than nothing to the two together.
+    It is 0 where the points sum to nothing or less (so without a deal, but in tasks that give
+    points for none), and wherever no deal is worth more than nothing to the two together.
     """
     best_sum = attainable(task).best_sum
-    if best_sum <= NO_DEAL_POINTS:
+    if best_sum <= 0:
         return 0.0
     return min(1.0, max(0.0, sum(utilities(task, deal)) / best_sum))
 
@@ -74,19 +71,20 @@ def attainable(task: Task) -> Attainable:
     return Attainable(
         best=(max(own for own, _ in points.values()), max(own for _, own in points.values())),
         best_sum=max(map(sum, points.values())),
-        nash_deal=_nash_deal(points),
+        nash_deal=_nash_deal(points, utilities(task, None)),
         pareto=_pareto(points),
     )
 
 
-def _nash_deal(points: dict[Deal, tuple[float, float]]) -> Deal:
+def _nash_deal(points: dict[Deal, tuple[float, float]], without: tuple[float, float]) -> Deal:
     """The Nash bargaining solution; `max` keeps the earliest of equals."""
-    good_for_both = [deal for deal, both in points.items() if min(both) > NO_DEAL_POINTS]
+    gains = {deal: (own - without[0], other - without[1]) for deal, (own, other) in points.items()}
+    good_for_both = [deal for deal, both in gains.items() if min(both) > 0]
     if not good_for_both:
         return max(points, key=lambda deal: sum(points[deal]))
 
     def product_then_fairness(deal: Deal) -> tuple[float, float]:
-        first, second = points[deal]
+        first, second = gains[deal]
         return first * second, -abs(first - second)
 
     return max(good_for_both, key=product_then_fairness)

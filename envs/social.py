@@ -39,13 +39,21 @@ class Rules:
         max_turns: most turns of the whole transcript, all seats together. Simultaneous rounds are
             never cut, so what is left over by whole rounds is not played.
         max_stale: the episode ends after more than that many consecutive actions of type NONE.
+        recorded: the seat of every turn, for dialogues that took place elsewhere and kept to no
+            order; it replaces `order`, and `max_turns` must be its length.
     """
 
     max_turns: int = 20
     max_stale: int = 2
     order: Order = Order.ROUND_ROBIN
+    recorded: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.recorded and len(self.recorded) != self.max_turns:
+            raise ConfigError(
+                f"got max_turns={self.max_turns} and a recorded order of {len(self.recorded)} "
+                "turns; expected the same number."
+            )
         if self.max_turns < 1 or self.max_stale < 0:
             raise ConfigError(
                 f"got max_turns={self.max_turns} and max_stale={self.max_stale}; expected at "
@@ -247,6 +255,13 @@ def _known(profile: Profile, relationship: Relationship) -> Profile | None:
 
 def _schedule(rules: Rules, seats: int, seed: int) -> tuple[tuple[int, ...], ...]:
     """Who acts in each round; drawn at once, so that a snapshot needs no generator state."""
+    if rules.recorded:
+        if not 0 <= min(rules.recorded) <= max(rules.recorded) < seats:
+            raise ConfigError(
+                f"got a recorded order of the seats {sorted(set(rules.recorded))}, expected seats "
+                f"from 0 to {seats - 1}."
+            )
+        return tuple((seat,) for seat in rules.recorded)
     if rules.order is Order.SIMULTANEOUS:
         if rules.max_turns < seats:
             raise ConfigError(

@@ -29,7 +29,7 @@ class Task(ABC):
 
     @abstractmethod
     def utility(self, seat: int, deal: Deal) -> float:
-        """The points of `deal` for `seat`; no deal is worth 0."""
+        """The points of `deal` for `seat`, on the scale of `no_deal`."""
 
     @abstractmethod
     def terms(self, seat: int, deal: Deal) -> str:
@@ -46,6 +46,10 @@ class Task(ABC):
     @abstractmethod
     def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
         """How one reckons the points of `deal`: a running sum that ends in the utility."""
+
+    def no_deal(self, seat: int) -> float:
+        """The points of `seat` when nothing is agreed (the disagreement point)."""
+        return 0.0
 
     def leaks(self, seat: int, text: str) -> bool:
         """Whether `text`, said by `seat`, gives away what its goal asks it to keep."""

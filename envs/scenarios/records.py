@@ -1,0 +1,222 @@
+"""SOTOPIA's file formats: one pydantic model a record, errors that name file, line and field.
+
+Field names are SOTOPIA's (arXiv 2310.11667). Our own open scenarios and characters use them too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+
+from envs.errors import DataError
+from envs.scenarios.markup import check_markup
+from envs.types import Profile, Relationship
+
+OLDEST: Final = 130
+"""Years; an age above it is a typing error."""
+
+_AGES: Final = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+
+Record = TypeVar("Record", bound="Strict")
+
+
+def _whole(value: object) -> object:
+    # SOTOPIA's files hold the relationship as text ("3"), its hub copy as a number.
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+Level = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=0, le=max(Relationship))]
+Id = Annotated[str, Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """A record without fields that we do not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnvironmentRecord(Strict):
+    """A scenario: the public scene, each seat's private goal, how well the seats know each other.
+
+    The constraints say which characters fit; the combinations already keep them.
+    """
+
+    env_id: Id = Field(validation_alias=AliasChoices("env_id", "pk"))
+    codename: str = ""
+    source: str = ""
+    scenario: str = Field(min_length=1)
+    agent_goals: tuple[str, ...] = Field(min_length=2)
+    relationship: Level
+    age_constraint: str | None = None
+    occupation_constraint: str | None = None
+    agent_constraint: Any = None
+
+    @field_validator("age_constraint")
+    @classmethod
+    def _ages_rise(cls, value: str | None) -> str | None:
+        for low, high in _AGES.findall(value or ""):
+            if not int(low) <= int(high) <= OLDEST:
+                raise ValueError(f"the ages {low} to {high} are no range up to {OLDEST}")
+        return value
+
+    @field_validator("scenario")
+    @classmethod
+    def _scene_markup(cls, value: str) -> str:
+        return check_markup(value)
+
+    @field_validator("agent_goals")
+    @classmethod
+    def _goal_markup(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(check_markup, value))
+
+
+class AgentRecord(Strict):
+    """A character."""
+
+    agent_id: Id = Field(validation_alias=AliasChoices("agent_id", "pk"))
+    first_name: str = Field(min_length=1)
+    last_name: str = ""
+    age: int = Field(ge=0, le=OLDEST)
+    occupation: str = ""
+    gender: str = ""
+    gender_pronoun: str = ""
+    public_info: str = ""
+    big_five: str = ""
+    moral_values: tuple[str, ...] = ()
+    schwartz_personal_values: tuple[str, ...] = ()
+    personality_and_values: str = ""
+    decision_making_style: str = ""
+    secret: str = ""
+    mbti: str = ""
+
+    def profile(self) -> Profile:
+        """The character as the world knows it."""
+        return Profile(
+            first_name=self.first_name,
+            last_name=self.last_name,
+            age=self.age,
+            occupation=self.occupation,
+            gender=self.gender,
+            pronoun=self.gender_pronoun,
+            public_info=self.public_info,
+            big_five=self.big_five,
+            moral_values=tuple(value.strip() for value in self.moral_values),
+            schwartz_personal_values=tuple(v.strip() for v in self.schwartz_personal_values),
+            personality_and_values=self.personality_and_values,
+            decision_making_style=self.decision_making_style,
+            secret=self.secret,
+            id=self.agent_id,
+        )
+
+
+class RelationshipRecord(Strict):
+    """What two characters are to each other."""
+
+    relationship_id: Id = Field(validation_alias=AliasChoices("relationship_id", "pk"))
+    agent1_id: Id = Field(validation_alias=AliasChoices("agent1_id", "agent_1_id"))
+    agent2_id: Id = Field(validation_alias=AliasChoices("agent2_id", "agent_2_id"))
+    relationship: Level
+    background_story: str | None = None
+
+
+class ComboRecord(Strict):
+    """A scenario and the characters that play it, in seat order."""
+
+    combo_id: Id = Field(validation_alias=AliasChoices("combo_id", "pk"))
+    env_id: Id
+    agent_ids: tuple[str, ...] = Field(min_length=2)
+
+
+def read_jsonl(path: Path, model: type[Record]) -> list[Record]:
+    """The records of a file with one JSON object a line, record n in line n.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not such a record.
+    """
+    return [
+        parsed(_json(line, where), model, where)
+        for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), start=1)
+        if (where := place(path, number))
+    ]
+
+
+def read_json_list(path: Path, model: type[Record]) -> list[Record]:
+    """The records of a file that is one JSON list.
+
+    Raises:
+        DataError: the file cannot be read, or an entry is not such a record.
+    """
+    values = _json(read_text(path), f"{path}")
+    if not isinstance(values, list):
+        raise DataError(f"{path} holds a JSON {type(values).__name__}, expected a list.")
+    return [
+        parsed(fields, model, place(path, number)) for number, fields in enumerate(values, start=1)
+    ]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: there is no such file, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}; expected it there.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+
+
+def place(path: Path, number: int) -> str:
+    """Where record `number` of a file is, from 1: a line of JSON lines, an entry of a JSON list."""
+    return f"{path}, {'entry' if path.suffix == '.json' else 'line'} {number}"
+
+
+def parsed(fields: object, model: type[Record], where: str) -> Record:
+    """`fields` as a record.
+
+    Raises:
+        DataError: what was found `where` is not one; names the first field that is wrong.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the record"
+        got = repr(first["input"])
+        got = got if len(got) <= 80 else got[:77] + "..."
+        raise DataError(f"{where}, field {field!r}: got {got}; {first['msg']}.") from error
+
+
+def _json(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: got text that is not JSON ({error}).") from error
+
+
+def check_unique(ids: Sequence[str], path: Path) -> None:
+    """Check that no id is used twice.
+
+    Raises:
+        DataError: one is.
+    """
+    seen: set[str] = set()
+    for number, name in enumerate(ids, start=1):
+        if name in seen:
+            raise DataError(f"{place(path, number)}: the id {name!r} is used twice.")
+        seen.add(name)

@@ -1,0 +1,156 @@
+"""SOTOPIA's scenarios that a program can check: their prose read into tasks, one parser a source.
+
+A scene or goal that does not read as its source promises is an error, never a silent guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from envs.errors import DataError
+from envs.scenarios.dollars import dollars, targeted
+from envs.scenarios.friends import FriendsTask
+from envs.scenarios.markup import seen_by, seen_by_all
+from envs.scenarios.records import EnvironmentRecord
+from envs.scenarios.split import aimed
+from envs.scenarios.task import Task
+
+_COUNTED: Final = re.compile(r"\b(\d+) ([a-z]+)\b")
+_AMOUNT: Final = re.compile(r"\$(\d+(?:\.\d+)?)")
+_TARGET: Final = re.compile(r"\btarget price\b[^$]{0,20}\$(\d+(?:\.\d+)?)")
+_FRIEND: Final = re.compile(r"([^:\n]+): ((?:Hobby|School|Major|Company|Time|Location)\b.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Verifiable:
+    """A task and the words that tell the seats how to act in it.
+
+    Attributes:
+        acts: for everybody, after the scene.
+        notes: for each seat, after its goal; may be empty.
+    """
+
+    task: Task
+    acts: str
+    notes: tuple[str, str] = ("", "")
+
+
+def read_verifiable(record: EnvironmentRecord) -> Verifiable | None:
+    """The task of a scenario; None where its source has no goals that a program can check.
+
+    Raises:
+        DataError: the source has such goals, but these cannot be read.
+    """
+    reader = READERS.get(record.source)
+    if reader is None:
+        return None
+    if len(record.agent_goals) != 2:
+        raise DataError(
+            f"Scenario {record.env_id} of {record.source} has {len(record.agent_goals)} goals, "
+            "expected 2; change its source to have it judged instead."
+        )
+    return reader(record)
+
+
+def _read_division(record: EnvironmentRecord) -> Verifiable:
+    """Items and their number from the scene, the points of one of each from the goals."""
+    pool = {_singular(noun): int(n) for n, noun in _COUNTED.findall(seen_by_all(record.scenario))}
+    if len(pool) < 2:
+        raise _unreadable(record, "scene", "the numbers of two or more kinds of items")
+    items = tuple(pool)
+    first, second = (_values(record, seat, items) for seat in (0, 1))
+    task = aimed(items, tuple(pool.values()), (first, second))
+    form = " ".join(f"{item}=<n>" for item in items)
+    return Verifiable(
+        task,
+        f"To propose a split, act `offer you {form}`: what the other gets; you keep the rest."
+        f" {_ANSWERS} Without a deal nobody gets anything.",
+    )
+
+
+def _values(record: EnvironmentRecord, seat: int, items: tuple[str, ...]) -> tuple[int, ...]:
+    told = seen_by(record.agent_goals[seat], seat).lower()
+    values = []
+    for item in items:
+        # From the item to its points no other number may come: "an orange is 3 points".
+        found = re.findall(rf"\b{item}s?\b[^\d.,;]*(\d+) points?\b", told)
+        found += re.findall(rf"\b{item}s? = (\d+) points?\b", told)
+        if len(set(found)) != 1:
+            raise _unreadable(record, f"goal {seat}", f"the points of one {item}")
+        values.append(int(found[0]))
+    return tuple(values)
+
+
+def _singular(noun: str) -> str:
+    return noun.removesuffix("s")
+
+
+def _read_bargain(record: EnvironmentRecord) -> Verifiable:
+    """The listed price from the scene, the two targets from the goals."""
+    listed = _cents(_AMOUNT.findall(record.scenario), record, "scene", "one price")
+    buyer, seller = (
+        _cents(_TARGET.findall(goal), record, f"goal {seat}", "one target price")
+        for seat, goal in enumerate(record.agent_goals)
+    )
+    if "buyer" not in record.agent_goals[0] or "seller" not in record.agent_goals[1]:
+        raise _unreadable(record, "goals", "a buyer first and a seller second")
+    task = targeted(listed, (buyer, seller))
+    return Verifiable(
+        task,
+        "To propose a price, act `offer price=<dollars>`, such as"
+        f" `offer {task.terms(0, (listed,))}`: up to the listed price, in steps of"
+        f" {dollars(task.step_cents)}. {_ANSWERS} Without a deal nothing changes hands.",
+        (
+            f"Paying {dollars(task.limits_cents[0])} or more is no better for you than no deal.",
+            f"Taking {dollars(task.limits_cents[1])} or less is no better for you than no deal.",
+        ),
+    )
+
+
+def _cents(found: list[str], record: EnvironmentRecord, where: str, what: str) -> int:
+    if len(found) != 1:
+        raise _unreadable(record, where, what)
+    return round(float(found[0]) * 100)
+
+
+def _read_friends(record: EnvironmentRecord) -> Verifiable:
+    """Each seat's friends with all that is told of them; who is in both lists is mutual."""
+    first, second = (_friends(record, seat) for seat in (0, 1))
+    mutual = tuple(sorted(name for name, about in first.items() if second.get(name) == about))
+    if not mutual:
+        raise _unreadable(record, "goals", "a friend who is in both lists")
+    task = FriendsTask((10.0, 10.0), (tuple(first), tuple(second)), mutual)
+    return Verifiable(
+        task,
+        "To name somebody who may be a mutual friend, act `offer <first name>`. Act `accept` if you"
+        " know that very person too: it settles the question. Act `reject` if not.",
+    )
+
+
+def _friends(record: EnvironmentRecord, seat: int) -> Mapping[str, str]:
+    told = seen_by(record.agent_goals[seat], seat)
+    lines = filter(None, map(_FRIEND.match, told.split("\n")))
+    friends = {line[1].strip(): line[2].strip() for line in lines}
+    if len(friends) < 2:
+        raise _unreadable(record, f"goal {seat}", "two or more friends, one a line")
+    return friends
+
+
+def _unreadable(record: EnvironmentRecord, where: str, what: str) -> DataError:
+    return DataError(
+        f"Scenario {record.env_id} ({record.codename}): the {where} does not tell {what}, as "
+        f"{record.source} does; correct it, or change its source to have it judged instead."
+    )
+
+
+_ANSWERS: Final = "Act `accept` to close the deal on the other's offer, `reject` to turn it down."
+
+READERS: dict[str, Callable[[EnvironmentRecord], Verifiable]] = {
+    "deal-or-no-deal": _read_division,
+    "craigslist_bargains": _read_bargain,
+    "mutual_friends": _read_friends,
+}
+"""How to read the goals of a source."""

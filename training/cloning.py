@@ -33,6 +33,7 @@ from training.rollout import EpisodePlan, episode_seed, play_wave
 _IGNORED = -100
 _PASS_ROWS = 64
 _NOTE_RANGE = (-20, 60)
+_DRILL_OFFERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +86,22 @@ def dialogue_rows(
 def drill_row(
     scenario: Scenario, seat: int, stream: ChatStream, style: PromptStyle, rng: Random
 ) -> Row:
-    """A random offer by the other side; loss on its reckoning alone."""
+    """A few random offers by the other side, turned down; loss on their reckoning alone."""
     task = scenario.task
     assert task is not None  # drills are drawn from verifiable families
-    deal = rng.choice(thinkable(task, 1 - seat, careful=False))
-    offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
     view = view_of(scenario, seat)
-    context = stream.opening(
-        style.system(view), style.heard(view, [Turn(0, 1 - seat, offer)])
-    )
-    said = stream.encode_reply(note(task, seat, deal))[:-1]  # no end of turn: a reply follows
-    return Row((*context, *said), (False,) * len(context) + (True,) * len(said))
+    ids: list[int] = []
+    mask: list[bool] = []
+    for _ in range(_DRILL_OFFERS):
+        deal = rng.choice(thinkable(task, 1 - seat, careful=False))
+        offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
+        text = style.heard(view, [Turn(0, 1 - seat, offer)])
+        context = stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
+        reckoning = stream.encode_reply(note(task, seat, deal))[:-1]
+        answer = stream.encode_reply(style.codec.encode(Action(ActionType.ACT, "reject")))
+        ids += [*context, *reckoning, *answer]
+        mask += [False] * len(context) + [True] * len(reckoning) + [False] * len(answer)
+    return Row(tuple(ids), tuple(mask))
 
 
 def demonstrations(

@@ -22,16 +22,16 @@ from envs.social import Rules
 from training.cloning import Row, accumulate_gradient, demonstrations
 from training.config import CloningConfig
 
-FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.15, "price": 0.15, "match": 0.2}
-_CHUNK = CloningConfig(dialogues=2000, drills=16000, lr=1.0)
+FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.2, "price": 0.15, "match": 0.15}
+_CHUNK = CloningConfig(dialogues=2000, drills=6000, lr=1.0)
 
 
 def main() -> None:
     """Train and save; prints the loss as it goes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to save the model in")
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--batch-rows", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch-rows", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,4 +1,4 @@
-"""Plans: agree on one of five options, each with a private taste for every option."""
+"""Plans: agree on one of six options, with private tastes for all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
 
-OPTIONS = ("beach", "cafe", "cinema", "concert", "museum", "park", "picnic", "zoo")
-_CHOICES = 5
+OPTIONS = ("beach", "cafe", "cinema", "museum", "park", "zoo")
 _SCENES = (
     "{a} and {b} have the Saturday off and want to spend it together: {options}.",
     "{a} visits {b} for a day. They have to settle on one thing to do: {options}.",
@@ -50,12 +49,11 @@ class PlansTask(Task):
 
 
 def draw_task(rng: Random) -> PlansTask:
-    """Five options out of eight, tastes 0-10; a compromise worth 4 or more to both exists."""
+    """Tastes 0-10 for each option; a compromise worth 4 or more to both exists."""
     while True:
-        options = tuple(sorted(rng.sample(OPTIONS, _CHOICES)))
-        first = tuple(rng.randint(0, 10) for _ in options)
-        second = tuple(rng.randint(0, 10) for _ in options)
-        task = PlansTask(aims=(1.0, 1.0), options=options, tastes=(first, second))
+        first = tuple(rng.randint(0, 10) for _ in OPTIONS)
+        second = tuple(rng.randint(0, 10) for _ in OPTIONS)
+        task = PlansTask(aims=(1.0, 1.0), options=OPTIONS, tastes=(first, second))
         aims = utilities(task, attainable(task).nash_deal)
         if min(aims) >= 4:
             return replace(task, aims=aims)
@@ -63,7 +61,7 @@ def draw_task(rng: Random) -> PlansTask:
 
 def key(task: PlansTask) -> tuple[object, ...]:
     """What makes two tasks the same context, whoever sits where."""
-    return (task.options, tuple(sorted(task.tastes)))
+    return tuple(sorted(task.tastes))
 
 
 def tell(task: PlansTask, rng: Random) -> Story:

@@ -138,7 +138,7 @@ class _Branching:
                 EpisodePlan(
                     id=name,
                     scenario=original.episode.scenario,
-                    players=tuple(brancher.players[name_] for name_ in original.players),
+                    players=tuple(brancher.players[player] for player in original.players),
                     seed=episode_seed(brancher.run_seed, name),
                     trunk=trunk_of(original, turn),
                 )

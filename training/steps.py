@@ -26,9 +26,7 @@ def collect(parts: Parts, iteration: int, progress: Progress) -> list[PlayedEpis
     """Play training scenarios against the configured mixture of partners."""
     config = parts.config
     count = config.collect.episodes
-    scenarios = draw_mixture(
-        config.env.families, "train", count, start=(iteration - 1) * count
-    )
+    scenarios = draw_mixture(config.env.families, "train", count, start=(iteration - 1) * count)
     names, weights = zip(*config.partner.weights.items(), strict=True)
     plans = []
     for n, scenario in enumerate(scenarios):
@@ -80,7 +78,7 @@ def _branch_in_store(
 def _brancher(parts: Parts) -> Brancher:
     config = parts.config
     return Brancher(
-        players=parts.players,
+        players={player.id: player for player in parts.players.values()},
         rules=parts.rules,
         judge=parts.judge,
         rendezvous=parts.rendezvous,
@@ -145,7 +143,13 @@ def improve(
 
 
 def evaluate(
-    parts: Parts, name: str, policy: Player, split: str, count: int, iteration: int, progress: Progress
+    parts: Parts,
+    name: str,
+    policy: Player,
+    split: str,
+    count: int,
+    iteration: int,
+    progress: Progress,
 ) -> dict[str, Outcome]:
     """Play `count` held-out scenarios against each partner; outcomes by partner."""
     scenarios = draw_mixture(parts.config.env.families, split, count)
@@ -155,9 +159,7 @@ def evaluate(
         plans, seats = evaluation_plans(
             policy, sparring, partner, scenarios, seed=parts.config.seed
         )
-        played = play_in_waves(
-            parts, f"evaluate-{name}-{partner}", iteration, plans, progress
-        )
+        played = play_in_waves(parts, f"evaluate-{name}-{partner}", iteration, plans, progress)
         outcomes[partner] = Outcome(tuple(played), seats)
     return outcomes
 
@@ -165,9 +167,7 @@ def evaluate(
 def curve_point(parts: Parts, iteration: int, progress: Progress) -> dict[str, Any]:
     """The policy's statistics on a few dev scenarios, for the learning curves."""
     count = parts.config.evaluation.curve_scenarios
-    outcomes = evaluate(
-        parts, "curve", parts.players[POLICY], "dev", count, iteration, progress
-    )
+    outcomes = evaluate(parts, "curve", parts.players[POLICY], "dev", count, iteration, progress)
     return {
         partner: statistics(outcome, seed=parts.config.seed)
         for partner, outcome in outcomes.items()

@@ -1,4 +1,4 @@
-"""Scenario families that a program can check, and how their scenarios are drawn.
+"""Scenario families that a program can check, the open one, and how scenarios are drawn.
 
 A scenario's id ("division/train/17") says all: the same id always draws the same scenario. Which
 split a context belongs to is decided by a hash of the context itself, so that no two splits share
@@ -17,6 +17,7 @@ from typing import Any
 from envs.errors import DataError
 from envs.scenarios import camp, division, match, plans, price
 from envs.scenarios.cast import CAST
+from envs.scenarios.open_ended import OPEN, draw_open
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Relationship, Scenario
@@ -63,10 +64,12 @@ def draw(family: str, split: str, index: int) -> Scenario:
     Raises:
         DataError: no such family or split.
     """
+    if family == OPEN:
+        return draw_open(split, index)
     if family not in FAMILIES or split not in SPLITS:
         raise DataError(
             f"There is no scenario family {family!r} with split {split!r}; families are "
-            f"{', '.join(FAMILIES)}, splits are {', '.join(SPLITS)}."
+            f"{', '.join(FAMILIES)} and {OPEN}, splits are {', '.join(SPLITS)}."
         )
     rng = Random(f"{family}/{split}/{index}")
     rules = FAMILIES[family]
@@ -89,18 +92,23 @@ def draw(family: str, split: str, index: int) -> Scenario:
 
 
 def scenario_of(scenario_id: str) -> Scenario:
-    """The scenario with that id.
+    """The scenario with that id, of a family or the open ones.
 
     Raises:
         DataError: the id does not name a family, a split and a number.
     """
     parts = scenario_id.split("/")
     if len(parts) != 3 or not parts[2].isdecimal():
-        raise DataError(f"The scenario id {scenario_id!r} is not of the form 'family/split/number'.")
+        raise DataError(
+            f"The scenario id {scenario_id!r} is not of the form 'family/split/number'; scenarios "
+            "from files are found again by loading the files (see load_sotopia)."
+        )
     return draw(parts[0], parts[1], int(parts[2]))
 
 
-def draw_mixture(weights: Mapping[str, float], split: str, count: int, *, start: int = 0) -> list[Scenario]:
+def draw_mixture(
+    weights: Mapping[str, float], split: str, count: int, *, start: int = 0
+) -> list[Scenario]:
     """`count` scenarios of a split, families taking turns in proportion to their weights.
 
     Deterministic: the n-th scenario is the same whatever `count` is. `start` skips the first ones.

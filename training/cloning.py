@@ -175,7 +175,7 @@ def _schedule(progress: float) -> float:
 
 
 def accumulate_gradient(model: PreTrainedModel, batch: Sequence[Row]) -> float:
-    """Add the gradient of the batch's mean loss; rows of like length share a pass, little padding."""
+    """Add the gradient of the batch's mean loss; rows of like length share a pass: less padding."""
     total = sum(sum(row.loss_mask) for row in batch)
     ordered = sorted(batch, key=lambda row: len(row.token_ids))
     loss = 0.0
@@ -195,7 +195,8 @@ def _summed_loss(model: PreTrainedModel, batch: Sequence[Row]) -> Tensor:
         labels_BT[n, : len(row.token_ids)] = torch.where(
             torch.tensor(row.loss_mask), torch.tensor(row.token_ids), _IGNORED
         )
-    hidden_BTD = model.get_decoder()(input_ids=ids_BT).last_hidden_state  # causal: right pad is safe
+    # The model is causal, so that what is padded on the right is never looked at.
+    hidden_BTD = model.get_decoder()(input_ids=ids_BT).last_hidden_state
     targets_BT = labels_BT[:, 1:]
     chosen_BT = targets_BT != _IGNORED
     logits_NV = model.get_output_embeddings()(hidden_BTD[:, :-1][chosen_BT])

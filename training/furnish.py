@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -91,7 +92,9 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
         critics=_critics(config),
         pairing=PAIRINGS[config.pairing.name],
         rule=PairingRule(
-            VALUES[config.pairing.value], config.pairing.margin, config.pairing.max_segment_turns
+            VALUES[config.pairing.value],
+            config.pairing.margin,
+            config.pairing.max_segment_turns or 1,  # not set for the pairing that needs none
         ),
         objective=_objective(config),
     )
@@ -133,7 +136,10 @@ def _accept_token(checkpoint: Checkpoint) -> int:
 
 def _critics(config: RunConfig) -> list[tuple[Critic, float]]:
     weights = {name: weight for name, weight in config.critic.weights.items() if weight > 0}
-    options = {"value": {"min_drop": config.critic.min_drop}, "random": {"seed": config.seed}}
+    options: dict[str, dict[str, Any]] = {
+        "value": {"min_drop": config.critic.min_drop},
+        "random": {"seed": config.seed},
+    }
     total = sum(weights.values())
     return [(CRITICS[name](**options[name]), weight / total) for name, weight in weights.items()]
 

@@ -11,6 +11,7 @@ if __name__ == "__main__":
     run("training.loop:train")  # checks all options, and only then imports what is below
 
 from dataclasses import asdict
+from functools import partial
 
 from envs.scenarios import scenario_of
 from training.checkpoint import load_checkpoint, save_checkpoint
@@ -64,8 +65,11 @@ def train(config: RunConfig) -> None:
             run.commit(
                 iteration,
                 metrics,
-                lambda folder: save_checkpoint(
-                    folder, parts.model, parts.tokenizer, {"iteration": iteration}
+                partial(
+                    save_checkpoint,
+                    model=parts.model,
+                    tokenizer=parts.tokenizer,
+                    trainer_state={"iteration": iteration},
                 ),
             )
             track(iteration, metrics)

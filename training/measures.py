@@ -21,8 +21,11 @@ ACCEPTANCE_BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def measure(played: PlayedEpisode, seat: int) -> Measures:
-    """The seven dimensions, and what tells skill from stubbornness: the other side's goal, joint
-    welfare (0..1), whether there was a deal, words a turn, turns, the share of invalid acts."""
+    """The seven dimensions, and what tells skill from stubbornness.
+
+    That is: the other side's goal, joint welfare (0..1), whether there was a deal, words a turn,
+    turns, the share of invalid acts.
+    """
     episode, scores = played.episode, scores_of(played, seat)
     own = [turn.action for turn in episode.turns if turn.seat == seat]
     words = [len(action.argument.split()) for action in own]

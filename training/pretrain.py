@@ -28,7 +28,9 @@ _CHUNK = CloningConfig(dialogues=2000, drills=6000, lr=1.0)
 
 def main() -> None:
     """Train and save; prints the loss as it goes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to save the model in")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch-rows", type=int, default=64)

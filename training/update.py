@@ -18,7 +18,6 @@ from training.objectives.base import BranchLogps, Objective, nll
 from training.packing import PackedBatch, branch_logps, pack
 from training.records import Example
 
-
 ADAM_BETAS = (0.9, 0.999)
 """Decay rates of AdamW's moments; each update starts with fresh ones."""
 

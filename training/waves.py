@@ -1,7 +1,7 @@
 """Work in waves: what is in the store is not done again, what is done is in the store at once.
 
-A wave is a fixed chunk of the work, so that a run that was stopped batches the rest as it would have
-been batched anyway, and ends in the same weights.
+A wave is a fixed chunk of the work, so that a run that was stopped batches the rest as it would
+have been batched anyway, and ends in the same weights.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from envs.errors import ConfigError, TrainingError
+from training.config import UpdateConfig
 from training.objectives.base import BranchLogps, Objective, ObjectiveOutput
 from training.objectives.sdpo import sdpo
 from training.objectives.sppo import sppo
 from training.records import BranchTokens, Example
-from training.config import UpdateConfig
 from training.update import StepReport, UpdateReport, reference_logps, update
 
 VOCABULARY = 19

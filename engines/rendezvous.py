@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 class Rendezvous:
-    """Counts live and waiting episodes; flushes the engines when all that live wait."""
+    """Knows who lives and who waits; flushes the engines when all that live wait."""
 
     def __init__(self) -> None:
-        self._live = 0
-        self._waiting = 0
+        self._live: set[asyncio.Task[Any]] = set()
+        self._waiting: set[asyncio.Future[Any]] = set()
         self._flushes: list[Callable[[], None]] = []
 
     def register(self, flush: Callable[[], None]) -> None:
@@ -27,27 +27,49 @@ class Rendezvous:
 
     async def wait_for(self, future: asyncio.Future[T]) -> T:
         """Wait for a future that one of the registered flushes will resolve."""
-        self._waiting += 1
-        self._flush_if_all_wait()
-        return await future
+        self._waiting.add(future)
+        try:
+            self._flush_if_all_wait()
+            return await future
+        finally:
+            self._waiting.discard(future)  # a cancelled episode waits no longer
 
     async def play(self, episodes: Sequence[Awaitable[T]]) -> list[T]:
-        """Let episodes live side by side to their ends; results in the order given."""
+        """Let episodes live side by side to their ends; results in the order given.
+
+        An episode may itself play others: it does not count as live until they have ended.
+
+        Raises:
+            ExceptionGroup: an episode failed; the others are cancelled.
+        """
+        outer = {_this_task()} & self._live if episodes else set()
+        inner: list[asyncio.Task[T]] = []
 
         async def live(episode: Awaitable[T]) -> T:
             try:
                 return await episode
             finally:
-                self._live -= 1
+                self._live.discard(_this_task())
+                if self._live.isdisjoint(inner):
+                    self._live |= outer
                 self._flush_if_all_wait()
 
-        self._live += len(episodes)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(live(episode)) for episode in episodes]  # type: ignore[arg-type]
-        return [task.result() for task in tasks]
+        try:
+            async with asyncio.TaskGroup() as group:
+                inner += [group.create_task(live(episode)) for episode in episodes]
+                self._live = (self._live - outer) | set(inner)
+        finally:
+            self._live = (self._live - set(inner)) | outer  # also where one never began
+        return [task.result() for task in inner]
 
     def _flush_if_all_wait(self) -> None:
-        if self._waiting and self._waiting >= self._live:
-            self._waiting = 0
+        if self._waiting and len(self._waiting) >= len(self._live):
+            self._waiting.clear()
             for flush in self._flushes:
                 flush()
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # coroutines of an event loop run in tasks
+    return task

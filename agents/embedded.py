@@ -28,9 +28,9 @@ _TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %} <me>{% endif %}"
 )
 _WORDS = (
-    "<think> </think> say gesture do leave none offer accept reject you me i want need no like hate "
-    "know somebody at that is too much little worth buy sell keep division price camp match plans "
-    "reads nods smiles"
+    "<think> </think> say gesture do leave none offer accept reject you me i want need no like "
+    "hate know somebody at that is too much little worth buy sell keep division price camp match "
+    "plans reads nods smiles"
 )
 
 

@@ -9,7 +9,6 @@ from agents.base import Agent, Move
 from agents.prompts import PromptStyle
 from agents.stream import ChatStream
 from engines.types import Engine, Generation, Sampling
-from envs.actions import split_note
 from envs.scenarios.task import Task
 from envs.types import Observation, View
 
@@ -50,6 +49,7 @@ class _SeatedModel:
     def __init__(self, player: ModelPlayer, seed: int, past: tuple[Generation, ...]) -> None:
         self._player, self._seed = player, seed
         self._stream: tuple[int, ...] = ()
+        self._heard_turns = None if past else 0
         for generation in past:
             self._stream += generation.context_ids + generation.token_ids
 
@@ -60,21 +60,21 @@ class _SeatedModel:
         seed = Random(f"{self._seed}/{len(observation.turns)}").getrandbits(63)
         done = await player.engine.generate(prompt_ids, player.sampling, seed=seed)
         self._stream = prompt_ids + done.token_ids
-        action_text = split_note(player.stream.decode(done.token_ids)).action_text
         generation = Generation(
             context_ids, done.token_ids, done.logps, player.sampling, seed, done.weights_version
         )
-        return Move(player.style.codec.decode(action_text), generation)
+        action = player.style.codec.decode(player.stream.decode(done.token_ids))
+        return Move(action, generation)
 
     def _context(self, observation: Observation) -> tuple[int, ...]:
         """The tokens from the end of the last reply (or the start) to the next reply's start."""
         view, player = observation.view, self._player
-        heard = []
-        for turn in reversed(observation.turns):
-            if turn.seat == view.seat:
-                break
-            heard.append(turn)
-        text = player.style.heard(view, heard[::-1])
+        if self._heard_turns is None:  # seated in the middle: all before the last reply is known
+            own = [turn.index for turn in observation.turns if turn.seat == view.seat]
+            self._heard_turns = max(own, default=-1) + 1
+        new = observation.turns[self._heard_turns :]
+        self._heard_turns = len(observation.turns)
+        text = player.style.heard(view, [turn for turn in new if turn.seat != view.seat])
         if not self._stream:
             return player.stream.opening(player.style.system(view), text)
         return player.stream.between(text, self._stream[-1])

@@ -56,7 +56,8 @@ The other: {partners}
 Your goal, which the other does not know: {view.goal}
 
 At each turn answer with one JSON object and nothing else:
-{{"action_type": "none" | "speak" | "non-verbal communication" | "action" | "leave", "argument": "..."}}
+{{"action_type": "none" | "speak" | "non-verbal communication" | "action" | "leave", \
+"argument": "..."}}
 "speak" says the argument aloud, "non-verbal communication" and "action" do what it describes, \
 "leave" ends the conversation, "none" does nothing; the last two have an empty argument."""
 

@@ -13,6 +13,7 @@ from random import Random
 from agents.base import Agent, Move
 from agents.tastes import interest, offers, statement, thinkable
 from engines.types import Generation
+from envs.bargaining import read_act
 from envs.errors import ConfigError
 from envs.scenarios.task import Task
 from envs.types import Action, ActionType, Deal, Observation, Turn, View
@@ -99,7 +100,8 @@ class Bargainer:
         if standing is not None and self._accepts(standing, observation, rng):
             return Action(ActionType.ACT, "accept")
         own_turns = sum(turn.seat == self._seat for turn in observation.turns)
-        if own_turns == 0 and rng.random() < self._temper.talk or rng.random() < 0.06:
+        opens = own_turns == 0 and rng.random() < self._temper.talk
+        if opens or rng.random() < 0.06:
             words = statement(self._task, self._seat, rng)
             if words:
                 return Action(ActionType.SPEAK, words)
@@ -131,18 +133,17 @@ class Bargainer:
             tried = set(offers(task, seat, observation.turns))
             return rng.choice([deal for deal in good if deal not in tried] or good)
         liked = interest(task, seat, observation.turns)
-        return max(good, key=lambda deal: (liked(deal) + 0.3 * rng.random()))
+        return max(good, key=lambda deal: liked(deal) + 0.3 * rng.random())
 
 
 def standing_offer(task: Task, seat: int, turns: Sequence[Turn]) -> Deal | None:
     """The other's offer that is on the table for `seat`, None if there is none."""
     for turn in reversed(turns):
-        verb = turn.action.argument.partition(" ")[0]
-        if turn.action.type is not ActionType.ACT or verb not in ("offer", "reject"):
+        if turn.action.type is not ActionType.ACT:
             continue
-        if turn.seat == seat:
-            return None  # mine is on the table, or I cleared it
-        if verb == "reject":
-            continue
-        return next(offers(task, turn.seat, (turn,)), None)
+        keyword = read_act(turn.action.argument).keyword
+        if keyword == "offer" and turn.seat != seat:
+            return next(offers(task, turn.seat, (turn,)), None)
+        if keyword in ("offer", "reject"):
+            return None  # mine is on the table, or it was cleared
     return None

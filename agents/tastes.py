@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import singledispatch
 from random import Random
 
+from envs.bargaining import read_act
 from envs.errors import ActionError
 from envs.scenarios.match import PEOPLE, MatchTask
 from envs.scenarios.plans import PlansTask
@@ -25,10 +26,12 @@ Interest = Callable[[Deal], float]
 def offers(task: Task, seat: int, turns: tuple[Turn, ...]) -> Iterator[Deal]:
     """The deals that `seat` has offered, in order."""
     for turn in turns:
-        verb, _, terms = turn.action.argument.partition(" ")
-        if turn.seat == seat and turn.action.type is ActionType.ACT and verb == "offer":
+        if turn.seat == seat and turn.action.type is ActionType.ACT:
+            act = read_act(turn.action.argument)
+            if act.keyword != "offer":
+                continue
             try:
-                yield task.parse_terms(seat, terms)
+                yield task.parse_terms(seat, act.rest)
             except ActionError:
                 continue
 

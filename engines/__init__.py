@@ -1,1 +1,1 @@
-"""Text generation: token ids in, token ids out. Agents and judges both talk to models through here."""
+"""Text generation: token ids in, token ids out. Agents and judges both use models through here."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
@@ -64,8 +65,9 @@ class LocalEngine:
         limit = getattr(self._model.config, "max_position_embeddings", None)
         if limit is not None and len(prompt_ids) + sampling.max_new_tokens > limit:
             raise EngineError(
-                f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do not "
-                f"fit the model's {limit} positions; lower env.max_turns or policy.max_new_tokens."
+                f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
+                f"not fit the model's {limit} positions; lower env.max_turns or "
+                "policy.max_new_tokens."
             )
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._pending.append(_Request(prompt_ids, sampling, seed, future))
@@ -79,19 +81,19 @@ class LocalEngine:
         """
         self._model.load_state_dict(model.state_dict())
         self.weights_version = weights_version(self._model)
-        vocabulary = self._model.config.vocab_size
-        probe = torch.arange(16).remainder(vocabulary).unsqueeze(0)
-        with torch.inference_mode():
-            gap = (self._model(probe).logits - model.eval()(probe).logits).abs().max().item()
+        gap = _largest_gap(self._model, model)
         if not gap <= _PROBE_TOLERANCE_NATS:
             raise EngineError(
-                f"After publishing, engine and trainer differ by {gap:.2g} nats on a probe (allowed "
-                f"{_PROBE_TOLERANCE_NATS:g}); the engine's weights are not the trainer's."
+                f"After publishing, engine and trainer differ by {gap:.2g} nats on a probe, at "
+                f"most {_PROBE_TOLERANCE_NATS:g} is allowed: the engine's weights are not the "
+                "trainer's, so stop and start again from the last checkpoint."
             )
         return self.weights_version
 
     def _flush(self) -> None:
-        pending, self._pending = self._pending, []
+        # An episode that was cancelled while it waited left a done future behind.
+        pending = [request for request in self._pending if not request.future.done()]
+        self._pending = []
         pending.sort(key=lambda request: -len(request.prompt_ids))  # stable: little padding
         for start in range(0, len(pending), self._max_batch):
             batch = pending[start : start + self._max_batch]
@@ -106,9 +108,7 @@ class LocalEngine:
         mask_BT = torch.zeros(len(batch), width + new, dtype=torch.long)
         mask_BT[:, :width] = torch.arange(width) >= (width - lengths_B).unsqueeze(1)
         mask_BT[:, width:] = 1
-        draws_BN = np.stack([_uniforms(request) for request in batch], dtype=np.float64) if (
-            len({request.sampling.max_new_tokens for request in batch}) == 1
-        ) else _ragged_uniforms(batch, new)
+        draws_BN = torch.from_numpy(np.stack([_uniforms(r.seed, new) for r in batch]))
         temperature_B = torch.tensor([r.sampling.temperature for r in batch])
         bias_BV = _bias(batch, logits_BV.shape[1])
         limit_B = torch.tensor([r.sampling.max_new_tokens for r in batch])
@@ -118,7 +118,7 @@ class LocalEngine:
         tokens: list[list[int]] = [[] for _ in batch]
         logps: list[list[float]] = [[] for _ in batch]
         for step in range(new):
-            draw_B = torch.from_numpy(draws_BN[rows.numpy(), step])
+            draw_B = draws_BN[rows, step]
             token_B, logp_B = _draw(logits_BV, temperature_B[rows], bias_BV, rows, draw_B)
             for row, token, logp in zip(
                 rows.tolist(), token_B.tolist(), logp_B.tolist(), strict=True
@@ -145,10 +145,12 @@ class LocalEngine:
             for ids, logs in zip(tokens, logps, strict=True)
         ]
 
-    def _prefill(
-        self, prompts: list[tuple[int, ...]]
-    ) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Encode the prompts, equal ones once: next-token logits (B, V), the cache, lengths (B,)."""
+    def _prefill(self, prompts: list[tuple[int, ...]]) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Encode the prompts, equal ones once.
+
+        Returns:
+            Next-token logits (B, V), the cache of all rows, the prompts' lengths (B,).
+        """
         unique = list(dict.fromkeys(prompts))
         width = max(map(len, unique))
         ids_UT = torch.zeros(len(unique), width, dtype=torch.long)
@@ -174,16 +176,19 @@ class LocalEngine:
         return logits_UV[expand], cache, lengths_B
 
 
-def _uniforms(request: _Request) -> np.ndarray:
-    generator = np.random.Generator(np.random.Philox(key=request.seed))
-    return generator.random(request.sampling.max_new_tokens)
+def _uniforms(seed: int, count: int) -> NDArray[np.float64]:
+    """One draw from [0, 1) a token; more of them do not change the first ones."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(count)
 
 
-def _ragged_uniforms(batch: list[_Request], width: int) -> np.ndarray:
-    draws = np.zeros((len(batch), width))
-    for row, request in enumerate(batch):
-        draws[row, : request.sampling.max_new_tokens] = _uniforms(request)
-    return draws
+@torch.inference_mode()
+def _largest_gap(model: PreTrainedModel, other: PreTrainedModel) -> float:
+    """The largest difference of logits on a probe, both in evaluation mode, nats."""
+    probe = torch.arange(16).remainder(model.config.vocab_size).unsqueeze(0)
+    was_training = other.training
+    logits = model(probe).logits - other.eval()(probe).logits
+    other.train(was_training)
+    return float(logits.abs().max())
 
 
 def _bias(batch: list[_Request], vocabulary: int) -> Tensor | None:

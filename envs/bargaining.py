@@ -27,6 +27,14 @@ class Table:
 EMPTY_TABLE = Table()
 
 
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An act's words: `keyword` is "offer", "accept", "reject" or, for a free act, any other."""
+
+    keyword: str
+    rest: str
+
+
 def apply_act(table: Table, task: Task, seat: int, text: str) -> Table:
     """The table after `seat` does `text`, the words of an action of type "action".
 
@@ -37,20 +45,25 @@ def apply_act(table: Table, task: Task, seat: int, text: str) -> Table:
     Raises:
         ActionError: the rules do not allow the act now, or its terms cannot be read.
     """
+    act = read_act(text)
+    if act.keyword == "offer":
+        return Table(standing=task.parse_terms(seat, act.rest), offered_by=seat)
+    if act.keyword not in ("accept", "reject"):
+        return table
+    if act.rest:
+        raise ActionError(
+            f"got {len(act.rest)} characters after {act.keyword!r}, expected the word alone: it "
+            "answers the other side's offer as a whole; use 'offer <terms>' to change it."
+        )
+    deal = _others_offer(table, seat, act.keyword)
+    return Table(closed=deal) if act.keyword == "accept" else EMPTY_TABLE
+
+
+def read_act(text: str) -> Act:
+    """The words of an act, parted into the keyword, in lower case, and what follows it."""
     words = text.split(maxsplit=1)
     keyword = words[0].rstrip(".!:").lower() if words else ""
-    rest = words[1].strip() if len(words) > 1 else ""
-    if keyword == "offer":
-        return Table(standing=task.parse_terms(seat, rest), offered_by=seat)
-    if keyword not in ("accept", "reject"):
-        return table
-    if rest:
-        raise ActionError(
-            f"got {len(rest)} characters after {keyword!r}, expected the word alone: it answers "
-            "the other side's offer as a whole; use 'offer <terms>' to change it."
-        )
-    deal = _others_offer(table, seat, keyword)
-    return Table(closed=deal) if keyword == "accept" else EMPTY_TABLE
+    return Act(keyword, words[1].strip() if len(words) > 1 else "")
 
 
 def _others_offer(table: Table, seat: int, keyword: str) -> Deal:

@@ -87,10 +87,14 @@ class _Branching:
         self.played: dict[int, list[PlayedEpisode]] = {}
         self.group: BranchGroup | None = None
         self.dropped = ""
+        self._blind = False
 
     async def run(self) -> None:
         place, brancher = self._place, self._brancher
         named = await self._critic.locate(place.played.episode, place.seat, self._probe)
+        if self._blind:
+            self.dropped = "a value could not be estimated, for no continuation could be scored"
+            return
         if isinstance(named, Dropped):
             self.dropped = f"{self._critic.id} critic named no turn"
             return
@@ -123,6 +127,7 @@ class _Branching:
             return scores_of(place.played, place.seat).goal
         await self._continue(turn, self._brancher.probes)
         scored = [played for played in self.played[turn] if played.judgement.is_scored]
+        self._blind = self._blind or not scored
         return sum(scores_of(p, place.seat).goal for p in scored) / max(1, len(scored))
 
     def _name(self, turn: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from agents.base import Player
 from envs.types import Scenario
@@ -81,12 +82,7 @@ def paired_statistics(after: Outcome, before: Outcome, *, seed: int) -> dict[str
     if not common:
         return {}
     return {
-        name: paired_bootstrap(
-            [new[s][name] for s in common],
-            [old[s][name] for s in common],
-            seed=seed,
-            resamples=RESAMPLES,
-        ).as_dict()
+        name: _paired([(new[s][name], old[s][name]) for s in common], seed=seed)
         for name in new[common[0]]
     }
 
@@ -102,10 +98,18 @@ def by_family(outcome: Outcome, *, seed: int) -> Mapping[str, dict[str, object]]
 def _per_metric(rows: list[Measures], *, seed: int) -> dict[str, object]:
     if not rows:
         return {}
-    return {
-        name: bootstrap([row[name] for row in rows], seed=seed, resamples=RESAMPLES).as_dict()
-        for name in rows[0]
-    }
+    return {name: _mean([row[name] for row in rows], seed=seed) for name in rows[0]}
+
+
+def _mean(values: Sequence[float], *, seed: int) -> dict[str, object]:
+    there = [value for value in values if not isnan(value)]  # an open scenario has no welfare
+    return bootstrap(there, seed=seed, resamples=RESAMPLES).as_dict()
+
+
+def _paired(pairs: Sequence[tuple[float, float]], *, seed: int) -> dict[str, object]:
+    there = [(new, old) for new, old in pairs if not isnan(new) and not isnan(old)]
+    after, before = [new for new, _ in there], [old for _, old in there]
+    return paired_bootstrap(after, before, seed=seed, resamples=RESAMPLES).as_dict()
 
 
 def _seated(policy: Player, partner: Player, seat: int) -> tuple[Player, Player]:

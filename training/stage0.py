@@ -7,6 +7,8 @@ weights that it starts from, so that the next run with the same ones need not tr
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -46,7 +48,7 @@ def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoi
         cached = load_checkpoint(cache)
     else:
         _train(config, model, tokenizer, progress)
-        save_checkpoint(cache, model, tokenizer, {"stage": 0})
+        _keep(cache, model, tokenizer)
         cached = load_checkpoint(cache)
     run.commit(
         0, {}, lambda place: save_checkpoint(place, cached.model, cached.tokenizer, {"stage": 0})
@@ -83,6 +85,18 @@ def _train(
         seed=config.seed,
         on_step=lambda step, steps, loss: progress(step, steps),
     )
+
+
+def _keep(cache: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Put a clone into the cache, unless another run that trained the same one was faster."""
+    own = cache.with_name(f"{cache.name}-{os.getpid()}")
+    save_checkpoint(own, model, tokenizer, {"stage": 0})
+    try:
+        own.rename(cache)
+    except OSError:
+        if not cache.is_dir():
+            raise
+        shutil.rmtree(own)
 
 
 def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:

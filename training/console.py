@@ -36,6 +36,8 @@ class Stopwatch:
         with Progress(*columns, console=self.console) as bars:
             bar = bars.add_task(label, total=None)
             yield lambda done, total: bars.update(bar, completed=done, total=total)
+            if bars.tasks[0].total is None:  # nothing had to be done
+                bars.update(bar, completed=0, total=0)
         self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - started
 
 

@@ -75,7 +75,7 @@ def train(config: RunConfig) -> None:
             track(iteration, metrics)
 
         with watch.step("evaluate", "final comparison") as progress:
-            summary = summarise(parts, config.iterations, watch.wall_s, progress)
+            summary = summarise(parts, run.last_committed() or 0, watch.wall_s, progress)
         run.write_summary(summary)
         show_summary(watch.console, summary)
         watch.console.print(f"report: [bold]{write_report(run.folder)}[/bold]")

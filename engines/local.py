@@ -94,7 +94,8 @@ class LocalEngine:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]
         self._pending = []
-        pending.sort(key=lambda request: -len(request.prompt_ids))  # stable: little padding
+        # By length for little padding, and then by nothing that depends on who came first.
+        pending.sort(key=lambda r: (-len(r.prompt_ids), r.prompt_ids, r.seed))
         for start in range(0, len(pending), self._max_batch):
             batch = pending[start : start + self._max_batch]
             for request, completion in zip(batch, self._complete(batch), strict=True):

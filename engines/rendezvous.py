@@ -39,8 +39,8 @@ class Rendezvous:
 
         An episode may itself play others: it does not count as live until they have ended.
 
-        Raises:
-            ExceptionGroup: an episode failed; the others are cancelled.
+        Where an episode fails, the others are cancelled and its own error comes out: the first
+        one, not a group, so that whoever expects an `EngineError` sees one.
         """
         outer = {_this_task()} & self._live if episodes else set()
         inner: list[asyncio.Task[T]] = []
@@ -58,8 +58,8 @@ class Rendezvous:
             async with asyncio.TaskGroup() as group:
                 inner += [group.create_task(live(episode)) for episode in episodes]
                 self._live = (self._live - outer) | set(inner)
-        finally:
-            self._live = (self._live - set(inner)) | outer  # also where one never began
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return [task.result() for task in inner]
 
     def _flush_if_all_wait(self) -> None:

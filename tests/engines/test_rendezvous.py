@@ -1,0 +1,180 @@
+"""Engines run when all that live wait, and whatever fails leaves nobody waiting for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from engines.rendezvous import Rendezvous
+from envs.errors import ConfigError
+
+
+class Echo:
+    """A stand-in engine: answers each request with itself, and notes what came together."""
+
+    def __init__(self, rendezvous: Rendezvous) -> None:
+        self.batches: list[list[str]] = []
+        self._rendezvous = rendezvous
+        self._pending: list[tuple[str, asyncio.Future[str]]] = []
+        rendezvous.register(self._flush)
+
+    async def ask(self, text: str) -> str:
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._pending.append((text, future))
+        return await self._rendezvous.wait_for(future)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if pending:
+            self.batches.append(sorted(text for text, future in pending if not future.done()))
+        for text, future in pending:
+            if not future.done():
+                future.set_result(text)
+
+
+async def says(engine: Echo, name: str, turns: int) -> str:
+    for turn in range(turns):
+        assert await engine.ask(f"{name}{turn}") == f"{name}{turn}"
+    return name
+
+
+def play(rendezvous: Rendezvous, *episodes: Coroutine[Any, Any, str]) -> list[str]:
+    """Play; fails instead of hanging."""
+
+    async def within_time() -> list[str]:
+        async with asyncio.timeout(5):
+            return await rendezvous.play(episodes)
+
+    return asyncio.run(within_time())
+
+
+@pytest.fixture
+def rendezvous() -> Rendezvous:
+    return Rendezvous()
+
+
+@pytest.fixture
+def engine(rendezvous: Rendezvous) -> Echo:
+    return Echo(rendezvous)
+
+
+def test_an_engine_runs_when_all_wait(rendezvous: Rendezvous, engine: Echo) -> None:
+    ended = play(rendezvous, says(engine, "a", 3), says(engine, "b", 1), says(engine, "c", 2))
+    assert ended == ["a", "b", "c"]
+    assert engine.batches == [["a0", "b0", "c0"], ["a1", "c1"], ["a2"]]
+
+
+def test_one_that_is_busy_with_something_else_is_waited_for(
+    rendezvous: Rendezvous, engine: Echo
+) -> None:
+    async def slow() -> str:
+        await asyncio.sleep(0.02)  # a judge behind a network, say
+        return await says(engine, "slow", 1)
+
+    play(rendezvous, says(engine, "a", 1), slow())
+    assert engine.batches == [["a0", "slow0"]]
+
+
+def test_outside_of_any_play_a_request_is_answered_at_once(engine: Echo) -> None:
+    assert asyncio.run(engine.ask("alone")) == "alone"
+
+
+def test_nobody_to_play(rendezvous: Rendezvous, engine: Echo) -> None:
+    assert play(rendezvous) == []
+    assert play(rendezvous, says(engine, "a", 1)) == ["a"]
+
+
+@pytest.mark.parametrize("failing_turn", [0, 1])
+def test_a_failure_ends_the_play_and_hangs_nobody(
+    rendezvous: Rendezvous, engine: Echo, failing_turn: int
+) -> None:
+    async def fails() -> str:
+        await says(engine, "f", failing_turn)
+        raise ConfigError("no such family")
+
+    async def busy() -> str:
+        await asyncio.sleep(0 if failing_turn else 60)  # the failure finds it waiting, or not yet
+        return "done"
+
+    with pytest.raises(ConfigError, match="no such family"):  # its own error, not a group
+        play(rendezvous, says(engine, "a", 9), fails(), says(engine, "b", 9), busy())
+    played_before = len(engine.batches)
+    assert play(rendezvous, says(engine, "x", 1), says(engine, "y", 2)) == ["x", "y"]
+    assert engine.batches[played_before:] == [["x0", "y0"], ["y1"]]  # the failed count no more
+
+
+def test_the_cancelled_do_not_count_as_waiting(rendezvous: Rendezvous, engine: Echo) -> None:
+    async def fails() -> str:
+        raise ConfigError("no such family")
+
+    async def slow() -> str:
+        await asyncio.sleep(0.02)
+        return await says(engine, "slow", 1)
+
+    async def two_plays() -> list[list[str] | BaseException]:
+        return await asyncio.gather(
+            rendezvous.play([says(engine, "a", 1), fails()]),
+            rendezvous.play([says(engine, "b", 1), slow()]),
+            return_exceptions=True,
+        )
+
+    failed, ended = asyncio.run(two_plays())
+    assert isinstance(failed, ConfigError)
+    assert ended == ["b", "slow"]
+    assert engine.batches == [["b0", "slow0"]]
+
+
+def test_an_episode_may_play_others(rendezvous: Rendezvous, engine: Echo) -> None:
+    async def outer() -> str:
+        await engine.ask("outer before")
+        names = await rendezvous.play([says(engine, "i", 1), says(engine, "j", 2)])
+        await engine.ask("outer after")
+        return "+".join(names)
+
+    assert play(rendezvous, outer(), says(engine, "k", 4)) == ["i+j", "k"]
+    # While they live, the outer one does not hold up the batch; then it is back in time.
+    assert engine.batches == [
+        ["k0", "outer before"],
+        ["i0", "j0", "k1"],
+        ["j1", "k2"],
+        ["k3", "outer after"],
+    ]
+
+
+def test_two_engines_and_episodes_that_wait_for_different_ones(rendezvous: Rendezvous) -> None:
+    first, second = Echo(rendezvous), Echo(rendezvous)
+
+    async def alternates(name: str, one: Echo, other: Echo) -> str:
+        for turn in range(3):
+            await (other if turn % 2 else one).ask(f"{name}{turn}")
+        return name
+
+    ended = play(
+        rendezvous,
+        alternates("a", first, second),
+        alternates("b", second, first),
+        says(first, "c", 1),
+    )
+    assert ended == ["a", "b", "c"]
+    assert first.batches == [["a0", "c0"], ["b1"], ["a2"]]
+    assert second.batches == [["b0"], ["a1"], ["b2"]]
+
+
+def test_batches_do_not_depend_on_timing() -> None:
+    def batches(naps: tuple[float, ...]) -> list[list[str]]:
+        rendezvous = Rendezvous()
+        engine = Echo(rendezvous)
+
+        async def naps_first(name: str, nap_s: float) -> str:
+            for turn in range(3):
+                await asyncio.sleep(nap_s)
+                await engine.ask(f"{name}{turn}")
+            return name
+
+        play(rendezvous, *(naps_first(name, nap) for name, nap in zip("abc", naps, strict=True)))
+        return engine.batches
+
+    assert batches((0, 0, 0)) == batches((0.02, 0, 0.01)) == batches((0, 0.02, 0))

@@ -24,7 +24,11 @@ _SCENES = (
 _REASONS = {
     "food": ("you are feeding three children", "you forgot a cool box", "you hike all day"),
     "water": ("it will be hot and the well is dry", "your dogs drink a lot", "you take medicine"),
-    "wood": ("your tent is cold at night", "you promised a camp fire", "your stove burns wood only"),
+    "wood": (
+        "your tent is cold at night",
+        "you promised a camp fire",
+        "your stove burns wood only",
+    ),
 }
 
 

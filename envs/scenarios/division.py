@@ -47,11 +47,13 @@ def _valuations(pool: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 def tell(task: SplitTask, rng: Random) -> Story:
     """The scene and both private sides in prose and in the line language."""
-    pool = ", ".join(f"{n} {item}{'s' if n > 1 else ''}" for n, item in zip(task.pool, ITEMS, strict=True))
+    pool = ", ".join(
+        f"{n} {item}{'s' if n > 1 else ''}" for n, item in zip(task.pool, ITEMS, strict=True)
+    )
     acts = (
-        " To propose a split, act `offer you book=<n> hat=<n> ball=<n>`: what the other gets; you keep"
-        " the rest. Act `accept` to close the deal on the other's offer, `reject` to turn it down."
-        " Without a deal nobody gets anything."
+        " To propose a split, act `offer you book=<n> hat=<n> ball=<n>`: what the other gets; you"
+        " keep the rest. Act `accept` to close the deal on the other's offer, `reject` to turn it"
+        " down. Without a deal nobody gets anything."
     )
     return Story(
         context=rng.choice(_SCENES).replace("{pool}", pool) + acts,

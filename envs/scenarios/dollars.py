@@ -19,7 +19,7 @@ from envs.scenarios.task import Task
 from envs.types import Deal
 
 BUYER, SELLER = 0, 1
-_PRICE: Final = re.compile(r"(?:price\s*=\s*)?\$?\s*(\d{1,7})(?:\.(\d{1,2}))?")
+_PRICE: Final = re.compile(r"(?:price\s*=\s*)?\$?\s*(\d{1,3}(?:,\d{3})+|\d{1,7})(?:\.(\d{1,2}))?")
 _COARSE_FROM_CENTS: Final = 1_000_00
 
 
@@ -49,8 +49,8 @@ class DollarTask(Task):
         return f"price={deal[0] // 100}.{deal[0] % 100:02}"
 
     def parse_terms(self, seat: int, text: str) -> Deal:
-        found = _PRICE.fullmatch(text.strip().lower().replace(",", ""))
-        cents = int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else 0
+        found = _PRICE.fullmatch(text.strip().lower())
+        cents = _cents(found[1], found[2] or "0") if found else 0
         if not 0 < cents <= self.listed_cents or cents % self.step_cents:
             raise ActionError(
                 f"The offer {text[:80]!r} is not a price up to {dollars(self.listed_cents)} in "
@@ -93,6 +93,10 @@ def step_cents(listed_cents: int) -> int:
 def dollars(cents: int) -> str:
     """An amount as people write it: $5000, $17.30."""
     return f"${cents // 100}" if cents % 100 == 0 else f"${cents // 100}.{cents % 100:02}"
+
+
+def _cents(whole: str, fraction: str) -> int:
+    return int(whole.replace(",", "")) * 100 + int(fraction.ljust(2, "0"))
 
 
 @cache

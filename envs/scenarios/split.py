@@ -36,7 +36,9 @@ class SplitTask(Task):
         return _splits(self.pool)
 
     def utility(self, seat: int, deal: Deal) -> float:
-        return float(sum(n * v for n, v in zip(self.share(seat, deal), self.values[seat], strict=True)))
+        return float(
+            sum(n * v for n, v in zip(self.share(seat, deal), self.values[seat], strict=True))
+        )
 
     def share(self, seat: int, deal: Deal) -> tuple[int, ...]:
         """How many of each item `seat` gets."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,16 @@ ADA = Profile(
 BEN = Profile(
     "Ben", "Stone", 40, "mason", public_info="builds walls", big_five="calm", secret="salt"
 )
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """Data that others published, from $PARLEY_DATA or beside the checkout; not part of it."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("PARLEY_DATA", beside))
+    if not (folder / "sotopia").is_dir():
+        pytest.skip(f"no published data in {folder}; set PARLEY_DATA")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -38,10 +38,10 @@ _WORDS = (
 class Shape:
     """The size of an embedded policy."""
 
-    width: int = 128
+    width: int = 96
     layers: int = 3
     heads: int = 4
-    feed_forward: int = 384
+    feed_forward: int = 288
     positions: int = 256
 
 

@@ -1,0 +1,252 @@
+"""The embedded engine against the model itself: same tokens alone or together, same log-probs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from engines.local import LocalEngine
+from engines.rendezvous import Rendezvous
+from engines.types import Completion, Sampling
+from engines.weights import weights_version
+from envs.errors import EngineError
+
+VOCABULARY, POSITIONS, STOP = 24, 32, 1
+PROMPTS = ((5,), (3, 4, 5, 6, 7), (9, 9), (3, 4, 5, 6, 7), (2, 8, 2, 8, 2, 8, 2))
+LONG = Sampling(max_new_tokens=12)
+Tokens = tuple[int, ...]
+
+
+def tiny_model(seed: int = 0) -> LlamaForCausalLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=POSITIONS,
+                initializer_range=0.5,  # so that what came before matters to what comes next
+                pad_token_id=0,
+                bos_token_id=None,
+                eos_token_id=STOP,
+            )
+        )
+    return model.eval()
+
+
+def engine_of(
+    model: LlamaForCausalLM, *, stop_ids: tuple[int, ...] = (STOP,), max_batch: int = 256
+) -> tuple[LocalEngine, Rendezvous]:
+    rendezvous = Rendezvous()
+    engine = LocalEngine(model, stop_ids=stop_ids, rendezvous=rendezvous, max_batch=max_batch)
+    return engine, rendezvous
+
+
+def complete(
+    model: LlamaForCausalLM,
+    prompts: Sequence[tuple[int, ...]],
+    samplings: Sequence[Sampling] | Sampling = LONG,
+    *,
+    together: bool = True,
+    stop_ids: tuple[int, ...] = (STOP,),
+    max_batch: int = 256,
+) -> list[Completion]:
+    """Complete prompt n with seed n."""
+    engine, rendezvous = engine_of(model, stop_ids=stop_ids, max_batch=max_batch)
+    each = [samplings] * len(prompts) if isinstance(samplings, Sampling) else samplings
+    asked = [
+        engine.generate(prompt, sampling, seed=seed)
+        for seed, (prompt, sampling) in enumerate(zip(prompts, each, strict=True))
+    ]
+
+    async def one_by_one() -> list[Completion]:
+        return [await request for request in asked]
+
+    return asyncio.run(rendezvous.play(asked) if together else one_by_one())
+
+
+@torch.no_grad()
+def logps_of(model: LlamaForCausalLM, prompt: Tokens, said: Tokens) -> list[float]:
+    """The log-probs of `said` after `prompt` by one plain forward pass, nats."""
+    logits = model(torch.tensor([prompt + said])).logits[0].log_softmax(-1)
+    return [logits[len(prompt) - 1 + n, token].item() for n, token in enumerate(said)]
+
+
+@pytest.mark.parametrize("max_batch", [256, 2])
+def test_together_is_as_one_by_one(max_batch: int) -> None:
+    model = tiny_model()
+    samplings = [LONG, Sampling(max_new_tokens=3), Sampling(0.5, 12), LONG, Sampling(0.0, 9)]
+    alone = complete(model, PROMPTS, samplings, together=False)
+    batched = complete(model, PROMPTS, samplings, max_batch=max_batch)
+    assert [c.token_ids for c in batched] == [c.token_ids for c in alone]
+    assert len({c.token_ids for c in alone}) == len(alone)
+    for one, other in zip(alone, batched, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-5)
+
+
+def test_logps_are_the_models_own_whatever_the_sampling() -> None:
+    model = tiny_model()
+    samplings = [LONG, Sampling(0.3, 12), Sampling(0.0, 12), Sampling(1.0, 12, ((7, 3.0),)), LONG]
+    for prompt, done in zip(PROMPTS, complete(model, PROMPTS, samplings), strict=True):
+        assert len(done.logps) == len(done.token_ids)
+        assert done.logps == pytest.approx(logps_of(model, prompt, done.token_ids), abs=1e-4)
+
+
+def test_tokens_are_drawn_as_often_as_the_model_says() -> None:
+    model, prompt, n = tiny_model(), (3, 4, 5), 2000
+    halved = Sampling(temperature=0.5, max_new_tokens=1)
+    drawn = [done.token_ids[0] for done in complete(model, [prompt] * n, halved)]
+    with torch.no_grad():
+        probs = (model(torch.tensor([prompt])).logits[0, -1] / 0.5).softmax(-1)
+    for token, prob in enumerate(probs.tolist()):
+        deviation = math.sqrt(n * prob * (1 - prob))
+        assert abs(drawn.count(token) - n * prob) <= 4.5 * deviation + 1
+
+
+def test_temperature_zero_takes_the_most_probable_token() -> None:
+    model = tiny_model()
+    greedy = Sampling(temperature=0.0, max_new_tokens=6)
+    for prompt, done in zip(PROMPTS, complete(model, PROMPTS, greedy), strict=True):
+        ids = list(prompt)
+        for token in done.token_ids:
+            assert token == model(torch.tensor([ids])).logits[0, -1].argmax().item()
+            ids.append(token)
+
+
+def test_a_bias_bans_or_forces_its_own_request_alone() -> None:
+    model = tiny_model()
+    free = complete(model, [(3, 4)] * 3)
+    common = free[0].token_ids[0]
+    samplings = [
+        LONG,
+        Sampling(1.0, 12, tuple((t, -math.inf) for t in range(VOCABULARY) if t != 8)),
+        Sampling(1.0, 12, ((common, -1e4),)),
+    ]
+    first, forced, banned = complete(model, [(3, 4)] * 3, samplings)
+    assert first.token_ids == free[0].token_ids
+    assert forced.token_ids == (8,) * 12
+    assert common not in banned.token_ids
+
+
+def test_a_completion_ends_with_a_stop_token_or_at_its_limit() -> None:
+    model = tiny_model()
+    unstopped = complete(model, PROMPTS, stop_ids=())
+    assert {len(done.token_ids) for done in unstopped} == {12}
+    stops = (unstopped[0].token_ids[4], unstopped[1].token_ids[2])
+    for done, whole in zip(complete(model, PROMPTS, stop_ids=stops), unstopped, strict=True):
+        ends = [n for n, token in enumerate(whole.token_ids) if token in stops]
+        length = min(ends, default=11) + 1
+        assert done.token_ids == whole.token_ids[:length]  # the stop token is part of it
+
+
+def test_a_longer_limit_draws_the_same_beginning() -> None:
+    model = tiny_model()
+    (short,) = complete(model, [(3, 4)], Sampling(max_new_tokens=3), stop_ids=())
+    (long,) = complete(model, [(3, 4)], Sampling(max_new_tokens=9), stop_ids=())
+    assert short.token_ids == long.token_ids[:3]
+
+
+def test_equal_prompts_are_encoded_once() -> None:
+    model = tiny_model()
+    rows: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    complete(model, [(3, 4), (5,), (3, 4), (3, 4)], stop_ids=())
+    assert rows == [2, *[4] * 11]
+
+
+def test_who_came_first_does_not_matter() -> None:
+    model = tiny_model()
+
+    def after_naps(naps: tuple[float, ...]) -> list[Completion]:
+        engine, rendezvous = engine_of(model)
+
+        async def ask(seed: int, nap_s: float) -> Completion:
+            await asyncio.sleep(nap_s)
+            return await engine.generate(PROMPTS[seed], LONG, seed=seed)
+
+        return asyncio.run(rendezvous.play([ask(seed, nap) for seed, nap in enumerate(naps)]))
+
+    assert after_naps((0, 0, 0, 0, 0)) == after_naps((0.02, 0, 0.01, 0, 0.03))
+
+
+def test_two_runs_agree_bit_for_bit_and_seeds_differ() -> None:
+    first = complete(tiny_model(), PROMPTS)
+    assert first == complete(tiny_model(), PROMPTS)  # log-probs too, without any tolerance
+    same_prompt = complete(tiny_model(), [(3, 4)] * 8)
+    assert len({done.token_ids for done in same_prompt}) == 8
+
+
+def test_what_does_not_fit_is_said_in_a_sentence() -> None:
+    engine, _ = engine_of(tiny_model())
+    fits = (2,) * (POSITIONS - 12)
+    assert asyncio.run(engine.generate(fits, LONG, seed=0)).token_ids
+    sentence = (
+        r"21 tokens and 12 new ones do not fit the model's 32 positions; lower env\.max_turns"
+    )
+    with pytest.raises(EngineError, match=sentence):
+        asyncio.run(engine.generate((*fits, 2), LONG, seed=0))
+
+
+def test_a_cancelled_request_is_forgotten() -> None:
+    engine, rendezvous = engine_of(tiny_model())
+
+    async def fails() -> Completion:
+        raise EngineError("the other failed")
+
+    with pytest.raises(EngineError, match="the other failed"):
+        asyncio.run(rendezvous.play([_busy(), engine.generate((3,), LONG, seed=0), fails()]))
+    (done,) = asyncio.run(rendezvous.play([engine.generate((3,), LONG, seed=0)]))
+    assert [done] == complete(tiny_model(), [(3,)])
+
+
+async def _busy() -> Completion:
+    await asyncio.sleep(60)
+    raise AssertionError("it should have been cancelled")
+
+
+def test_publishing_changes_what_is_said_and_names_it() -> None:
+    engine, rendezvous = engine_of(tiny_model(0))
+    trainer = tiny_model(1).train()
+    assert engine.weights_version == weights_version(tiny_model(0))
+    assert engine.publish(trainer) == weights_version(trainer)
+    assert trainer.training  # the trainer is left as it was
+    asked = [engine.generate(prompt, LONG, seed=seed) for seed, prompt in enumerate(PROMPTS)]
+    published = asyncio.run(rendezvous.play(asked))
+    assert published == complete(tiny_model(1), PROMPTS)
+    assert published != complete(tiny_model(0), PROMPTS)
+    assert {done.weights_version for done in published} == {weights_version(trainer)}
+
+
+def test_the_trainers_later_steps_do_not_reach_the_engine() -> None:
+    trainer = tiny_model(1)
+    engine, _ = engine_of(tiny_model(0))
+    version = engine.publish(trainer)
+    with torch.no_grad():
+        trainer.lm_head.weight.add_(1.0)
+    assert weights_version(engine._model) == version
+
+
+@pytest.mark.parametrize("fault", [0.01, math.nan])
+def test_a_copy_that_went_wrong_is_caught(monkeypatch: pytest.MonkeyPatch, fault: float) -> None:
+    model = tiny_model(0)
+    engine, _ = engine_of(model)
+    load = model.load_state_dict
+
+    def load_all_but_one(state: dict[str, torch.Tensor]) -> object:
+        broken = {name: tensor.clone() for name, tensor in state.items()}
+        broken["model.layers.1.mlp.down_proj.weight"] += fault
+        return load(broken)
+
+    monkeypatch.setattr(model, "load_state_dict", load_all_but_one)
+    with pytest.raises(EngineError, match=r"engine and trainer differ by .* nats on a probe"):
+        engine.publish(tiny_model(1))

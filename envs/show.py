@@ -19,6 +19,7 @@ from envs.errors import DataError
 from envs.random_play import play_randomly
 from envs.referee import attainable, goal_score
 from envs.scenarios import FAMILIES, SPLITS, draw
+from envs.scenarios.open_ended import OPEN
 from envs.scenarios.task import Task
 from envs.social import view_of
 from envs.spaces import profile_text
@@ -30,7 +31,7 @@ _SEAT_STYLES = ("cyan", "magenta", "yellow", "green")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what the command line asks for; the exit status is 2 where that does not exist."""
     parser = argparse.ArgumentParser(prog="python -m envs.show", description=__doc__)
-    parser.add_argument("family", nargs="?", default="division", help=", ".join(FAMILIES))
+    parser.add_argument("family", nargs="?", default="division", help=", ".join([*FAMILIES, OPEN]))
     parser.add_argument("--split", default="train", help=", ".join(SPLITS))
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0, help="of the random play")
@@ -65,7 +66,8 @@ def _private_side(scenario: Scenario, seat: int) -> Panel:
     }
     text = Text()
     for name, value in parts.items():
-        text.append(f"{name}\n", style="bold").append(f"{value}\n")
+        if value:
+            text.append(f"{name}\n", style="bold").append(f"{value}\n")
     return Panel(text, title=f"agent_{seat}", border_style=_style(seat))
 
 

@@ -3,7 +3,7 @@
     ParleyError
     |-- ConfigError          an option is missing, misspelt, out of range or at odds with another
     |-- DataError            a scenario, character or transcript file says something we cannot use
-    |-- ActionError          an action that the rules do not allow now (recorded, not raised in play)
+    |-- ActionError          an action that the rules do not allow now (in play: recorded)
     |-- OutOfTurnError       step() by an agent that is not to act
     |-- EpisodeOverError     step() after the end
     |-- EngineError          text generation failed, or engine and trainer disagree

@@ -5,15 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from training.waves import Progress as Report
 
 _HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
+
+
+def show_place(console: Console, what: str, place: Path) -> None:
+    """Print where something is, on one line in any terminal, so that it can be copied."""
+    console.print(f"{what}: [bold]{escape(str(place))}[/bold]", soft_wrap=True)
 
 
 class Stopwatch:
@@ -42,24 +49,24 @@ class Stopwatch:
 
 
 def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print the policies side by side and the paired differences, a table a partner."""
-    for partner in summary["paired"]:
-        table = Table(
-            title=f"partner: {partner} ({summary['scenarios']} {summary['split']} scenarios)",
-            title_justify="left",
-        )
-        table.add_column("policy")
-        for metric in _HEADLINE:
-            table.add_column(metric.replace("_", " "), justify="right")
-        for name, partners in summary["policies"].items():
-            table.add_row(name, *(_number(partners[partner].get(m)) for m in _HEADLINE))
-        table.add_section()
-        rows = {"final - bc": summary["paired"]} | {
-            f"final - {name}": found for name, found in summary["paired_to"].items()
+    """Print the policies side by side with the paired differences, a table a partner."""
+    differences = {"bc": summary["paired"], **summary["paired_to"]}
+    for partner in summary["policies"]["final"]:
+        table = Table("")
+        columns = {
+            name: [_number(found[partner].get(metric)) for metric in _HEADLINE]
+            for name, found in summary["policies"].items()
+        } | {
+            f"final - {name}": [_difference(found[partner].get(metric)) for metric in _HEADLINE]
+            for name, found in differences.items()
+            if partner in found
         }
-        for label, found in rows.items():
-            table.add_row(label, *(_difference(found[partner].get(m)) for m in _HEADLINE))
-        console.print(table)
+        for name in columns:
+            table.add_column(name, justify="right")
+        for metric, *cells in zip(_HEADLINE, *columns.values(), strict=True):
+            table.add_row(metric.replace("_", " "), *cells)
+        played = f"{summary['scenarios']} {summary['split']} scenarios"
+        console.print(f"partner: [bold]{partner}[/bold] ({played})", table, sep="\n")
 
 
 def _number(stat: Mapping[str, Any] | None) -> str:
@@ -67,10 +74,12 @@ def _number(stat: Mapping[str, Any] | None) -> str:
 
 
 def _difference(stat: Mapping[str, Any] | None) -> str:
-    if not stat or stat["mean"] is None or stat["ci95"] is None:
+    """A mean with its interval, bold where the interval leaves out 0."""
+    if not stat or stat["mean"] is None:
         return "-"
+    if stat["ci95"] is None:
+        return f"{stat['mean']:+.2f}"
     low, high = stat["ci95"]
-    text = f"{stat['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"
-    if low > 0:
-        return f"[green]{text.replace('[', chr(92) + '[')}[/green]"
-    return text.replace("[", "\\[")
+    # Without spaces inside, so that a narrow terminal breaks the line before the interval.
+    text = f"{stat['mean']:+.2f} \\[{low:+.2f}..{high:+.2f}]"
+    return f"[bold]{text}[/bold]" if low > 0 or high < 0 else text

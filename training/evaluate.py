@@ -1,6 +1,14 @@
-"""Evaluation: policies against fixed partners on held-out scenarios, paired across policies."""
+"""Evaluation: policies against fixed partners on held-out scenarios, paired across policies.
+
+python -m training.evaluate policy.name=outputs/latest/checkpoints/0008
+"""
 
 from __future__ import annotations
+
+from training.cli import run
+
+if __name__ == "__main__":
+    run("training.contest:evaluate_checkpoint")  # checks all options, and only then imports torch
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

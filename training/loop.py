@@ -16,7 +16,7 @@ from functools import partial
 from envs.scenarios import scenario_of
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
-from training.console import Stopwatch, show_summary
+from training.console import Stopwatch, show_place, show_summary
 from training.furnish import furnish
 from training.report import write_report
 from training.run import Run
@@ -36,7 +36,7 @@ def train(config: RunConfig) -> None:
     set_up(config)
     watch = Stopwatch()
     with Run.open(asdict(config), scenario_of) as run, tracker(config, run) as track:
-        watch.console.print(f"run: [bold]{run.folder}[/bold]")
+        show_place(watch.console, "run", run.folder)
         with watch.step("clone", "stage 0: clone the experts") as progress:
             clone = clone_behaviour(config, run, progress)
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
@@ -78,4 +78,4 @@ def train(config: RunConfig) -> None:
             summary = summarise(parts, run.last_committed() or 0, watch.wall_s, progress)
         run.write_summary(summary)
         show_summary(watch.console, summary)
-        watch.console.print(f"report: [bold]{write_report(run.folder)}[/bold]")
+        show_place(watch.console, "report", write_report(run.folder))

@@ -98,7 +98,7 @@ class Run:
                     f"{folder} is not a run, for it has no {name}: set resume to the folder of a "
                     "run, such as outputs/latest."
                 )
-        differences = _differences(_read_config(folder / CONFIG), config)
+        differences = _differences(read_config(folder / CONFIG), config)
         if differences:
             raise ConfigError(
                 f"the run in {folder} was started with other options ({'; '.join(differences)}): "
@@ -191,7 +191,12 @@ def _point_to(link: Path, target: str) -> None:
     os.replace(part, link)
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
+    """The options in a run's config.yaml.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -142,6 +142,11 @@ def improve(
     )
 
 
+def partners(parts: Parts) -> tuple[str, ...]:
+    """Whom policies are measured against: themselves, and those of the others that there are."""
+    return tuple(name for name in PARTNERS if name == "self" or name in parts.players)
+
+
 def evaluate(
     parts: Parts,
     name: str,
@@ -154,7 +159,7 @@ def evaluate(
     """Play `count` held-out scenarios against each partner; outcomes by partner."""
     scenarios = draw_mixture(parts.config.env.families, split, count)
     outcomes: dict[str, Outcome] = {}
-    for partner in PARTNERS:
+    for partner in partners(parts):
         sparring = policy if partner == "self" else parts.players[partner]
         plans, seats = evaluation_plans(
             policy, sparring, partner, scenarios, seed=parts.config.seed

@@ -9,7 +9,7 @@ from typing import Any
 from training.evaluate import Outcome, by_family, paired_statistics, statistics
 from training.furnish import FROZEN, POLICY, STUBBORN, Parts
 from training.measures import acceptance_curve
-from training.steps import PARTNERS, evaluate
+from training.steps import evaluate
 from training.waves import Progress
 
 
@@ -19,7 +19,8 @@ def summarise(
     """Evaluate clone, trained policy and control on held-out scenarios and compare them in pairs.
 
     Returns:
-        What `summary.json` holds; `paired` is final minus bc on the same scenarios and seats.
+        What `summary.json` holds; `paired` is final minus bc on the same scenarios and seats, and
+        empty where there is no clone.
     """
     started = time.monotonic()
     policies = {"bc": FROZEN, "final": POLICY, "stubborn": STUBBORN}
@@ -36,17 +37,17 @@ def summarise(
         "scenarios": config.scenarios,
         "iterations": iteration,
         "policies": {
-            name: {partner: statistics(found[partner], seed=seed) for partner in PARTNERS}
+            name: {partner: statistics(outcome, seed=seed) for partner, outcome in found.items()}
             for name, found in outcomes.items()
         },
-        "paired": _differences(outcomes["final"], outcomes["bc"], seed),
+        "paired": _differences(outcomes["final"], outcomes.get("bc", {}), seed),
         "paired_to": {
             name: _differences(outcomes["final"], found, seed)
             for name, found in outcomes.items()
             if name not in ("final", "bc")
         },
         "families": {
-            name: {partner: by_family(found[partner], seed=seed) for partner in PARTNERS}
+            name: {partner: by_family(outcome, seed=seed) for partner, outcome in found.items()}
             for name, found in outcomes.items()
         },
         "acceptance": {
@@ -63,4 +64,4 @@ def summarise(
 def _differences(
     after: Mapping[str, Outcome], before: Mapping[str, Outcome], seed: int
 ) -> dict[str, dict[str, object]]:
-    return {p: paired_statistics(after[p], before[p], seed=seed) for p in PARTNERS}
+    return {p: paired_statistics(after[p], found, seed=seed) for p, found in before.items()}

@@ -1,0 +1,92 @@
+"""A finished checkpoint against itself, its clone and the experts, without any training.
+
+The command is `python -m training.evaluate policy.name=CHECKPOINT`. Results go into a folder of
+their own in the output root's `evaluations`, so that `latest` stays the newest run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from envs.errors import ConfigError
+from envs.scenarios import scenario_of
+from training.checkpoint import MANIFEST, Checkpoint, load_checkpoint
+from training.config import RunConfig
+from training.console import Stopwatch, show_place, show_summary
+from training.furnish import FROZEN, furnish
+from training.preflight import BUILT_IN_POLICIES
+from training.report import write_report
+from training.run import CHECKPOINTS, CONFIG, Run, read_config
+from training.setup import set_up
+from training.stage0 import first_model
+from training.summary import summarise
+
+EVALUATIONS = "evaluations"
+
+
+def evaluate_checkpoint(config: RunConfig) -> None:
+    """Play held-out scenarios against each partner; print and keep what came of it.
+
+    A checkpoint that lies in a run is compared with the run's clone, checkpoint 0000. Any other
+    model has no clone: it plays against itself and the experts, and is compared with nothing.
+    """
+    clone_folder = clone_beside(config.policy.name)
+    config = settled(config, has_clone=clone_folder is not None)
+    set_up(config)
+    policy = _load_policy(config)
+    clone = load_checkpoint(clone_folder) if clone_folder else None
+    watch = Stopwatch()
+    with Run.open(asdict(config), scenario_of) as run:
+        show_place(watch.console, "evaluation", run.folder)
+        parts = furnish(config, run, clone or policy, policy)
+        if clone is None:
+            del parts.players[FROZEN]
+        iteration = int(policy.trainer_state.get("iteration", 0))
+        with watch.step("evaluate", "evaluate") as progress:
+            summary = summarise(parts, iteration, watch.wall_s, progress)
+        run.write_summary(summary)
+        show_summary(watch.console, summary)
+        show_place(watch.console, "report", write_report(run.folder))
+
+
+def clone_beside(name: str) -> Path | None:
+    """The clone that a run's checkpoint began as; None for the clone itself and other models."""
+    folder = Path(name).resolve()
+    clone = folder.with_name("0000")
+    in_a_run = folder.parent.name == CHECKPOINTS and (clone / MANIFEST).is_file()
+    return clone if in_a_run and clone != folder else None
+
+
+def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
+    """The options as they are kept: the checkpoint by its whole path, for `latest` moves on.
+
+    Raises:
+        ConfigError: the checkpoint learned another prompt style than the one that is set.
+    """
+    if config.policy.name not in BUILT_IN_POLICIES:
+        folder = Path(config.policy.name).resolve()
+        _check_style(folder, config.policy.prompt_style)
+        config = replace(config, policy=replace(config.policy, name=str(folder)))
+    if not has_clone:  # the stubborn control is made from it
+        config = replace(config, evaluation=replace(config.evaluation, stubborn_bias=None))
+    return replace(config, output_root=str(Path(config.output_root) / EVALUATIONS))
+
+
+def _check_style(folder: Path, style: str) -> None:
+    file = folder.parents[1] / CONFIG
+    if folder.parent.name != CHECKPOINTS or not file.is_file():
+        return
+    learned = read_config(file).get("policy", {}).get("prompt_style", style)
+    if learned != style:
+        raise ConfigError(
+            f"policy.prompt_style is {style}, but {folder} learned to answer in the style "
+            f"{learned}; set policy.prompt_style={learned}, and policy.max_new_tokens with it."
+        )
+
+
+def _load_policy(config: RunConfig) -> Checkpoint:
+    """A checkpoint of ours, whole and unchanged, or any other model as it is."""
+    if (Path(config.policy.name) / MANIFEST).is_file():
+        return load_checkpoint(config.policy.name)
+    return Checkpoint(*first_model(config), trainer_state={})

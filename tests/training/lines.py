@@ -1,0 +1,82 @@
+"""Model players whose every word is known, on the real tokenizer and the real token stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from agents.embedded import make_tokenizer
+from agents.policy import ModelPlayer
+from agents.prompts import STYLES
+from agents.stream import ChatStream
+from engines.rendezvous import Rendezvous
+from engines.types import Completion, Sampling
+from envs.scenarios.plans import PlansTask
+from envs.social import Rules
+from envs.types import Profile, Relationship, Scenario
+from judges.base import Judge
+from judges.verifiable import VerifiableJudge
+from training.records import PlayedEpisode
+from training.rollout import EpisodePlan, play_wave
+
+STREAM = ChatStream(make_tokenizer())
+STYLE = STYLES["brief"]
+RULES = Rules(max_turns=8)
+TALK = (
+    "say i like zoo",
+    "do offer cafe",
+    "do offer park",
+    "<think> 3 -2 </think> do offer zoo",
+    "<think> 7 2 </think> do accept",
+)
+TASK = PlansTask(aims=(5.0, 8.0), options=("cafe", "park", "zoo"), tastes=((1, 7, 3), (9, 2, 4)))
+"""
+         cafe  park  zoo   aim
+seat 0     1     7     3     5
+seat 1     9     2     4     8    the largest sum is 10, at cafe
+"""
+
+
+class LineEngine:
+    """Says one of some lines, by the seed of the request alone."""
+
+    def __init__(self, lines: Sequence[str] = TALK) -> None:
+        self.lines = lines
+        self.prompts: list[tuple[int, ...]] = []
+
+    async def generate(
+        self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
+    ) -> Completion:
+        self.prompts.append(prompt_ids)
+        ids = STREAM.encode_reply(Random(seed).choice(self.lines))
+        return Completion(ids, tuple(-1.0 for _ in ids), "0123456789ab")
+
+
+def line_player(name: str = "policy", lines: Sequence[str] = TALK) -> ModelPlayer:
+    """A player that says one of some lines at each turn."""
+    return ModelPlayer(name, LineEngine(lines), STREAM, STYLE, Sampling(max_new_tokens=24))
+
+
+def scenario(number: int = 0, task: PlansTask | None = TASK) -> Scenario:
+    """The plans above, under any number."""
+    return Scenario(
+        id=f"plans/train/{number}",
+        family="plans",
+        split="train",
+        context="Ana and Ben have a free Saturday.",
+        goals=("Get 5 points.", "Get 8 points."),
+        briefs=("plans cafe:1 park:7 zoo:3 aim=5", "plans cafe:9 park:2 zoo:4 aim=8"),
+        profiles=(Profile("Ana"), Profile("Ben")),
+        relationship=Relationship.STRANGER,
+        task=task,
+    )
+
+
+def play_lines(*plans: EpisodePlan, judge: Judge | None = None) -> list[PlayedEpisode]:
+    """Play some episodes side by side."""
+    return play_wave(plans, RULES, judge or VerifiableJudge(), Rendezvous())
+
+
+def words(token_ids: Sequence[int]) -> str:
+    """Tokens as text, special ones too."""
+    return str(make_tokenizer().decode(list(token_ids), skip_special_tokens=False))

@@ -55,6 +55,7 @@ def vocabulary() -> list[str]:
     words += [*match.PEOPLE, *match.PLACES]
     words += [f"{name}={n}" for name in ("price", "limit") for n in range(1, price.HIGHEST + 1)]
     words += [f"aim={n}" for n in range(61)]
+    words += [f"left={n}" for n in range(1, 31)]
     words += [str(n) for n in range(-20, 61)]
     return list(dict.fromkeys(words))
 

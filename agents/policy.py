@@ -74,7 +74,8 @@ class _SeatedModel:
             self._heard_turns = max(own, default=-1) + 1
         new = observation.turns[self._heard_turns :]
         self._heard_turns = len(observation.turns)
-        text = player.style.heard(view, [turn for turn in new if turn.seat != view.seat])
+        heard = [turn for turn in new if turn.seat != view.seat]
+        text = player.style.message(view, heard, observation.turns_left)
         if not self._stream:
             return player.stream.opening(player.style.system(view), text)
         return player.stream.between(text, self._stream[-1])

@@ -22,12 +22,19 @@ class PromptStyle:
     Attributes:
         system: everything that holds for the whole episode.
         heard: the turns since the seat's last one, as one user message; "" for no message.
+        clock: how many turns of the whole episode are left, this seat's own included.
         codec: how the model writes its own actions.
     """
 
     system: Callable[[View], str]
     heard: Callable[[View, Sequence[Turn]], str]
+    clock: Callable[[int], str]
     codec: Codec
+
+    def message(self, view: View, turns: Sequence[Turn], turns_left: int) -> str:
+        """What the seat is told before a turn: what it heard and what time it is."""
+        heard = self.heard(view, turns)
+        return f"{heard}{self.clock(turns_left)}" if heard else ""
 
 
 def _brief_system(view: View) -> str:
@@ -102,6 +109,6 @@ def _full_heard(view: View, turns: Sequence[Turn]) -> str:
 
 
 STYLES: dict[str, PromptStyle] = {
-    "brief": PromptStyle(_brief_system, _brief_heard, CODECS["line"]),
-    "full": PromptStyle(_full_system, _full_heard, CODECS["json"]),
+    "brief": PromptStyle(_brief_system, _brief_heard, " left={}".format, CODECS["line"]),
+    "full": PromptStyle(_full_system, _full_heard, "\n(Turns left: {})".format, CODECS["json"]),
 }

@@ -54,7 +54,11 @@ def note(task: Task, seat: int, deal: Deal) -> str:
 
 
 def dialogue_rows(
-    scenario: Scenario, turns: Sequence[Turn], stream: ChatStream, style: PromptStyle
+    scenario: Scenario,
+    turns: Sequence[Turn],
+    max_turns: int,
+    stream: ChatStream,
+    style: PromptStyle,
 ) -> Iterator[Row]:
     """A scripted dialogue seen from each seat, with notes; loss on the seat's own replies."""
     for seat in (0, 1):
@@ -66,7 +70,7 @@ def dialogue_rows(
             if turn.seat != seat:
                 heard.append(turn)
                 continue
-            text = style.heard(view, heard)
+            text = style.message(view, heard, max_turns - turn.index)
             context = (
                 stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
             )
@@ -95,7 +99,7 @@ def drill_row(
     for _ in range(_DRILL_OFFERS):
         deal = rng.choice(thinkable(task, 1 - seat, careful=False))
         offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
-        text = style.heard(view, [Turn(0, 1 - seat, offer)])
+        text = style.message(view, [Turn(0, 1 - seat, offer)], rng.randint(1, 12))
         context = stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
         reckoning = stream.encode_reply(note(task, seat, deal))[:-1]
         answer = stream.encode_reply(style.codec.encode(Action(ActionType.ACT, "reject")))
@@ -127,7 +131,7 @@ def demonstrations(
     ]
     rows: list[Row] = []
     for played in play_wave(plans, rules, VerifiableJudge(), Rendezvous()):
-        rows += dialogue_rows(played.episode.scenario, played.episode.turns, stream, style)
+        rows += dialogue_rows(played.episode.scenario, played.episode.turns, rules.max_turns, stream, style)
     rng = Random(f"drills/{seed}")
     for scenario in draw_mixture(weights, "train", config.drills, start=start):
         rows.append(drill_row(scenario, rng.randrange(2), stream, style, rng))

@@ -1,0 +1,230 @@
+"""Pairing on groups made by hand: which branches, how long, and on which tokens the loss falls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from agents.scripted import ScriptedExperts
+from engines.types import Generation, Sampling
+from envs.types import Action, ActionType, EndReason, Episode, Turn
+from judges.base import Judgement, Scores
+from judges.critics import own_turns
+from tests.training.lines import line_player, play_lines, scenario
+from training.pairing import (
+    PAIRINGS,
+    PairingRule,
+    Unpaired,
+    pair_up,
+    segment,
+    trunk_ids,
+    turn,
+    win_rate,
+)
+from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
+from training.rollout import EpisodePlan, trunk_of
+from training.values import goal
+
+RULE = PairingRule(value=goal, margin=1.5, max_segment_turns=3)
+Said = Sequence[tuple[int, int]]
+"""Of each own turn the one token before it and the one token said."""
+
+
+def episode(name: str, said: Said, goals: float, ends_with_other: bool = True) -> PlayedEpisode:
+    """Seat 0 is the policy and begins; the partner's turns carry no tokens of its own.
+
+    Args:
+        goals: of seat 0; the other side gets 5.
+    """
+    turns: list[Turn] = []
+    generations: list[Generation | None] = []
+    for number, (context, token) in enumerate(said):
+        made = Generation((context,), (token,), (-1.0,), Sampling(), 0, "v")
+        turns.append(Turn(len(turns), 0, Action(ActionType.SPEAK, f"{token}")))
+        generations.append(made)
+        if ends_with_other or number < len(said) - 1:
+            turns.append(Turn(len(turns), 1, Action(ActionType.SPEAK, "hm")))
+            generations.append(None)
+    scores = tuple(Scores(9, 0, 0, 0, 0, 0, g) for g in (goals, 5.0))
+    return PlayedEpisode(
+        id=name,
+        episode=Episode(scenario(), tuple(turns), EndReason.TURN_LIMIT, None),
+        players=("policy", "experts"),
+        generations=tuple(generations),
+        seed=0,
+        judgement=Judgement("verifiable", "1", scores, ("", "")),
+    )
+
+
+START: Said = ((10, 1), (20, 2))
+"""The trunk: contexts in tens, own words in ones. The branch turn is the third own one, turn 4."""
+
+
+def group(
+    *branches: tuple[Said, float], critic: str = "random", win_probs: tuple[float, ...] = ()
+) -> BranchGroup:
+    """Branches after `START`, each with what was said from turn 4 on and the goal it came to."""
+    return BranchGroup(
+        id="g",
+        seat=0,
+        turn=4,
+        critic=critic,
+        reason="",
+        branches=tuple(
+            episode(f"b{k}", (*START, *said), goals) for k, (said, goals) in enumerate(branches)
+        ),
+        win_probs=win_probs or tuple(0.5 for _ in branches),
+    )
+
+
+SHORT: Said = ((30, 3),)
+OTHER: Said = ((30, 4), (41, 5))
+LONG: Said = ((30, 6), (42, 7), (52, 8), (62, 9))
+
+
+def test_a_pair_by_hand() -> None:
+    example = segment(group((OTHER, 4), (LONG, 9), (LONG, 5)), RULE)
+    assert example == Example(
+        group_id="g",
+        trunk_ids=(10, 1, 20, 2, 30),  # up to the start of the reply at the branch turn
+        branches=(
+            # Two own turns each, as many as the shorter has; 42 and 41 are what was heard between.
+            BranchTokens((6, 42, 7), (True, False, True), 1.0),
+            BranchTokens((4, 41, 5), (True, False, True), 0.0),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "longest", "turns"),
+    [(LONG, LONG, 3, 3), (LONG, LONG, 9, 4), (LONG, SHORT, 3, 1), (SHORT, LONG, 3, 1)],
+)
+def test_both_segments_are_equally_long(
+    chosen: Said, rejected: Said, longest: int, turns: int
+) -> None:
+    rejected = ((30, 66), *rejected[1:])
+    rule = replace(RULE, max_segment_turns=longest)
+    example = segment(group((rejected, 1), (chosen, 9)), rule)
+    assert isinstance(example, Example)
+    assert [sum(branch.loss_mask) for branch in example.branches] == [turns, turns]
+
+
+def test_the_best_is_held_against_the_worst_wherever_they_are() -> None:
+    example = segment(group((OTHER, 6), (SHORT, 2), (LONG, 9)), RULE)
+    assert isinstance(example, Example)
+    assert [branch.token_ids[0] for branch in example.branches] == [6, 3]
+
+
+def test_a_located_error_is_the_rejected_side() -> None:
+    # Branch 1 is worse, but the critic has named the turn of branch 0, the original, as the error.
+    branches = ((OTHER, 6), (SHORT, 2), (LONG, 9))
+    example = segment(group(*branches, critic="value"), RULE)
+    assert isinstance(example, Example)
+    assert [branch.token_ids[0] for branch in example.branches] == [6, 4]
+    best_itself = segment(group((OTHER, 9), (SHORT, 2), (LONG, 4), critic="value"), RULE)
+    assert best_itself == Unpaired("no branch is better by the margin")
+
+
+def test_near_ties_are_dropped() -> None:
+    tie = Unpaired("no branch is better by the margin")
+    assert segment(group((OTHER, 4), (LONG, 5.4)), RULE) == tie
+    assert isinstance(segment(group((OTHER, 4), (LONG, 5.5)), RULE), Example)
+    assert segment(group((OTHER, 4), (LONG, 4)), replace(RULE, margin=0)) == tie
+
+
+def test_the_same_words_are_dropped() -> None:
+    later = (*OTHER[:1], (41, 5), (50, 9))
+    same = segment(group((OTHER, 1), (later, 9)), RULE)  # both turns of the segment are alike
+    assert same == Unpaired("both segments are the same words")
+    assert turn(group((((30, 3), (40, 4)), 1), (((30, 3), (40, 5)), 9)), RULE) == same
+
+
+def test_turn_pairs_are_one_turn_long() -> None:
+    example = turn(group((OTHER, 4), (LONG, 9)), RULE)
+    assert isinstance(example, Example)
+    assert example.branches == (
+        BranchTokens((6,), (True,), 1.0),
+        BranchTokens((4,), (True,), 0.0),
+    )
+
+
+def test_win_rate_keeps_all_branches() -> None:
+    probs = (0.2, 0.4, 0.9)
+    example = win_rate(group((OTHER, 4), (SHORT, 5), (LONG, 9), win_probs=probs), RULE)
+    assert isinstance(example, Example)
+    assert [branch.win_prob for branch in example.branches] == list(probs)
+    # Each as long as it is, three own turns at most.
+    assert [sum(branch.loss_mask) for branch in example.branches] == [2, 1, 3]
+    assert example.branches[2].token_ids == (6, 42, 7, 52, 8)
+    assert win_rate(group((OTHER, 4), (SHORT, 4)), RULE) == Unpaired("all branches tie")
+
+
+def test_what_is_dropped_is_counted() -> None:
+    good = group((OTHER, 4), (LONG, 9))
+    tie = group((OTHER, 4), (LONG, 4))
+    same = group((OTHER, 1), (OTHER, 9))
+    examples, drops = pair_up([tie, good, same, tie, good], segment, RULE)
+    assert examples == [segment(good, RULE)] * 2
+    assert drops == {
+        "no branch is better by the margin": 2,
+        "both segments are the same words": 1,
+    }
+
+
+@pytest.mark.parametrize("ends_with_other", [True, False])
+def test_a_branch_may_end_with_either_side(ends_with_other: bool) -> None:
+    base = group((OTHER, 4), (LONG, 9))
+    last = episode("b1", (*START, *LONG), 9, ends_with_other)
+    example = segment(replace(base, branches=(base.branches[0], last)), RULE)
+    assert example == segment(base, RULE)
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+@pytest.mark.parametrize("name", PAIRINGS)
+def test_on_played_branches_the_stream_is_the_policys_own(name: str, seat: int) -> None:
+    """For every seat and pairing: trunk + branch is what the engine saw and said, no more."""
+    policy, experts = line_player(), ScriptedExperts()
+    players = (policy, experts) if seat == 0 else (experts, policy)
+    originals = play_lines(*(EpisodePlan(f"{n}", scenario(), players, n) for n in range(12)))
+    paired = 0
+    for original in originals:
+        for at in own_turns(original.episode, seat):
+            trunk = trunk_of(original, at)
+            plans = [EpisodePlan(f"b{k}", scenario(), players, 100 + k, trunk) for k in range(3)]
+            branches = (original, *play_lines(*plans))
+            made = BranchGroup("g", seat, at, "random", "", branches, (0.0, 0.25, 0.5, 0.75))
+            for played in branches:  # all share one trunk, whichever it is taken from
+                assert trunk_ids(replace(made, branches=(played,))) == trunk_ids(made)
+            example = PAIRINGS[name](made, RULE)
+            if isinstance(example, Unpaired):
+                continue
+            paired += 1
+            streams = [_stream(played, seat) for played in branches]
+            for branch in example.branches:
+                whole = example.trunk_ids + branch.token_ids
+                mask = (False,) * len(example.trunk_ids) + branch.loss_mask
+                assert len(branch.loss_mask) == len(branch.token_ids)
+                assert any(_is_start(whole, mask, s, len(example.trunk_ids)) for s in streams)
+    assert paired > 10
+
+
+def _stream(played: PlayedEpisode, seat: int) -> tuple[list[int], list[bool]]:
+    """Everything that the seat read and said, and what of it was said."""
+    ids: list[int] = []
+    said: list[bool] = []
+    for index in own_turns(played.episode, seat):
+        made = played.generations[index]
+        assert made is not None
+        ids += [*made.context_ids, *made.token_ids]
+        said += [False] * len(made.context_ids) + [True] * len(made.token_ids)
+    return ids, said
+
+
+def _is_start(
+    whole: Sequence[int], mask: Sequence[bool], stream: tuple[list[int], list[bool]], trunk: int
+) -> bool:
+    ids, said = stream
+    n = len(whole)
+    return list(whole) == ids[:n] and list(mask[trunk:]) == said[trunk:n]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,21 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from envs.errors import ConfigError
-from training import run
+from training import excerpts, run
 from training.figures import Chart, Curve, Point, colour_of, line_chart
 from training.files import write_text
-from training.records import BranchGroup, PlayedEpisode
 from training.run import read_metrics
 from training.store import Drop, Store
-from training.transcripts import GroupView, TranscriptView, view_episode, view_group
 
-HEADLINE = ("goal", "deal_rate", "joint_welfare", "words_per_turn")
+HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 """The metrics that are read together: goal alone rewards stubbornness."""
 
 _PARTNERS = ("self", "frozen_bc", "experts")
-_SHOWN_EPISODES, _SHOWN_GROUPS = 3, 4
+_UPDATE_CHARTS: Mapping[str, Sequence[str]] = {
+    "loss": ("loss",),
+    "accuracy": ("accuracy",),
+    "log ratios": ("chosen_log_ratio", "rejected_log_ratio", "margin"),
+}
+"""The numbers of an update that a page shows first, by chart."""
+
 _DASH, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -84,14 +90,6 @@ class DropTable:
     rows: tuple[DropRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Some episodes of one phase, as far as it has come."""
-
-    title: str
-    episodes: tuple[TranscriptView, ...]
-
-
 def write_report(run_dir: Path | str) -> Path:
     """Write the run's report.html, in place of an earlier one.
 
@@ -121,11 +119,14 @@ def write_report(run_dir: Path | str) -> Path:
                 tables=partner_tables(summary, HEADLINE),
                 others=others,
                 other_tables=partner_tables(summary, others),
-                charts=[*evaluation_charts(metrics), *update_charts(metrics)],
+                charts=evaluation_charts(metrics),
+                update_charts=update_charts(metrics, _UPDATE_CHARTS),
+                other_update_charts=update_charts(metrics, _other_updates(metrics)),
                 acceptance=acceptance_chart(summary),
                 drops=drop_table(store.drops()),
-                samples=_samples(store),
-                groups=_sample_groups(store),
+                groups=excerpts.groups(store),
+                comparisons=excerpts.comparisons(store),
+                samples=[*excerpts.self_play(store), *excerpts.evaluated(store)],
                 config=config.read_text(encoding="utf-8"),
             )
         )
@@ -143,7 +144,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["words"] = lambda name: str(name).replace("_", " ")
+    environment.filters["code"] = _code
     return environment
+
+
+def _code(text: str) -> Markup:
+    """What stands between backticks as code, everything as text."""
+    return Markup(re.sub(r"`([^`<>]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _read_summary(file: Path) -> dict[str, Any]:
@@ -154,9 +161,9 @@ def _read_summary(file: Path) -> dict[str, Any]:
 
 
 def partner_tables(summary: Mapping[str, Any], metrics: Sequence[str]) -> list[PartnerTable]:
-    """A table a partner: its rows are the policies and, last, the paired difference."""
+    """A table a partner: its rows are the policies and, last, the paired differences."""
     policies: Mapping[str, Any] = summary.get("policies", {})
-    paired: Mapping[str, Any] = summary.get("paired", {})
+    differences = {"bc": summary.get("paired", {}), **summary.get("paired_to", {})}
     partners = _in_order(p for stats in policies.values() for p in stats)
     return [
         PartnerTable(
@@ -168,9 +175,9 @@ def partner_tables(summary: Mapping[str, Any], metrics: Sequence[str]) -> list[P
                     if partner in stats
                 ),
                 *(
-                    _row(f"final {_MINUS} bc", stats, metrics, is_difference=True)
-                    for stats in [paired.get(partner)]
-                    if stats
+                    _row(f"final {_MINUS} {name}", stats, metrics, is_difference=True)
+                    for name, paired in differences.items()
+                    if (stats := paired.get(partner))
                 ),
             ),
         )
@@ -244,19 +251,37 @@ def _evaluation_points(
             yield from _points([record["iteration"]], [stat])
 
 
-def update_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """A chart for each number that the update reports, over the iterations."""
+def _other_updates(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[str]]:
+    shown = {name for names in _UPDATE_CHARTS.values() for name in names}
     names = dict.fromkeys(name for record in metrics for name in record.get("update", {}))
-    charts = []
-    for name in names:
-        points = tuple(
-            Point(record["iteration"], value)
-            for record in metrics
-            if isinstance(value := record.get("update", {}).get(name), int | float)
-        )
-        if points:
-            charts.append(line_chart(name, "iteration", [Curve("policy", 1, points)], whole_x=True))
-    return charts
+    return {name: (name,) for name in names if name not in shown}
+
+
+def update_charts(
+    metrics: Sequence[Mapping[str, Any]], charts: Mapping[str, Sequence[str]]
+) -> list[Chart]:
+    """Numbers that the updates reported, over the iterations.
+
+    Args:
+        charts: title -> names of the numbers that share the chart.
+    """
+    drawn = []
+    for title, names in charts.items():
+        curves = [
+            Curve(name, colour_of(i), tuple(_update_points(metrics, name)))
+            for i, name in enumerate(names)
+        ]
+        curves = [curve for curve in curves if curve.points]
+        if curves:
+            drawn.append(line_chart(title, "iteration", curves, whole_x=True))
+    return drawn
+
+
+def _update_points(metrics: Sequence[Mapping[str, Any]], name: str) -> Iterable[Point]:
+    for record in metrics:
+        value = record.get("update", {}).get(name)
+        if isinstance(value, int | float):
+            yield Point(record["iteration"], value)
 
 
 def acceptance_chart(summary: Mapping[str, Any]) -> Chart | None:
@@ -270,7 +295,7 @@ def acceptance_chart(summary: Mapping[str, Any]) -> Chart | None:
     curves = [curve for curve in curves if curve.points]
     if not curves:
         return None
-    return line_chart("acceptance", "worth of the offer", curves, whole_x=False)
+    return line_chart("offers accepted", "worth as a share of the aim", curves, whole_x=False)
 
 
 def _points(xs: Sequence[float], stats: Sequence[Mapping[str, Any]]) -> Iterable[Point]:
@@ -289,34 +314,6 @@ def drop_table(drops: Sequence[Drop]) -> DropTable:
         for stage, reason in dict.fromkeys((drop.stage, drop.reason) for drop in drops)
     )
     return DropTable(iterations, tuple(rows))
-
-
-def _samples(store: Store) -> list[Sample]:
-    """The first episodes of the last wave of each phase, branches left out."""
-    samples = []
-    for phase, key in {key.phase: key for key in store.waves()}.items():
-        played = store.episodes(phase, key.iteration, key.wave)
-        shown = _varied([p for p in played if p.parent_id is None])[:_SHOWN_EPISODES]
-        if shown:
-            title = f"{phase}, iteration {key.iteration}"
-            samples.append(Sample(title, tuple(view_episode(p) for p in shown)))
-    return samples
-
-
-def _varied(played: Sequence[PlayedEpisode]) -> list[PlayedEpisode]:
-    """In order, but the first episode of each kind of ending before the others."""
-    first = {p.episode.end: p for p in reversed(played)}
-    return sorted(played, key=lambda p: first[p.episode.end] is not p)
-
-
-def _sample_groups(store: Store) -> list[GroupView]:
-    """The first groups of the last wave that has some, those without a better branch left out."""
-    for key in reversed(store.waves()):
-        found: list[BranchGroup] = store.groups(key.iteration, key.wave)
-        told_apart = [group for group in found if len(set(group.win_probs)) > 1]
-        if told_apart:
-            return [view_group(group) for group in told_apart[:_SHOWN_GROUPS]]
-    return []
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

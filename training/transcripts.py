@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
-from envs.types import ActionType, Turn
+from envs.types import Action, ActionType, Turn
 from judges.base import DIMENSION_RANGES
-from training.records import BranchGroup, PlayedEpisode
+from judges.critics import own_turns
+from training.pairing import branch_tokens
+from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 _VERBS = {
     ActionType.SPEAK: "",
@@ -19,7 +22,7 @@ _VERBS = {
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One turn; `verb` is empty for speech."""
+    """One turn; `verb` is empty for speech. `has_loss`: its words are learned from."""
 
     index: int
     seat: int
@@ -27,6 +30,7 @@ class TurnView:
     verb: str
     words: str
     invalid: str | None
+    has_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,10 @@ class BranchView:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """The shared trunk with its best and its worst continuation."""
+    """The shared trunk with two of its continuations; `name` is whose turn was played again."""
 
     id: str
+    family: str
     name: str
     turn: int
     critic: str
@@ -114,36 +119,93 @@ def view_group(group: BranchGroup) -> GroupView:
     """The best branch beside the worst by win probability; the first of equals."""
     order = sorted(range(len(group.branches)), key=lambda k: -group.win_probs[k])
     best, worst = order[0], order[-1]
-    original = view_episode(group.branches[0])
+    return _grouped(group, (_view_branch(group, best, "best"), _view_branch(group, worst, "worst")))
+
+
+def view_pair(group: BranchGroup, example: Example) -> GroupView:
+    """The two sides that were trained on, or of more branches the best and the worst."""
+    ordered = sorted(example.branches, key=lambda side: -side.win_prob)
+    labels = ("chosen", "rejected") if len(ordered) == 2 else ("best", "worst")
+    (best, best_turns), (worst, worst_turns) = (
+        _trained(group, side) for side in (ordered[0], ordered[-1])
+    )
+    sides = (
+        _view_branch(group, best, labels[0], best_turns),
+        _view_branch(group, worst, labels[1], worst_turns),
+    )
+    return _grouped(group, sides)
+
+
+def _grouped(group: BranchGroup, sides: tuple[BranchView, BranchView]) -> GroupView:
+    original = group.branches[0]
+    names = _short_names(original)
     return GroupView(
         id=group.id,
-        name=original.seats[group.seat].name,
+        family=original.episode.scenario.family,
+        name=names[group.seat],
         turn=group.turn,
         critic=group.critic,
-        reason=group.reason,
+        reason=re.sub(r"\bseat (\d)", lambda found: names[int(found[1])], group.reason),
         n_branches=len(group.branches),
-        trunk=original.turns[: group.turn],
-        sides=(_view_branch(group, best, "chosen"), _view_branch(group, worst, "rejected")),
+        trunk=view_episode(original).turns[: group.turn],
+        sides=sides,
     )
 
 
-def _view_branch(group: BranchGroup, k: int, label: str) -> BranchView:
+def _trained(group: BranchGroup, side: BranchTokens) -> tuple[int, tuple[int, ...]]:
+    """Which branch of the group a side of an example is, and the turns of it that carry loss."""
+    for k, played in enumerate(group.branches):
+        own = [t for t in own_turns(played.episode, group.seat) if t >= group.turn]
+        for turns in range(1, len(own) + 1):
+            if branch_tokens(played, group, turns, side.win_prob) == side:
+                return k, tuple(own[:turns])
+    return 0, ()  # a pairing that cuts branches in another way; nothing to point at
+
+
+def _view_branch(
+    group: BranchGroup, k: int, label: str, has_loss: tuple[int, ...] = ()
+) -> BranchView:
     transcript = view_episode(group.branches[k])
     origin = "the original" if k == 0 else f"continuation {k}"
+    turns = transcript.turns[group.turn :]
     return BranchView(
-        f"{label}: {origin}", group.win_probs[k], transcript, transcript.turns[group.turn :]
+        f"{label}: {origin}",
+        group.win_probs[k],
+        transcript,
+        tuple(replace(turn, has_loss=turn.index in has_loss) for turn in turns),
     )
+
+
+def _short_names(played: PlayedEpisode) -> tuple[str, ...]:
+    """First names, where they tell the seats apart."""
+    profiles = played.episode.scenario.profiles
+    first = tuple(profile.first_name for profile in profiles)
+    return first if len(set(first)) == len(first) else tuple(p.name for p in profiles)
 
 
 def _view_turn(played: PlayedEpisode, turn: Turn) -> TurnView:
+    verb, words = _told(turn.action)
     return TurnView(
         index=turn.index,
         seat=turn.seat,
-        name=played.episode.scenario.profiles[turn.seat].name,
-        verb=_VERBS[turn.action.type],
-        words=turn.action.argument,
+        name=_short_names(played)[turn.seat],
+        verb=verb,
+        words=words,
         invalid=turn.action.invalid,
     )
+
+
+def _told(action: Action) -> tuple[str, str]:
+    """A verb and the words with it: `offer you book=1 hat=3` as offers, you book 1, hat 3."""
+    words = action.argument
+    if action.type is not ActionType.ACT:
+        return _VERBS[action.type], words
+    act, _, terms = words.partition(" ")
+    if act in ("accept", "reject") and not terms:
+        return f"{act}s", ""
+    if act == "offer" and terms:
+        return "offers", re.sub(r"(\w+)=(\d+)(?= \w+=)", r"\1 \2,", terms).replace("=", " ")
+    return _VERBS[action.type], words
 
 
 def _scores(played: PlayedEpisode, seat: int) -> tuple[tuple[str, str], ...]:

@@ -35,7 +35,7 @@ def _stat(mean: float, half: float = 0.25, n: int = 384) -> dict[str, object]:
 
 def _stats(shift: float) -> dict[str, object]:
     names = (*HEADLINE, "secret", "relationship")
-    means = (6.1, 0.93, 12.25, 4.5, -0.5, 1.0)
+    means = (6.1, 5.2, 0.93, 0.8, 12.25, -0.5, 1.0)
     return {name: _stat(mean + shift) for name, mean in zip(names, means, strict=True)}
 
 
@@ -45,6 +45,7 @@ SUMMARY: dict[str, Any] = {
         "final": {p: _stats(0.5) for p in PARTNERS},
         "stubborn": {"self": {"goal": {"mean": None, "ci95": None, "n": 0}}},
     },
+    "paired_to": {"stubborn": {"self": {"goal": _stat(1.25)}}},
     "paired": {p: {"goal": _stat(0.5), "deal_rate": _stat(-0.125, half=0.25)} for p in PARTNERS},
     "unscored": 3,
     "wall_s": {"collect": 61.2, "update": 30.0},
@@ -131,8 +132,8 @@ def test_the_page_shows_the_run(run_dir: Path) -> None:
     assert "(e1, 0)" in page.text  # the last iteration's episodes
     assert "(old, 0)" not in page.text
     # The group: three continuations of e0 with win probabilities 1/3, 2/3, 1; the original's is 0.
-    assert "chosen: continuation 3 · win probability 1.00" in page.text
-    assert "rejected: the original · win probability 0.00" in page.text
+    assert "best: continuation 3 · win probability 1.00" in page.text
+    assert "worst: the original · win probability 0.00" in page.text
     assert "(g0.2, 2)" in page.text
     for profile, scenario_goal in enumerate(played("e1").episode.scenario.goals):
         assert scenario_goal in page.text, profile
@@ -157,15 +158,16 @@ def test_a_run_without_results_has_a_page(tmp_path: Path) -> None:
 
 
 def test_results_by_hand() -> None:
-    first, second, third = partner_tables(SUMMARY, ["goal", "deal_rate"])
+    first, second, third = partner_tables(SUMMARY, ["goal", "joint_welfare", "deal_rate"])
     assert [t.partner for t in (first, second, third)] == ["self", "frozen_bc", "experts"]
     assert [row.name for row in second.rows] == ["bc", "final", "final − bc"]  # noqa: RUF001
-    bc, final, stubborn, difference = first.rows
-    assert bc.cells == (Cell("6.10", "5.85 to 6.35"), Cell("0.93", "0.68 to 1.18"))
+    bc, final, stubborn, difference, other = first.rows
+    assert bc.cells[:2] == (Cell("6.10", "5.85 to 6.35"), Cell("0.93", "0.68 to 1.18"))
     assert final.cells[0].mean == "6.60"
-    assert stubborn.cells == (Cell("–"), Cell("–"))  # noqa: RUF001
+    assert stubborn.cells == (Cell("–"),) * 3  # noqa: RUF001
     assert difference.cells[0] == Cell("+0.50", "+0.25 to +0.75", clear=True)
-    assert difference.cells[1] == Cell("−0.12", "−0.38 to +0.12")  # noqa: RUF001
+    assert difference.cells[2] == Cell("−0.12", "−0.38 to +0.12")  # noqa: RUF001
+    assert (other.name, other.cells[0].mean) == ("final − stubborn", "+1.25")  # noqa: RUF001
     assert (bc.n, stubborn.n, difference.n) == ("384", "0", "384")
 
 
@@ -195,8 +197,14 @@ def test_curves_skip_what_was_not_measured() -> None:
         (0, 5.0, (4.75, 5.25)),
         (2, 6.0, (5.75, 6.25)),
     ]
-    (loss,) = update_charts(metrics)
+    (loss,) = update_charts(metrics, {"loss": ["loss"], "log ratios": ["margin"]})
     assert [(p.x, p.y) for p in loss.curves[0].points] == [(1, 0.5)]
+
+
+def test_numbers_of_an_update_can_share_a_chart() -> None:
+    metrics = [{"iteration": 1, "update": {"a": 1.0, "b": 2.0}}]
+    (chart,) = update_charts(metrics, {"both": ["a", "b"]})
+    assert [(c.name, c.colour, c.points[0].y) for c in chart.curves] == [("a", 1, 1), ("b", 2, 2)]
 
 
 def test_drops_are_counted_by_iteration() -> None:

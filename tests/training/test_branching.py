@@ -1,0 +1,231 @@
+"""Branching: what the critic probed becomes the branches, what cannot be compared is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from agents.base import Player
+from agents.scripted import ScriptedExperts
+from engines.rendezvous import Rendezvous
+from envs.types import Episode
+from judges.base import Judge, Judgement
+from judges.critics import (
+    Critic,
+    Dropped,
+    Located,
+    RandomCritic,
+    ValueCritic,
+    ValueProbe,
+    own_turns,
+)
+from judges.verifiable import VerifiableJudge
+from tests.training.lines import RULES, line_player, play_lines, scenario
+from training.branching import Branched, Brancher, Place, branch_wave
+from training.records import PlayedEpisode
+from training.rollout import EpisodePlan
+from training.values import goal, scores_of
+
+POLICY, EXPERTS = line_player(), ScriptedExperts()
+K, PROBES = 3, 2
+
+
+@dataclass
+class Scripted:
+    """Probes the turns that it is told to, then names one of them or none."""
+
+    probes: Callable[[Episode, int], tuple[int, ...]]
+    turn: int | None
+    id: str = "scripted"
+    values: list[tuple[int, float]] = field(default_factory=list)
+
+    async def locate(self, episode: Episode, seat: int, values: ValueProbe) -> Located | Dropped:
+        for turn in self.probes(episode, seat):
+            self.values.append((turn, await values(turn)))
+        if self.turn is None:
+            return Dropped("all is well")
+        return Located(self.turn, "because", 1.0)
+
+
+@dataclass
+class Choosy:
+    """Scores what it is told to and leaves the rest unscored."""
+
+    scores: Callable[[Episode], bool]
+    id: str = "choosy"
+    version: str = "1"
+
+    async def judge(self, episode: Episode) -> Judgement:
+        if self.scores(episode):
+            return await VerifiableJudge().judge(episode)
+        return Judgement(self.id, self.version, (), ("no opinion",))
+
+
+def brancher(judge: Judge | None = None) -> Brancher:
+    return Brancher(
+        players={player.id: player for player in (POLICY, EXPERTS)},
+        rules=RULES,
+        judge=judge or VerifiableJudge(),
+        rendezvous=Rendezvous(),
+        continuations=K,
+        probes=PROBES,
+        value=goal,
+        margin=0.5,
+        run_seed=0,
+    )
+
+
+def original(*players: Player, seed: int = 3, name: str = "1/collect/0") -> PlayedEpisode:
+    """An episode of at least five turns."""
+    for s in range(seed, seed + 100):
+        (played,) = play_lines(EpisodePlan(name, scenario(), players or (POLICY, POLICY), s))
+        if len(played.episode.turns) >= 5:
+            return played
+    raise AssertionError("these players never talk for long")
+
+
+def branch(critic: Critic, *places: Place, using: Brancher | None = None) -> Branched:
+    return branch_wave(using or brancher(), critic, places)
+
+
+def no_probes(episode: Episode, seat: int) -> tuple[int, ...]:
+    return ()
+
+
+def test_k_continuations_stand_beside_the_original() -> None:
+    played = original()
+    result = branch(Scripted(no_probes, turn=2), Place(played, 0))
+    (group,) = result.groups
+    assert (group.seat, group.turn, group.critic, group.reason) == (0, 2, "scripted", "because")
+    assert group.branches[0] == played
+    assert group.branches[1:] == tuple(result.episodes)
+    assert len(result.episodes) == K
+    for continuation in result.episodes:
+        assert (continuation.parent_id, continuation.branch_turn) == (played.id, 2)
+        assert continuation.episode.turns[:2] == played.episode.turns[:2]
+        assert continuation.players == played.players
+    assert not result.drops
+
+
+def test_probes_become_branches() -> None:
+    critic = Scripted(lambda episode, seat: (0, 2), turn=2)
+    result = branch(critic, Place(original(), 0))
+    (group,) = result.groups
+    starts = [played.branch_turn for played in result.episodes]
+    assert starts == [0] * PROBES + [2] * K, "of the K branches two were there already"
+    assert group.branches[1:] == tuple(result.episodes[PROBES:])
+
+
+def test_more_probes_than_continuations_do_not_widen_the_group() -> None:
+    using = replace(brancher(), probes=K + 2)
+    result = branch(Scripted(lambda episode, seat: (2,), turn=2), Place(original(), 0), using=using)
+    assert len(result.episodes) == K + 2, "all that was played is kept"
+    assert result.groups[0].branches[1:] == tuple(result.episodes[:K])
+
+
+def test_probing_a_turn_changes_no_branch() -> None:
+    place = Place(original(), 0)
+    plain = branch(Scripted(no_probes, turn=2), place)
+    probed = branch(Scripted(lambda episode, seat: (0, 2, 4), turn=2), place)
+    assert plain.groups == probed.groups
+
+
+def test_a_probe_is_the_mean_goal_of_its_continuations() -> None:
+    played = original()
+    end = len(played.episode.turns)
+    critic = Scripted(lambda episode, seat: (1, 3, end), turn=1)
+    result = branch(critic, Place(played, 1))
+    for turn, value in critic.values[:2]:
+        found = [p for p in result.episodes if p.branch_turn == turn][:PROBES]
+        assert value == sum(scores_of(p, 1).goal for p in found) / PROBES
+    assert critic.values[2] == (end, scores_of(played, 1).goal), "at the end nothing is sampled"
+    assert {p.branch_turn for p in result.episodes} == {1, 3}
+
+
+def test_win_probs_by_hand() -> None:
+    played = original()
+    name = f"{played.id}@2.0-scripted"
+    worth = {played.id: 4.0, f"{name}#0": 4.3, f"{name}#1": 9.0, f"{name}#2": 1.0}
+    using = replace(brancher(), value=lambda p, seat: worth[p.id])
+    (group,) = branch(Scripted(no_probes, turn=2), Place(played, 0), using=using).groups
+    # 4.0 and 4.3 tie at a margin of 0.5; 9.0 beats all, 1.0 loses to all; each ties with itself.
+    assert group.win_probs == (
+        (0.5 + 0.5 + 0 + 1) / 4,
+        (0.5 + 0.5 + 0 + 1) / 4,
+        (1 + 1 + 0.5 + 1) / 4,
+        (0 + 0 + 0 + 0.5) / 4,
+    )
+
+
+def test_ids_are_unique_and_each_place_gives_its_own_group() -> None:
+    first, second = original(name="1/collect/0"), original(seed=50, name="1/collect/1")
+    places = [Place(played, seat) for played in (first, second) for seat in (0, 1)]
+    results = [branch(critic, *places) for critic in (RandomCritic(0), Scripted(no_probes, turn=3))]
+    groups = [group for result in results for group in result.groups]
+    episodes = [played for result in results for played in result.episodes]
+    assert len({group.id for group in groups}) == len(groups) == 8
+    assert len({played.id for played in episodes}) == len(episodes) == 8 * K
+    assert [(g.branches[0].id, g.seat) for g in groups[:4]] == [
+        (p.played.id, p.seat) for p in places
+    ]
+    assert len({played.seed for played in episodes}) == 8 * K
+
+
+def test_the_company_in_a_wave_changes_nothing() -> None:
+    places = [Place(original(seed=20 * n, name=f"{n}"), n % 2) for n in range(5)]
+    together = branch(ValueCritic(min_drop=0.1), *places)
+    alone = [branch(ValueCritic(min_drop=0.1), place) for place in places]
+    assert together.groups == [group for result in alone for group in result.groups]
+    assert together.episodes == [played for result in alone for played in result.episodes]
+    assert together.groups, "the test needs some"
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_the_other_side_plays_on_as_who_it_was(seat: int) -> None:
+    players = (POLICY, EXPERTS) if seat == 0 else (EXPERTS, POLICY)
+    played = original(*players)
+    (group,) = branch(RandomCritic(0), Place(played, seat)).groups
+    assert {p.players for p in group.branches} == {played.players}
+    assert group.turn in own_turns(played.episode, seat)
+
+
+def test_what_the_critic_drops_is_counted() -> None:
+    places = [Place(original(), seat) for seat in (0, 1)]
+    result = branch(Scripted(lambda episode, seat: (0,), turn=None), *places)
+    assert result.groups == []
+    assert result.drops == {"scripted critic named no turn": 2}
+    assert len(result.episodes) == 2 * PROBES, "its probes are kept: they were paid for"
+
+
+def test_unscored_branches_are_left_out() -> None:
+    played = original()
+    short = Choosy(lambda episode: len(episode.turns) < RULES.max_turns)
+    result = branch(RandomCritic(0), Place(played, 0), using=brancher(short))
+    scored = [p for p in result.episodes if p.judgement.is_scored]
+    assert 0 < len(scored) < K, "the test needs both"
+    (group,) = result.groups
+    assert group.branches == (played, *scored)
+    assert len(group.win_probs) == len(group.branches)
+
+
+def test_a_group_needs_two_scored_branches() -> None:
+    nothing = brancher(Choosy(lambda episode: False))
+    result = branch(Scripted(no_probes, turn=2), Place(original(), 0), using=nothing)
+    assert result.groups == []
+    assert result.drops == {"fewer than two branches could be scored": 1}
+
+
+def test_an_unscored_probe_is_no_value() -> None:
+    nothing = brancher(Choosy(lambda episode: False))
+    # Taken for 0, the first turn would seem to gain what the second one loses.
+    result = branch(ValueCritic(min_drop=0.1), Place(original(), 0), using=nothing)
+    assert result.groups == []
+    ((reason, count),) = result.drops.items()
+    assert reason.startswith("a value could not be estimated")
+    assert count == 1
+
+
+def test_no_places_no_groups() -> None:
+    assert branch(RandomCritic(0)) == Branched()

@@ -131,7 +131,9 @@ def demonstrations(
     ]
     rows: list[Row] = []
     for played in play_wave(plans, rules, VerifiableJudge(), Rendezvous()):
-        rows += dialogue_rows(played.episode.scenario, played.episode.turns, rules.max_turns, stream, style)
+        rows += dialogue_rows(
+            played.episode.scenario, played.episode.turns, rules.max_turns, stream, style
+        )
     rng = Random(f"drills/{seed}")
     for scenario in draw_mixture(weights, "train", config.drills, start=start):
         rows.append(drill_row(scenario, rng.randrange(2), stream, style, rng))

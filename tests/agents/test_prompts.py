@@ -163,3 +163,16 @@ def test_without_a_brief_the_brief_style_says_what_to_do() -> None:
     scene = replace(draw("price", "test", 0), briefs=("", ""))
     with pytest.raises(ConfigError, match=r"no brief in the line language.*prompt_style=full"):
         STYLES["brief"].system(view_of(scene, 0))
+
+
+@pytest.mark.parametrize(
+    ("style", "shown"),
+    [("brief", "leave left=4"), ("full", "The other left\n(Turns left: 4)")],
+)
+def test_a_message_ends_with_the_turns_left(style: str, shown: str) -> None:
+    view = view_of(draw("price", "test", 0), 0)
+    assert STYLES[style].message(view, TURNS[3:], 4) == shown
+
+
+def test_who_hears_nothing_in_brief_gets_no_message() -> None:
+    assert STYLES["brief"].message(view_of(draw("price", "test", 0), 0), [], 12) == ""

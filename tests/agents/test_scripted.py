@@ -140,15 +140,7 @@ def _with_another_partner(task: Task, seat: int, donor: Task) -> Task:
 
 @pytest.mark.parametrize(
     "family",
-    [
-        pytest.param(
-            family,
-            marks=pytest.mark.xfail(reason="match offers the shared person, whom it cannot know")
-            if family == "match"
-            else (),
-        )
-        for family in FAMILIES
-    ],
+    list(FAMILIES),
 )
 @pytest.mark.parametrize("temper", TEMPERS)
 def test_the_others_private_side_changes_nothing(family: str, temper: str) -> None:

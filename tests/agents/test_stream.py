@@ -51,13 +51,13 @@ END = {
 both = pytest.mark.parametrize("name", TOKENIZERS)
 
 
-def rendered(name: str, messages: list[tuple[str, str]], *, start: bool = True) -> tuple[int, ...]:
+def rendered(name: str, messages: list[tuple[str, str]]) -> tuple[int, ...]:
     """The template applied to the whole dialogue at once."""
     tokenizer = TOKENIZERS[name]
     text = tokenizer.apply_chat_template(
         [{"role": role, "content": content} for role, content in messages],
         tokenize=False,
-        add_generation_prompt=start,
+        add_generation_prompt=True,
     )
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -129,6 +129,14 @@ def test_an_end_of_turn_is_not_repeated_and_a_cut_reply_gets_one(name: str) -> N
     ended, cut = stream.between("do accept", END[name]), stream.between("do accept", 7)
     assert cut == (END[name], *ended)
     assert ended.count(END[name]) == 1  # the other's
+
+
+def test_a_space_before_the_end_of_turn_does_not_hide_it() -> None:
+    tokenizer = forgetful_tokenizer()
+    tokenizer.chat_template = FORGETFUL.replace("content }}<", "content }} <")
+    stream, end = ChatStream(tokenizer), END["forgetful"]
+    assert stream.encode_reply("hi")[-1] == end
+    assert stream.between("hi", None) == (end, *stream.between("hi", end))
 
 
 @both

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move
-from agents.tastes import interest, offers, statement, thinkable
+from agents.tastes import interest, offers, statement, thinkable, worth
 from engines.types import Generation
 from envs.bargaining import read_act
 from envs.errors import ConfigError
@@ -116,10 +116,10 @@ class Bargainer:
         if rng.random() >= self._temper.heed:
             return rng.random() < self._temper.blind_accept
         own_turns = sum(turn.seat == self._seat for turn in observation.turns)
-        aim, worth = self._task.aims[self._seat], self._task.utility(self._seat, deal)
-        if observation.turns_left <= 2 and worth > 0:
+        aim, value = self._task.aims[self._seat], worth(self._task, self._seat, deal)
+        if observation.turns_left <= 2 and value > 0:
             return rng.random() < 0.8
-        return worth >= aim * self._demand(own_turns)
+        return value >= aim * self._demand(own_turns)
 
     def _propose(self, observation: Observation, own_turns: int, rng: Random) -> Deal:
         task, seat = self._task, self._seat
@@ -127,8 +127,8 @@ class Bargainer:
         if rng.random() >= self._temper.heed:
             return rng.choice(deals)
         floor = task.aims[seat] * self._demand(own_turns)
-        good = [deal for deal in deals if task.utility(seat, deal) >= floor]
-        good = good or [max(deals, key=lambda deal: task.utility(seat, deal))]
+        good = [deal for deal in deals if worth(task, seat, deal) >= floor]
+        good = good or [max(deals, key=lambda deal: worth(task, seat, deal))]
         if not self._temper.empathy:
             tried = set(offers(task, seat, observation.turns))
             return rng.choice([deal for deal in good if deal not in tried] or good)

@@ -51,6 +51,12 @@ def thinkable(task: Task, seat: int, *, careful: bool = True) -> list[Deal]:
 
 
 @singledispatch
+def worth(task: Task, seat: int, deal: Deal) -> float:
+    """What `deal` seems worth to `seat`, which knows its own side only."""
+    return task.utility(seat, deal)
+
+
+@singledispatch
 def statement(task: Task, seat: int, rng: Random) -> str | None:
     """A true sentence about what `seat` wants, None if there is nothing to say."""
     return None
@@ -125,6 +131,11 @@ def _(task: MatchTask, seat: int, *, careful: bool = True) -> list[Deal]:
         for person in task.known[seat]
         if not careful or person != task.secrets[seat]
     ]
+
+
+@worth.register
+def _(task: MatchTask, seat: int, deal: Deal) -> float:
+    return task.aims[seat] if PEOPLE[deal[0]] in task.known[seat] else 0.0
 
 
 @statement.register

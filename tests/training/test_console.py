@@ -1,0 +1,98 @@
+"""What the terminal shows, and what goes to a tracker."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from training.console import Stopwatch, show_summary
+from training.trackers import flat
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=120)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_times_of_equal_steps_add_up(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.5, 10.0, 12.0, 20.0, 20.5])
+    monkeypatch.setattr("training.console.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("training.console.Progress", _Bars)
+    watch = Stopwatch(console)
+    for name in ("collect", "collect", "branch"):
+        with watch.step(name, name) as progress:
+            progress(1, 2)
+    assert watch.wall_s == {"collect": 3.5, "branch": 0.5}
+
+
+class _Bars:
+    """Bars without a clock of their own."""
+
+    def __init__(self, *columns: object, console: Console) -> None:
+        self.tasks = [type("Task", (), {"total": None})]
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def add_task(self, label: str, total: int | None) -> int:
+        return 0
+
+    def update(self, bar: int, completed: int, total: int) -> None:
+        self.tasks[bar].total = total
+
+
+def test_progress_is_shown(console: Console) -> None:
+    with Stopwatch(console).step("collect", "self-play") as progress:
+        progress(3, 16)
+    assert "self-play" in text(console)
+    assert "3/16" in text(console)
+
+
+def test_a_step_without_work_is_shown_as_done(console: Console) -> None:
+    with Stopwatch(console).step("clone", "stage 0"):
+        pass
+    assert "0/0" in text(console)
+    assert "?" not in text(console)
+
+
+def stat(mean: float | None, low: float = 0.0, high: float = 0.0) -> dict[str, Any]:
+    return {"mean": mean, "ci95": None if mean is None else [low, high], "n": 8}
+
+
+def test_the_summary_as_tables(console: Console) -> None:
+    summary = {
+        "split": "test",
+        "scenarios": 8,
+        "policies": {
+            "bc": {"self": {"goal": stat(6.5)}},
+            "final": {"self": {"goal": stat(7.25)}},
+        },
+        "paired": {"self": {"goal": stat(0.75, 0.25, 1.5), "deal_rate": stat(-0.1, -0.2, 0.05)}},
+        "paired_to": {"stubborn": {"self": {}}},
+    }
+    show_summary(console, summary)
+    shown = text(console)
+    assert "8 test scenarios" in shown
+    for word in ("6.50", "7.25", "+0.75 [+0.25..+1.50]", "-0.10 [-0.20..+0.05]", "partner goal"):
+        assert word in shown
+    assert "\\" not in shown, "no escapes are left over"
+
+
+def test_nested_metrics_get_paths() -> None:
+    metrics = {
+        "weights_version": "0123",
+        "examples": 5,
+        "update": {"loss": 0.5, "nothing": None},
+        "evaluation": {"self": {"goal": stat(6.5), "deal_rate": stat(None)}},
+    }
+    assert flat(metrics) == {"examples": 5, "update/loss": 0.5, "evaluation/self/goal": 6.5}

@@ -1,0 +1,111 @@
+"""From options to parts: shares, strengths, stop tokens, and what is said when one does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import torch
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Split
+
+from agents.embedded import Shape, make_model, make_tokenizer
+from envs.errors import ConfigError
+from judges.critics import RandomCritic, ValueCritic
+from training.checkpoint import Checkpoint
+from training.cli import compose
+from training.furnish import EXPERTS, FROZEN, POLICY, STUBBORN, Parts, furnish, stop_tokens
+from training.objectives.base import BranchLogps
+from training.run import Run
+
+Furnish = Callable[..., Parts]
+
+
+def checkpoint(seed: int = 0) -> Checkpoint:
+    shape = Shape(width=16, layers=1, heads=2, feed_forward=32)
+    return Checkpoint(make_model(shape, seed=seed), make_tokenizer(), {})
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Furnish:
+    def furnished(*words: str) -> Parts:
+        config = compose(["+experiment=sotopia_sdpo", f"output_root={tmp_path}", *words])
+        run = cast(Run, SimpleNamespace(folder=tmp_path))
+        return furnish(config, run, checkpoint(0), checkpoint(1))
+
+    return furnished
+
+
+def test_critics_share_the_branch_points(parts: Furnish) -> None:
+    found = parts("critic=mixed", "critic.weights={value: 3, random: 1}", "seed=7").critics
+    assert [(critic.id, share) for critic, share in found] == [("value", 0.75), ("random", 0.25)]
+    assert found[1][0] == RandomCritic(7)
+    only = parts("critic=mixed", "critic.weights={value: 2, random: 0}", "critic.min_drop=1.5")
+    assert only.critics == [(ValueCritic(1.5), 1.0)]
+
+
+def test_players_are_known_by_their_names(parts: Furnish) -> None:
+    players = parts("evaluation.stubborn_bias=2").players
+    assert set(players) == {POLICY, FROZEN, EXPERTS, STUBBORN}
+    assert len({player.id for player in players.values()}) == 4
+    assert STUBBORN not in parts("evaluation.stubborn_bias=null").players
+
+
+def test_publishing_reaches_the_engine_and_leaves_the_clone_alone(parts: Furnish) -> None:
+    made = parts()
+    before = {name: tensor.clone() for name, tensor in made.clone.state_dict().items()}
+    old = made.engine.weights_version
+    with torch.no_grad():
+        made.model.get_input_embeddings().weight.add_(1.0)
+    assert made.engine.weights_version == old, "the engine has weights of its own"
+    assert made.publish() == made.engine.weights_version != old
+    for name, tensor in made.clone.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize(
+    ("words", "loss"),
+    [
+        # A log-ratio margin of 0: log 2 whatever beta is; SPPO's targets are +-eta/2, so eta^2/8.
+        (("objective=sdpo", "objective.beta=0.7"), 0.6931),
+        (("objective=sppo", "objective.eta=4", "pairing=win_rate"), 2.0),
+    ],
+)
+def test_the_objective_gets_its_strength(
+    parts: Furnish, words: tuple[str, ...], loss: float
+) -> None:
+    logps = BranchLogps(
+        policy_logps_B=torch.tensor([-1.0, -2.0]),
+        reference_logps_B=torch.tensor([-1.0, -2.0]),
+        win_prob_B=torch.tensor([1.0, 0.0]),
+        loss_tokens_B=torch.tensor([3, 3]),
+    )
+    assert parts(*words).objective(logps).loss.item() == pytest.approx(loss, abs=1e-4)
+
+
+def test_turn_pairs_need_no_segment_length(parts: Furnish) -> None:
+    assert parts("pairing=turn", "objective=dpo").rule.max_segment_turns == 1
+
+
+def test_turns_end_at_every_token_that_ends_one() -> None:
+    made = checkpoint()
+    end = made.tokenizer.eos_token_id
+    made.model.generation_config.eos_token_id = [7, end]
+    assert stop_tokens(made) == tuple(sorted((7, end)))
+    made.model.generation_config.eos_token_id = None
+    assert stop_tokens(made) == (end,)
+    made.tokenizer.eos_token = None
+    with pytest.raises(ConfigError, match="no end-of-sequence token"):
+        stop_tokens(made)
+
+
+def test_a_control_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    made, config = checkpoint(), compose(["+experiment=sotopia_sdpo", "evaluation.stubborn_bias=2"])
+    made.tokenizer.backend_tokenizer.pre_tokenizer = Split(
+        Regex("."), "isolated"
+    )  # letter by letter
+    with pytest.raises(ConfigError, match=r"writes it in 6; set evaluation.stubborn_bias=null"):
+        furnish(config, cast(Run, SimpleNamespace(folder=tmp_path)), made, made)

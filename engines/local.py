@@ -1,7 +1,8 @@
 """The embedded engine: a transformers model in this process, batched over all that wait.
 
-Prompts are left-padded and encoded together, equal prompts once; then tokens are drawn step by step
-on the kept keys and values. Each request draws from its own seed, so that its tokens do not depend
+Prompts are left-padded and encoded together, equal prompts once, and only what is new in them: the
+keys and values of a stream are kept from turn to turn. Then tokens are drawn step by step. Each
+request draws from its own seed, so that its tokens do not depend
 on who shares its batch (up to the rounding of differently shaped matrix products).
 """
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from engines.kept import Kept, KeptStreams, assemble, extract
 from engines.rendezvous import Rendezvous
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
@@ -55,8 +57,9 @@ class LocalEngine:
         self._rendezvous = rendezvous
         self._max_batch = max_batch
         self._pending: list[_Request] = []
+        self._kept = KeptStreams()
         self.weights_version = weights_version(model)
-        rendezvous.register(self._flush)
+        rendezvous.register(self._flush, self._kept.clear)
 
     async def generate(
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
@@ -80,6 +83,7 @@ class LocalEngine:
             EngineError: engine and trainer disagree on a probe afterwards.
         """
         self._model.load_state_dict(model.state_dict())
+        self._kept.clear()
         self.weights_version = weights_version(self._model)
         gap = _largest_gap(self._model, model)
         if not gap <= _PROBE_TOLERANCE_NATS:
@@ -94,21 +98,22 @@ class LocalEngine:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]
         self._pending = []
-        # By length for little padding, and then by nothing that depends on who came first.
-        pending.sort(key=lambda r: (-len(r.prompt_ids), r.prompt_ids, r.seed))
+        # By what is new for little padding, and then by nothing that depends on who came first.
+        kept = {request.prompt_ids: self._kept.longest(request.prompt_ids) for request in pending}
+        new = {prompt: len(prompt) - (k.length if k else 0) for prompt, k in kept.items()}
+        pending.sort(key=lambda r: (-new[r.prompt_ids], r.prompt_ids, r.seed))
         for start in range(0, len(pending), self._max_batch):
             batch = pending[start : start + self._max_batch]
-            for request, completion in zip(batch, self._complete(batch), strict=True):
+            for request, completion in zip(batch, self._complete(batch, kept), strict=True):
                 request.future.set_result(completion)
 
     @torch.inference_mode()
-    def _complete(self, batch: list[_Request]) -> list[Completion]:
-        logits_BV, cache, lengths_B = self._prefill([request.prompt_ids for request in batch])
-        width = int(lengths_B.max())
+    def _complete(
+        self, batch: list[_Request], kept: dict[tuple[int, ...], Kept | None]
+    ) -> list[Completion]:
+        logits_BV, cache, mask_BT = self._prefill([r.prompt_ids for r in batch], kept)
+        lengths_B = mask_BT.sum(1)
         new = max(request.sampling.max_new_tokens for request in batch)
-        mask_BT = torch.zeros(len(batch), width + new, dtype=torch.long)
-        mask_BT[:, :width] = torch.arange(width) >= (width - lengths_B).unsqueeze(1)
-        mask_BT[:, width:] = 1
         draws_BN = torch.from_numpy(np.stack([_uniforms(r.seed, new) for r in batch]))
         temperature_B = torch.tensor([r.sampling.temperature for r in batch])
         bias_BV = _bias(batch, logits_BV.shape[1])
@@ -127,15 +132,21 @@ class LocalEngine:
                 tokens[row].append(token)
                 logps[row].append(logp)
             going_B = ~torch.isin(token_B, stop) & (step + 1 < limit_B[rows])
-            if not going_B.any():
-                break
             if not going_B.all():
+                done = (~going_B).nonzero().squeeze(1)
+                states = extract(cache, done, mask_BT[done])
+                for row, state in zip(rows[done].tolist(), states, strict=True):
+                    # The last token was drawn but not encoded.
+                    self._kept.keep((*batch[row].prompt_ids, *tokens[row][:-1]), state)
                 keep = going_B.nonzero().squeeze(1)
-                rows, token_B = rows[keep], token_B[keep]
+                if not len(keep):
+                    break
+                rows, token_B, mask_BT = rows[keep], token_B[keep], mask_BT[keep]
                 cache.batch_select_indices(keep)
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
             out = self._model(
                 input_ids=token_B.unsqueeze(1),
-                attention_mask=mask_BT[rows, : width + step + 1],
+                attention_mask=mask_BT,
                 position_ids=(lengths_B[rows] + step).unsqueeze(1),
                 past_key_values=cache,
                 use_cache=True,
@@ -146,24 +157,29 @@ class LocalEngine:
             for ids, logs in zip(tokens, logps, strict=True)
         ]
 
-    def _prefill(self, prompts: list[tuple[int, ...]]) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Encode the prompts, equal ones once.
+    def _prefill(
+        self, prompts: list[tuple[int, ...]], kept: dict[tuple[int, ...], Kept | None]
+    ) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Encode what is new in the prompts, equal ones once.
 
         Returns:
-            Next-token logits (B, V), the cache of all rows, the prompts' lengths (B,).
+            Next-token logits (B, V), the cache of all rows, and where it holds tokens (B, T).
         """
         unique = list(dict.fromkeys(prompts))
-        width = max(map(len, unique))
+        known = [kept[prompt] for prompt in unique]
+        cache, known_UT = assemble(known)
+        fresh = [prompt[k.length if k else 0 :] for prompt, k in zip(unique, known, strict=True)]
+        width = max(map(len, fresh))
         ids_UT = torch.zeros(len(unique), width, dtype=torch.long)
         mask_UT = torch.zeros(len(unique), width, dtype=torch.long)
-        for row, prompt in enumerate(unique):
-            ids_UT[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask_UT[row, width - len(prompt) :] = 1
-        cache = DynamicCache()
+        for row, ids in enumerate(fresh):
+            ids_UT[row, width - len(ids) :] = torch.tensor(ids)
+            mask_UT[row, width - len(ids) :] = 1
+        before_U1 = known_UT.sum(1, keepdim=True)
         out = self._model(
             input_ids=ids_UT,
-            attention_mask=mask_UT,
-            position_ids=(mask_UT.cumsum(1) - 1).clamp_min(0),
+            attention_mask=torch.cat([known_UT, mask_UT], dim=1),
+            position_ids=before_U1 + (mask_UT.cumsum(1) - 1).clamp_min(0),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -173,8 +189,7 @@ class LocalEngine:
         expand = torch.tensor([place[prompt] for prompt in prompts])
         if len(unique) < len(prompts):
             cache.batch_select_indices(expand)
-        lengths_B = torch.tensor([len(prompt) for prompt in prompts])
-        return logits_UV[expand], cache, lengths_B
+        return logits_UV[expand], cache, torch.cat([known_UT, mask_UT], dim=1)[expand]
 
 
 def _uniforms(seed: int, count: int) -> NDArray[np.float64]:

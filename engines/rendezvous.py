@@ -20,10 +20,19 @@ class Rendezvous:
         self._live: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
         self._flushes: list[Callable[[], None]] = []
+        self._forgets: list[Callable[[], None]] = []
 
-    def register(self, flush: Callable[[], None]) -> None:
-        """Have `flush` called whenever every live episode waits."""
+    def register(
+        self, flush: Callable[[], None], forget: Callable[[], None] = lambda: None
+    ) -> None:
+        """Have `flush` called whenever every live episode waits.
+
+        Args:
+            forget: called before the first episode of a wave lives, so that a wave is computed
+                the same way whatever was played before it.
+        """
         self._flushes.append(flush)
+        self._forgets.append(forget)
 
     async def wait_for(self, future: asyncio.Future[T]) -> T:
         """Wait for a future that one of the registered flushes will resolve."""
@@ -42,6 +51,9 @@ class Rendezvous:
         Where an episode fails, the others are cancelled and its own error comes out: the first
         one, not a group, so that whoever expects an `EngineError` sees one.
         """
+        if not self._live:
+            for forget in self._forgets:
+                forget()
         outer = {_this_task()} & self._live if episodes else set()
         inner: list[asyncio.Task[T]] = []
 

@@ -1,0 +1,92 @@
+"""Keys and values of streams that may go on, so that a dialogue is not encoded anew each turn."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The keys and values of `length` tokens, shape (2 * layers, heads, length, head size)."""
+
+    length: int
+    states: Tensor
+
+
+class KeptStreams:
+    """Finds the longest stream that a prompt continues; forgets the least recently used.
+
+    Args:
+        capacity: streams kept at most.
+    """
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._capacity = capacity
+        self._streams: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
+        self._lengths: dict[int, int] = {}  # how many streams have that length
+
+    def longest(self, prompt_ids: tuple[int, ...]) -> Kept | None:
+        """The longest kept stream that `prompt_ids` begins with and goes beyond."""
+        for length in sorted(self._lengths, reverse=True):
+            if length < len(prompt_ids) and (kept := self._streams.get(prompt_ids[:length])):
+                self._streams.move_to_end(prompt_ids[:length])
+                return kept
+        return None
+
+    def keep(self, token_ids: tuple[int, ...], states: Tensor) -> None:
+        """Keep a stream's keys and values under its tokens."""
+        if token_ids in self._streams:
+            return
+        self._streams[token_ids] = Kept(len(token_ids), states)
+        self._lengths[len(token_ids)] = self._lengths.get(len(token_ids), 0) + 1
+        if len(self._streams) > self._capacity:
+            old, _ = self._streams.popitem(last=False)
+            self._lengths[len(old)] -= 1
+            if not self._lengths[len(old)]:
+                del self._lengths[len(old)]
+
+    def clear(self) -> None:
+        """Forget everything: the weights have changed, or batches must not depend on the past."""
+        self._streams.clear()
+        self._lengths.clear()
+
+
+def assemble(rows: Sequence[Kept | None]) -> tuple[DynamicCache, Tensor]:
+    """Lay kept streams side by side, left-padded.
+
+    Returns:
+        A cache of all rows and its mask (B, W), 1 where a token is; W is 0 if nothing is kept.
+    """
+    cache = DynamicCache()
+    width = max((kept.length for kept in rows if kept), default=0)
+    mask_BW = torch.zeros(len(rows), width, dtype=torch.long)
+    example = next((kept.states for kept in rows if kept), None)
+    if example is None:
+        return cache, mask_BW
+    layers2, heads, _, size = example.shape
+    states = example.new_zeros(layers2, len(rows), heads, width, size)
+    for row, kept in enumerate(rows):
+        if kept:
+            states[:, row, :, width - kept.length :] = kept.states
+            mask_BW[row, width - kept.length :] = 1
+    for layer in range(layers2 // 2):
+        cache.update(states[2 * layer], states[2 * layer + 1], layer)
+    return cache, mask_BW
+
+
+def extract(cache: DynamicCache, rows: Tensor, mask_RT: Tensor) -> list[Tensor]:
+    """The states of some rows of a cache without its padding, each as in `Kept.states`.
+
+    Args:
+        rows: which rows, shape (R,).
+        mask_RT: 1 where those rows hold a token.
+    """
+    halves = [half[rows] for layer in cache.layers for half in (layer.keys, layer.values)]
+    states = torch.stack(halves)
+    return [states[:, row][:, :, mask.bool()] for row, mask in enumerate(mask_RT)]

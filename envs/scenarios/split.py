@@ -53,12 +53,19 @@ class SplitTask(Task):
     def parse_terms(self, seat: int, text: str) -> Deal:
         words = text.strip().lower()
         whose, _, rest = words.partition(" ")
-        counts = {item: int(n) for item, n in _PART.findall(rest)}
+        parts = _PART.findall(rest)
+        counts = {item: int(n) for item, n in parts}
         example = self.terms(seat, tuple(0 for _ in self.pool))
         if whose not in ("you", "me") or set(counts) != set(self.items):
             raise ActionError(
                 f"The offer {text[:80]!r} does not say who gets how many of each of "
                 f"{', '.join(self.items)}; write it as {example!r} (or with 'me')."
+            )
+        if len(parts) > len(counts):
+            twice = next(item for item in counts if sum(item == name for name, _ in parts) > 1)
+            raise ActionError(
+                f"The offer {text[:80]!r} names {twice} more than once; name each item once, as in "
+                f"{example!r}."
             )
         for item, limit in zip(self.items, self.pool, strict=True):
             if counts[item] > limit:

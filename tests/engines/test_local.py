@@ -251,3 +251,26 @@ def test_a_copy_that_went_wrong_is_caught(monkeypatch: pytest.MonkeyPatch, fault
     monkeypatch.setattr(model, "load_state_dict", load_all_but_one)
     with pytest.raises(EngineError, match=r"engine and trainer differ by .* nats on a probe"):
         engine.publish(tiny_model(1))
+
+
+def test_a_dialogue_goes_on_as_if_it_were_encoded_anew() -> None:
+    """The second prompt continues the first one's stream, whose keys and values are kept."""
+    model, context = tiny_model(), (4, 6)
+    engine, rendezvous = engine_of(model, stop_ids=())
+
+    async def dialogue(opening: Tokens, seed: int) -> tuple[Tokens, Completion]:
+        first = await engine.generate(opening, Sampling(max_new_tokens=5), seed=seed)
+        prompt = (*opening, *first.token_ids, *context)
+        return prompt, await engine.generate(prompt, Sampling(max_new_tokens=5), seed=seed + 1)
+
+    talks = [dialogue(opening, seed) for seed, opening in enumerate(PROMPTS[:3])]
+    for prompt, second in asyncio.run(rendezvous.play(talks)):
+        expected = logps_of(model, prompt, second.token_ids)
+        assert list(second.logps) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_wave_does_not_depend_on_what_was_played_before() -> None:
+    engine, rendezvous = engine_of(tiny_model())
+    first = asyncio.run(rendezvous.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
+    again = asyncio.run(rendezvous.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
+    assert first == again

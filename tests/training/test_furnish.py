@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
 from agents.embedded import Shape, make_model, make_tokenizer
+from engines.types import Sampling
 from envs.errors import ConfigError
 from judges.critics import RandomCritic, ValueCritic
 from training.checkpoint import Checkpoint
@@ -57,13 +59,20 @@ def test_players_are_known_by_their_names(parts: Furnish) -> None:
 def test_publishing_reaches_the_engine_and_leaves_the_clone_alone(parts: Furnish) -> None:
     made = parts()
     before = {name: tensor.clone() for name, tensor in made.clone.state_dict().items()}
-    old = made.engine.weights_version
+    old, logps = made.engine.weights_version, _logps(made)
     with torch.no_grad():
-        made.model.get_input_embeddings().weight.add_(1.0)
-    assert made.engine.weights_version == old, "the engine has weights of its own"
+        made.model.get_input_embeddings().weight.mul_(-3.0)
+    assert _logps(made) == logps, "the engine has weights of its own"
     assert made.publish() == made.engine.weights_version != old
+    assert _logps(made) != logps
     for name, tensor in made.clone.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def _logps(parts: Parts) -> tuple[float, ...]:
+    """What the engine thinks of its own most probable words."""
+    done = asyncio.run(parts.engine.generate((4, 5), Sampling(temperature=0), seed=0))
+    return done.logps
 
 
 @pytest.mark.parametrize(

@@ -40,24 +40,38 @@ Pairing = Callable[[BranchGroup, PairingRule], Example | Unpaired]
 
 
 def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
-    """A better and a worse branch, equally long in own turns (SDPO, arXiv 2501.01821).
+    """Better and worse branches, equally long in own turns (SDPO, arXiv 2501.01821).
 
-    Where a critic located an error, the original continuation is the worse one, as published;
-    elsewhere it is the worst of the group.
+    Where a critic located an error, the best branch against the original continuation, as
+    published. Elsewhere each branch of the better half against one of the worse half: best against
+    worst alone would compare luck with bad luck, in which a safe answer, to accept a fair offer
+    say, is never seen, and gambling is learned.
     """
     values = [rule.value(played, group.seat) for played in group.branches]
-    best = max(range(len(values)), key=values.__getitem__)
-    worst = 0 if group.critic == "value" else min(range(len(values)), key=values.__getitem__)
-    if values[best] - values[worst] < rule.margin or best == worst:
+    order = sorted(range(len(values)), key=lambda k: -values[k])
+    if group.critic == "value":
+        contrasts = [(order[0], 0)]
+    else:
+        half = len(order) // 2
+        contrasts = list(zip(order[:half], order[len(order) - half :], strict=True))
+    far = [(a, b) for a, b in contrasts if 0 < values[a] - values[b] >= rule.margin]
+    if not far:
         return Unpaired("no branch is better by the margin")
-    chosen, rejected = group.branches[best], group.branches[worst]
-    turns = select_segment(
-        _own_turns_from(chosen, group), _own_turns_from(rejected, group), rule.max_segment_turns
-    )
-    pair = (branch_tokens(chosen, group, turns, 1.0), branch_tokens(rejected, group, turns, 0.0))
-    if pair[0].token_ids == pair[1].token_ids:
+    pairs = [_pair(group, group.branches[a], group.branches[b], rule) for a, b in far]
+    told_apart = [pair for pair in pairs if pair[0].token_ids != pair[1].token_ids]
+    if not told_apart:
         return Unpaired("both segments are the same words")
-    return Example(group.id, trunk_ids(group), pair)
+    return Example(group.id, trunk_ids(group), tuple(side for pair in told_apart for side in pair))
+
+
+def _pair(
+    group: BranchGroup, chosen: PlayedEpisode, rejected: PlayedEpisode, rule: PairingRule
+) -> tuple[BranchTokens, BranchTokens]:
+    longest = rule.max_segment_turns
+    turns = select_segment(
+        _own_turns_from(chosen, group), _own_turns_from(rejected, group), longest
+    )
+    return branch_tokens(chosen, group, turns, 1.0), branch_tokens(rejected, group, turns, 0.0)
 
 
 def turn(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:

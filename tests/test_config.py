@@ -18,7 +18,10 @@ from training.config import from_mapping
 from training.options import defaulted_names, option_names
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
-NEEDED = {("policy", "checkpoint"): ["policy.name=some/folder"]}
+NEEDED = {
+    ("policy", "checkpoint"): ["policy.name=some/folder"],
+    ("env", "sotopia"): ["env.path=some/folder"],
+}
 
 
 def contents(group: str) -> dict[str, dict[str, Any]]:
@@ -41,7 +44,8 @@ def test_every_file_composes(group: str, name: str) -> None:
 def test_every_file_says_the_command_that_uses_it(group: str, name: str) -> None:
     text = Path(CONF_DIR, group, f"{name}.yaml").read_text()
     header = "".join(line for line in text.splitlines() if line.startswith("#"))
-    assert "python -m training.loop" in header
+    scenes = group == "env" and name in options.SCENES
+    assert f"python -m training.{'evaluate' if scenes else 'loop'}" in header
     assert f"{group}={name}" in header
 
 
@@ -100,7 +104,17 @@ def test_critics_are_those_of_the_registry() -> None:
 
 def test_families_are_those_of_the_world() -> None:
     assert set(options.FAMILIES) == set(registry("envs.scenarios:FAMILIES"))
-    assert set(contents("env")) == {"families", *options.FAMILIES}
+    assert set(contents("env")) == {"families", *options.FAMILIES, *options.SCENES}
+
+
+def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
+    config = compose(["env=sotopia", "env.path=hf://owner/data.set@v1.0/a", "env.split=hard"])
+    assert (config.env.path, config.env.split) == ("hf://owner/data.set@v1.0/a", "hard")
+    assert (config.env.is_sotopia, config.env.has_scenes, config.env.max_turns) == (True, True, 20)
+    assert (config.policy.prompt_style, config.policy.max_new_tokens) == ("full", 128)
+    assert compose(["env=open", "policy.max_new_tokens=64"]).policy.max_new_tokens == 64
+    assert compose(["env=open"]).env.has_scenes
+    assert not compose([]).env.has_scenes
 
 
 @pytest.mark.parametrize(
@@ -111,6 +125,15 @@ def test_families_are_those_of_the_world() -> None:
         (["env=price", "env.families.price=0"], "at least one is above 0"),
         (["pairing=segment", "pairing.max_segment_turns=null"], "max_segment_turns is not set"),
         (["pairing=turn", "pairing.max_segment_turns=3"], "not an option of the chosen files"),
+        (["env=sotopia"], "env.path is not set; set env.path=VALUE"),
+        (["env=sotopia", "env.path=null"], "env.path is not set, but env=sotopia needs it"),
+        (
+            ["env=sotopia", "env.path=a", "env.split=easy"],
+            "env.split is 'easy', but must be all or",
+        ),
+        (["env=sotopia", "env.path=a", "+env.families.price=1"], "a fixed list of combinations"),
+        (["env=price", "+env.path=a"], "env.path is set, but only env=sotopia reads files"),
+        (["env=open", "policy.prompt_style=brief"], "in plain English; set policy.prompt_style"),
         (["policy=checkpoint"], "policy.name is not set; set policy.name=VALUE"),
         (["objective.eta=1"], "objective.eta is not an option of the chosen files"),
     ],

@@ -51,11 +51,12 @@ objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several 
 Every option and its meaning: training/config.py; every value: {conf}/"""
 
 
-def run(entry: str) -> NoReturn:
+def run(entry: str, check: Callable[[RunConfig], None] = check_before_start) -> NoReturn:
     """Compose the options of the command line, check them, then import and call the entry.
 
     Args:
         entry: "package.module:function" that takes a `RunConfig`; imported only when all is well.
+        check: raises an error of ours where that is bound to fail.
 
     Raises:
         SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake.
@@ -66,7 +67,7 @@ def run(entry: str) -> NoReturn:
         else:
             check_arguments(sys.argv[1:])
             sys.argv[1:] = _with_defaulted(sys.argv[1:])
-            _run_hydra(entry)
+            _run_hydra(entry, check)
     raise SystemExit(0)
 
 
@@ -144,7 +145,7 @@ def reworded(error: Exception) -> ConfigError:
     return ConfigError(f"The options cannot be combined: {' '.join(said.split())}")
 
 
-def _run_hydra(entry: str) -> None:
+def _run_hydra(entry: str, check: Callable[[RunConfig], None]) -> None:
     # Makes Hydra raise its errors to us instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -152,7 +153,7 @@ def _run_hydra(entry: str) -> None:
         # Here, because Hydra would print a line of its own about an error that passes through it.
         with errors_as_sentences():
             config = _to_run_config(options)
-            check_before_start(config)
+            check(config)
             train = cast(Callable[[RunConfig], None], resolve_name(entry))
             train(config)
 

@@ -21,6 +21,9 @@ Weights = dict[str, NonNegative]
 """Names and how often each is drawn; the weights need not add up to 1."""
 
 FAMILIES = ("division", "plans", "camp", "price", "match")
+SCENES = ("open", "sotopia")
+"""Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
+
 PARTNERS = ("self", "frozen_bc", "experts")
 CRITICS = ("value", "random")
 # Written out, because the registries themselves import torch; a test compares them.
@@ -31,14 +34,33 @@ class EnvConfig:
     """Which scenarios are played.
 
     Attributes:
-        families: scenario family -> weight.
+        families: scenario family -> weight; "sotopia" stands alone.
         max_turns: an episode is cut after that many turns of both seats together.
         wave: episodes that live side by side; a run that is stopped loses one wave at most.
+        path: SOTOPIA's files: a folder, or hf://OWNER/DATASET or hf://OWNER/DATASET@REVISION.
+        split: which of SOTOPIA's combinations are played.
     """
 
-    families: Annotated[Weights, Weighted(FAMILIES)]
+    families: Annotated[Weights, Weighted((*FAMILIES, *SCENES))]
     max_turns: Annotated[int, Range(at_least=2)]
     wave: Count
+    path: str | None = None
+    split: Literal["all", "hard", "cooperative", "competitive"] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The families that have a weight."""
+        return tuple(name for name, weight in self.families.items() if weight > 0)
+
+    @property
+    def has_scenes(self) -> bool:
+        """Whether there are scenes that scripted experts cannot play, nor the small model read."""
+        return bool(set(self.names) & set(SCENES))
+
+    @property
+    def is_sotopia(self) -> bool:
+        """Whether SOTOPIA's files are played, and therefore nothing else."""
+        return "sotopia" in self.names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +226,7 @@ class EvaluationConfig:
 
     Attributes:
         split: of the final comparison. "dev" is for choosing a recipe, "test" for reporting one.
-        scenarios: in the final comparison, a partner.
+        scenarios: in the final comparison, a partner; a split of SOTOPIA is played whole.
         curve_scenarios: dev scenarios a partner for the learning curves.
         every: iterations between two points of those curves.
         stubborn_bias: how much less, in nats, the control "stubborn" wants to accept an offer
@@ -272,6 +294,7 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
             another; the message says which and what to do.
     """
     config = build(RunConfig, options)
+    _check_env(config.env, config.policy.prompt_style)
     if config.critic.located_share > 0:
         _need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
         _need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
@@ -285,6 +308,25 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
         _need("logger.project", config.logger.project, "logger.name=wandb")
         _need("logger.mode", config.logger.mode, "logger.name=wandb")
     return config
+
+
+def _check_env(env: EnvConfig, prompt_style: str) -> None:
+    if env.is_sotopia:
+        if len(env.names) > 1:
+            raise ConfigError(
+                f"env.families has {', '.join(env.names)}, but sotopia is a fixed list of "
+                "combinations that mixes with nothing; choose env=sotopia, or leave it out."
+            )
+        _need("env.path", env.path, "env=sotopia")
+        _need("env.split", env.split, "env=sotopia")
+    for name in ("path", "split"):
+        if getattr(env, name) is not None and not env.is_sotopia:
+            raise ConfigError(f"env.{name} is set, but only env=sotopia reads files; leave it out.")
+    if env.has_scenes and prompt_style != "full":
+        raise ConfigError(
+            f"policy.prompt_style is {prompt_style}, but the scenes of {' and '.join(env.names)} "
+            "are in plain English; set policy.prompt_style=full, for a model that reads it."
+        )
 
 
 def _need(path: str, value: object, user: str) -> None:

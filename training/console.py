@@ -49,7 +49,21 @@ class Stopwatch:
 
 
 def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print the policies side by side with the paired differences, a table a partner."""
+    """Print the policies side by side with the paired differences, a table a partner.
+
+    What is reported apart, such as the scenarios that a program can check, follows in tables of
+    its own. Each table says how many episodes its numbers leave out.
+    """
+    name = f", {summary['protocol']}" if summary["protocol"] else ""
+    _show_tables(console, summary, f"{summary['scenarios']} {summary['split']} scenarios{name}")
+    for subset, part in summary["subsets"].items():
+        what = f"{subset} alone, {part['scenarios']} of the {summary['split']} scenarios{name}"
+        _show_tables(console, part, what)
+    for note in summary["notes"]:
+        console.print(f"note: {escape(note)}")
+
+
+def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> None:
     differences = {"bc": summary["paired"], **summary["paired_to"]}
     for partner in summary["policies"]["final"]:
         table = Table("")
@@ -65,8 +79,9 @@ def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
             table.add_column(name, justify="right")
         for metric, *cells in zip(_HEADLINE, *columns.values(), strict=True):
             table.add_row(metric.replace("_", " "), *cells)
-        played = f"{summary['scenarios']} {summary['split']} scenarios"
-        console.print(f"partner: [bold]{partner}[/bold] ({played})", table, sep="\n")
+        counts = [found[partner] for found in summary["episodes"].values()]
+        table.add_row("unscored", *(f"{c['unscored']} of {c['played']}" for c in counts))
+        console.print(f"partner: [bold]{partner}[/bold] ({escape(what)})", table, sep="\n")
 
 
 def _number(stat: Mapping[str, Any] | None) -> str:

@@ -10,11 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from envs.errors import ConfigError
-from envs.scenarios import scenario_of
+from envs.scenarios.sotopia import needed_files
 from training.checkpoint import MANIFEST, Checkpoint, load_checkpoint
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
-from training.furnish import FROZEN, furnish
+from training.furnish import EXPERTS, FROZEN, furnish
+from training.held_out import held_out
+from training.hub import fetch, is_on_hub
 from training.preflight import BUILT_IN_POLICIES
 from training.report import write_report
 from training.run import CHECKPOINTS, CONFIG, Run, read_config
@@ -30,21 +32,25 @@ def evaluate_checkpoint(config: RunConfig) -> None:
 
     A checkpoint that lies in a run is compared with the run's clone, checkpoint 0000. Any other
     model has no clone: it plays against itself and the experts, and is compared with nothing.
+    Experts play only what they can: no scenes in plain English.
     """
     clone_folder = clone_beside(config.policy.name)
     config = settled(config, has_clone=clone_folder is not None)
     set_up(config)
+    scenarios = held_out(config)
     policy = _load_policy(config)
     clone = load_checkpoint(clone_folder) if clone_folder else None
     watch = Stopwatch()
-    with Run.open(asdict(config), scenario_of) as run:
+    with Run.open(asdict(config), scenarios.scenario_of) as run:
         show_place(watch.console, "evaluation", run.folder)
         parts = furnish(config, run, clone or policy, policy)
         if clone is None:
             del parts.players[FROZEN]
+        if config.env.has_scenes:
+            del parts.players[EXPERTS]
         iteration = int(policy.trainer_state.get("iteration", 0))
         with watch.step("evaluate", "evaluate") as progress:
-            summary = summarise(parts, iteration, watch.wall_s, progress)
+            summary = summarise(parts, scenarios, iteration, watch.wall_s, progress)
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
@@ -61,14 +67,22 @@ def clone_beside(name: str) -> Path | None:
 def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
     """The options as they are kept: the checkpoint by its whole path, for `latest` moves on.
 
+    Files on the hub are fetched and kept by the folder that they lie in, which has the commit's
+    name in it.
+
     Raises:
-        ConfigError: the checkpoint learned another prompt style than the one that is set.
+        ConfigError: the checkpoint learned another prompt style than the one that is set, or files
+            cannot be fetched.
     """
     if config.policy.name not in BUILT_IN_POLICIES:
         folder = Path(config.policy.name).resolve()
         _check_style(folder, config.policy.prompt_style)
         config = replace(config, policy=replace(config.policy, name=str(folder)))
-    if not has_clone:  # the stubborn control is made from it
+    if config.env.path is not None and config.env.split is not None:
+        names, path = needed_files(config.env.split), config.env.path
+        folder = fetch(path, names) if is_on_hub(path) else Path(path).resolve()
+        config = replace(config, env=replace(config.env, path=str(folder)))
+    if not has_clone or config.env.has_scenes:  # the control is a clone that accepts less
         config = replace(config, evaluation=replace(config.evaluation, stubborn_bias=None))
     return replace(config, output_root=str(Path(config.output_root) / EVALUATIONS))
 

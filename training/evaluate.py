@@ -10,7 +10,7 @@ from training.cli import run
 if __name__ == "__main__":
     run("training.contest:evaluate_checkpoint")  # checks all options, and only then imports torch
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
@@ -33,12 +33,18 @@ class Outcome:
     seats: tuple[tuple[int, ...], ...]
 
     def measures(self) -> dict[str, Measures]:
-        """The mean over the policy's seats of each scored episode, by scenario id."""
-        return {
-            played.episode.scenario.id: mean_measures([measure(played, seat) for seat in seats])
-            for played, seats in zip(self.episodes, self.seats, strict=True)
-            if played.judgement.is_scored
-        }
+        """The mean over the policy's seats of each scenario that is scored, by its id.
+
+        A scenario that was played from both seats counts when both episodes are scored, so that
+        policies are compared on the same seats.
+        """
+        unscored = {p.episode.scenario.id for p in self.episodes if not p.judgement.is_scored}
+        seats: dict[str, list[Measures]] = {}
+        for played, seat in self.held():
+            scenario_id = played.episode.scenario.id
+            if scenario_id not in unscored:
+                seats.setdefault(scenario_id, []).append(measure(played, seat))
+        return {scenario_id: mean_measures(measured) for scenario_id, measured in seats.items()}
 
     def held(self) -> list[tuple[PlayedEpisode, int]]:
         """Every (episode, seat) that the policy played."""
@@ -52,30 +58,54 @@ class Outcome:
     def unscored(self) -> int:
         return sum(not played.judgement.is_scored for played in self.episodes)
 
+    def of(self, scenario_ids: Collection[str]) -> Outcome:
+        """What came of these scenarios alone."""
+        kept = [
+            (played, seats)
+            for played, seats in zip(self.episodes, self.seats, strict=True)
+            if played.episode.scenario.id in scenario_ids
+        ]
+        return Outcome(tuple(played for played, _ in kept), tuple(seats for _, seats in kept))
+
 
 def evaluation_plans(
-    policy: Player, partner: Player, partner_name: str, scenarios: Sequence[Scenario], *, seed: int
+    policy: Player,
+    partner: Player,
+    partner_name: str,
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int,
+    both_seats: bool = False,
 ) -> tuple[list[EpisodePlan], tuple[tuple[int, ...], ...]]:
-    """One episode a scenario; the policy holds both seats against itself, else every other one.
+    """Who plays what from which seats: the plans, and the policy's seats in each.
 
-    Scenarios, seats and seeds do not depend on the policy, so that policies can be compared in
-    pairs.
+    Against itself the policy holds both seats of one episode a scenario. Against another it holds
+    every other one; with `both_seats` it plays each scenario twice, first from seat 0. Scenarios,
+    seats and seeds do not depend on the policy, so that policies can be compared in pairs.
     """
+    twice = both_seats and partner_name != SELF
     plans: list[EpisodePlan] = []
-    seats: list[tuple[int, ...]] = []
+    held: list[tuple[int, ...]] = []
     for n, scenario in enumerate(scenarios):
-        seat = n % 2
-        players = (policy, policy) if partner_name == SELF else _seated(policy, partner, seat)
-        plans.append(
-            EpisodePlan(
-                id=f"{partner_name}/{scenario.id}",
-                scenario=scenario,
-                players=players,
-                seed=episode_seed(seed, "evaluate", partner_name, scenario.id),
+        for seats in _seats(n, partner_name, both_seats):
+            place = (partner_name, scenario.id, *(seats if twice else ()))
+            plans.append(
+                EpisodePlan(
+                    id="/".join(map(str, place)),
+                    scenario=scenario,
+                    players=tuple(policy if seat in seats else partner for seat in (0, 1)),
+                    seed=episode_seed(seed, "evaluate", *place),
+                )
             )
-        )
-        seats.append((0, 1) if partner_name == SELF else (seat,))
-    return plans, tuple(seats)
+            held.append(seats)
+    return plans, tuple(held)
+
+
+def _seats(n: int, partner_name: str, both_seats: bool) -> list[tuple[int, ...]]:
+    """The policy's seats in each episode of scenario number `n`."""
+    if partner_name == SELF:
+        return [(0, 1)]
+    return [(0,), (1,)] if both_seats else [(n % 2,)]
 
 
 def statistics(outcome: Outcome, *, seed: int) -> dict[str, object]:
@@ -118,7 +148,3 @@ def _paired(pairs: Sequence[tuple[float, float]], *, seed: int) -> dict[str, obj
     there = [(new, old) for new, old in pairs if not isnan(new) and not isnan(old)]
     after, before = [new for new, _ in there], [old for _, old in there]
     return paired_bootstrap(after, before, seed=seed, resamples=RESAMPLES).as_dict()
-
-
-def _seated(policy: Player, partner: Player, seat: int) -> tuple[Player, Player]:
-    return (policy, partner) if seat == 0 else (partner, policy)

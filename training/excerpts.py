@@ -50,8 +50,9 @@ def comparisons(store: Store) -> list[Comparison]:
     found = []
     for phase in _phases(store, _AFTER):
         partner = phase.removeprefix(_AFTER)
-        before = {_scenario(played): played for played in _last_wave(store, _BEFORE + partner)}
-        both = [(before.get(_scenario(after)), after) for after in _last_wave(store, phase)]
+        # Policies meet the same scenarios from the same seats with the same seeds.
+        before = {played.seed: played for played in _last_wave(store, _BEFORE + partner)}
+        both = [(before.get(after.seed), after) for after in _last_wave(store, phase)]
         pairs = [(b, a) for b, a in both if b is not None and _goals(b) != _goals(a)]
         found += [
             Comparison(partner, view_episode(b), view_episode(a))
@@ -121,10 +122,6 @@ def _varied(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
 
 def _kind(group: BranchGroup) -> tuple[str, str]:
     return group.critic, group.branches[0].episode.scenario.family
-
-
-def _scenario(played: PlayedEpisode) -> str:
-    return played.episode.scenario.id
 
 
 def _goals(played: PlayedEpisode) -> list[float]:

@@ -41,6 +41,7 @@ class Parts:
         clone: the weights after stage 0, which never change.
         players: by id: the policy, the frozen clone, the scripted experts, the stubborn control.
         critics: each critic that has a share of the branch points, with that share in (0, 1].
+        notes: what was asked for and could not be had, in sentences.
     """
 
     config: RunConfig
@@ -57,6 +58,7 @@ class Parts:
     pairing: Pairing
     rule: PairingRule
     objective: Objective
+    notes: tuple[str, ...] = ()
 
     def publish(self) -> str:
         """Give the engine the trainer's weights; returns their version."""
@@ -75,9 +77,13 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
         FROZEN: seat(FROZEN, frozen),
         EXPERTS: ScriptedExperts(),
     }
+    notes: tuple[str, ...] = ()
     if config.evaluation.stubborn_bias is not None:
-        bias = -config.evaluation.stubborn_bias
-        players[STUBBORN] = seat(STUBBORN, frozen, ((_accept_token(clone), bias),))
+        accept, bias = _tokens(clone, "accept"), -config.evaluation.stubborn_bias
+        if len(accept) == 1:
+            players[STUBBORN] = seat(STUBBORN, frozen, ((accept[0], bias),))
+        else:
+            notes = (_no_control(len(accept)),)
     return Parts(
         config=config,
         run=run,
@@ -97,6 +103,7 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
             config.pairing.max_segment_turns or 1,  # not set for the pairing that needs none
         ),
         objective=_objective(config),
+        notes=notes,
     )
 
 
@@ -124,14 +131,15 @@ def _seat_model(
     return ModelPlayer(name, engine, stream, STYLES[config.policy.prompt_style], sampling)
 
 
-def _accept_token(checkpoint: Checkpoint) -> int:
-    ids = checkpoint.tokenizer("accept", add_special_tokens=False)["input_ids"]
-    if len(ids) != 1:
-        raise ConfigError(
-            "The stubborn control lowers the one token for 'accept', but this tokenizer writes it "
-            f"in {len(ids)}; set evaluation.stubborn_bias=null."
-        )
-    return int(ids[0])
+def _tokens(checkpoint: Checkpoint, word: str) -> list[int]:
+    return list(checkpoint.tokenizer(word, add_special_tokens=False)["input_ids"])
+
+
+def _no_control(tokens: int) -> str:
+    return (
+        "There is no stubborn control: it lowers the one token for 'accept', which this tokenizer "
+        f"writes in {tokens}. evaluation.stubborn_bias=null leaves it out without this note."
+    )
 
 
 def _critics(config: RunConfig) -> list[tuple[Critic, float]]:

@@ -6,9 +6,11 @@ python -m training.loop +experiment=sotopia_sdpo
 from __future__ import annotations
 
 from training.cli import run
+from training.preflight import check_before_training
 
 if __name__ == "__main__":
-    run("training.loop:train")  # checks all options, and only then imports what is below
+    # Checks all options, and only then imports what is below.
+    run("training.loop:train", check_before_training)
 
 from dataclasses import asdict
 from functools import partial
@@ -18,6 +20,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
 from training.furnish import furnish
+from training.held_out import held_out
 from training.report import write_report
 from training.run import Run
 from training.setup import set_up
@@ -75,7 +78,8 @@ def train(config: RunConfig) -> None:
             track(iteration, metrics)
 
         with watch.step("evaluate", "final comparison") as progress:
-            summary = summarise(parts, run.last_committed() or 0, watch.wall_s, progress)
+            iteration = run.last_committed() or 0
+            summary = summarise(parts, held_out(config), iteration, watch.wall_s, progress)
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))

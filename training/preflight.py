@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import distribution, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from envs.errors import ConfigError
+from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
+from training.hub import SCHEME, is_on_hub, read_address
 
 OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
 DISTRIBUTION = "parley-rl"
@@ -21,13 +24,58 @@ def check_before_start(config: RunConfig) -> None:
     """Check what the run needs on this machine.
 
     Raises:
-        ConfigError: a model, a run to resume, a place to write or our own code is not there.
+        ConfigError: a model, its scenarios, a run to resume, a place to write or our own code is
+            not there.
     """
     check_packages()
     check_model(config.policy.name)
+    check_reader(config)
+    if config.env.path is not None and config.env.split is not None:
+        check_sotopia(config.env.path, needed_files(config.env.split))
     if config.resume is not None:
         check_resume(config.resume)
     check_output(config.output_root)
+
+
+def check_before_training(config: RunConfig) -> None:
+    """Check what a run needs that learns.
+
+    Raises:
+        ConfigError: see `check_before_start`; or its scenarios cannot be learned from.
+    """
+    if config.env.has_scenes:
+        raise ConfigError(
+            f"Nothing can be learned from the scenes of {' and '.join(config.env.names)}: no "
+            "program checks all of their goals, and scripted experts do not play them. Train with "
+            "env=families, and measure there with python -m training.evaluate."
+        )
+    check_before_start(config)
+
+
+def check_reader(config: RunConfig) -> None:
+    """The small model that is shipped knows the line language of the families and nothing else."""
+    if config.env.has_scenes and config.policy.name in BUILT_IN_POLICIES:
+        raise ConfigError(
+            f"policy.name is {config.policy.name}, but the scenes of "
+            f"{' and '.join(config.env.names)} are in plain English, which the small model cannot "
+            "read; set policy.name to the folder of an instruction-tuned Hugging Face model."
+        )
+
+
+def check_sotopia(path: str, names: Sequence[str]) -> None:
+    """SOTOPIA's files lie in the folder, or may lie on the hub."""
+    if is_on_hub(path):
+        read_address(path)
+        return
+    missing = [name for name in names if not Path(path, name).is_file()]
+    if missing:
+        what = "there is no such folder"
+        if Path(path).is_dir():
+            what = f"that folder has no {', '.join(missing)}"
+        raise ConfigError(
+            f"env.path is {path!r}, but {what}; give the folder with SOTOPIA's files, or "
+            f"{SCHEME}OWNER/DATASET for a data set that holds them."
+        )
 
 
 def check_model(name: str) -> None:

@@ -212,6 +212,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     shown = []
     for key in sorted({*before, *after}):
         was, now = before.get(key, _ABSENT), after.get(key, _ABSENT)
+        if was is _ABSENT and now is None:
+            continue  # an option that there was not yet, and that is not set
         if was != now and key.split(".")[0] not in IMMATERIAL:
             shown.append(f"{key} was {_word(was)} and is {_word(now)}")
     return shown

@@ -8,6 +8,7 @@ from typing import Any
 
 from agents.base import Player
 from envs.scenarios import draw_mixture
+from envs.types import Scenario
 from training.branching import Branched, Brancher, Place, branch_wave
 from training.evaluate import Outcome, evaluation_plans, statistics
 from training.furnish import EXPERTS, FROZEN, POLICY, Parts
@@ -151,18 +152,18 @@ def evaluate(
     parts: Parts,
     name: str,
     policy: Player,
-    split: str,
-    count: int,
+    scenarios: Sequence[Scenario],
     iteration: int,
     progress: Progress,
+    *,
+    both_seats: bool = False,
 ) -> dict[str, Outcome]:
-    """Play `count` held-out scenarios against each partner; outcomes by partner."""
-    scenarios = draw_mixture(parts.config.env.families, split, count)
+    """Play held-out scenarios against each partner; outcomes by partner."""
     outcomes: dict[str, Outcome] = {}
     for partner in partners(parts):
         sparring = policy if partner == "self" else parts.players[partner]
         plans, seats = evaluation_plans(
-            policy, sparring, partner, scenarios, seed=parts.config.seed
+            policy, sparring, partner, scenarios, seed=parts.config.seed, both_seats=both_seats
         )
         played = play_in_waves(parts, f"evaluate-{name}-{partner}", iteration, plans, progress)
         outcomes[partner] = Outcome(tuple(played), seats)
@@ -172,7 +173,8 @@ def evaluate(
 def curve_point(parts: Parts, iteration: int, progress: Progress) -> dict[str, Any]:
     """The policy's statistics on a few dev scenarios, for the learning curves."""
     count = parts.config.evaluation.curve_scenarios
-    outcomes = evaluate(parts, "curve", parts.players[POLICY], "dev", count, iteration, progress)
+    scenarios = draw_mixture(parts.config.env.families, "dev", count)
+    outcomes = evaluate(parts, "curve", parts.players[POLICY], scenarios, iteration, progress)
     return {
         partner: statistics(outcome, seed=parts.config.seed)
         for partner, outcome in outcomes.items()

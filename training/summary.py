@@ -8,13 +8,21 @@ from typing import Any
 
 from training.evaluate import Outcome, by_family, paired_statistics, statistics
 from training.furnish import FROZEN, POLICY, STUBBORN, Parts
+from training.held_out import HeldOut
 from training.measures import acceptance_curve
 from training.steps import evaluate
 from training.waves import Progress
 
+Outcomes = Mapping[str, Mapping[str, Outcome]]
+"""What came of it, by policy and partner."""
+
 
 def summarise(
-    parts: Parts, iteration: int, wall_s: Mapping[str, float], progress: Progress
+    parts: Parts,
+    held_out: HeldOut,
+    iteration: int,
+    wall_s: Mapping[str, float],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Evaluate clone, trained policy and control on held-out scenarios and compare them in pairs.
 
@@ -24,27 +32,29 @@ def summarise(
     """
     started = time.monotonic()
     policies = {"bc": FROZEN, "final": POLICY, "stubborn": STUBBORN}
-    config, seed = parts.config.evaluation, parts.config.seed
-    outcomes = {
+    seed = parts.config.seed
+    outcomes: Outcomes = {
         name: evaluate(
-            parts, name, parts.players[player], config.split, config.scenarios, iteration, progress
+            parts,
+            name,
+            parts.players[player],
+            held_out.scenarios,
+            iteration,
+            progress,
+            both_seats=held_out.both_seats,
         )
         for name, player in policies.items()
         if player in parts.players
     }
     return {
-        "split": config.split,
-        "scenarios": config.scenarios,
+        "protocol": held_out.protocol,
+        "split": held_out.split,
+        "scenarios": len(held_out.scenarios),
         "iterations": iteration,
-        "policies": {
-            name: {partner: statistics(outcome, seed=seed) for partner, outcome in found.items()}
-            for name, found in outcomes.items()
-        },
-        "paired": _differences(outcomes["final"], outcomes.get("bc", {}), seed),
-        "paired_to": {
-            name: _differences(outcomes["final"], found, seed)
-            for name, found in outcomes.items()
-            if name not in ("final", "bc")
+        **_compared(outcomes, seed),
+        "subsets": {
+            name: {"scenarios": len(ids), **_compared(_only(outcomes, ids), seed)}
+            for name, ids in held_out.subsets.items()
         },
         "families": {
             name: {partner: by_family(outcome, seed=seed) for partner, outcome in found.items()}
@@ -56,8 +66,39 @@ def summarise(
             )
             for name, found in outcomes.items()
         },
+        "notes": list(parts.notes),
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
         "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
+    }
+
+
+def _compared(outcomes: Outcomes, seed: int) -> dict[str, Any]:
+    """Each policy's statistics, the differences, and how many episodes they leave out."""
+    return {
+        "policies": {
+            name: {partner: statistics(outcome, seed=seed) for partner, outcome in found.items()}
+            for name, found in outcomes.items()
+        },
+        "paired": _differences(outcomes["final"], outcomes.get("bc", {}), seed),
+        "paired_to": {
+            name: _differences(outcomes["final"], found, seed)
+            for name, found in outcomes.items()
+            if name not in ("final", "bc")
+        },
+        "episodes": {
+            name: {
+                partner: {"played": len(outcome.episodes), "unscored": outcome.unscored}
+                for partner, outcome in found.items()
+            }
+            for name, found in outcomes.items()
+        },
+    }
+
+
+def _only(outcomes: Outcomes, scenario_ids: frozenset[str]) -> Outcomes:
+    return {
+        name: {partner: outcome.of(scenario_ids) for partner, outcome in found.items()}
+        for name, found in outcomes.items()
     }
 
 

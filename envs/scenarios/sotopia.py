@@ -134,6 +134,21 @@ def read_sotopia(path: Path | str) -> SotopiaFiles:
     return SotopiaFiles(folder, tuple(environments), tuple(agents), tuple(combos))
 
 
+def needed_files(split: str) -> tuple[str, ...]:
+    """The names of the files that `load_sotopia` reads for a split."""
+    kinds = ("environments", "agents", "combos", *(("hard",) if split == "hard" else ()))
+    return tuple(_FILES[kind] for kind in kinds)
+
+
+def sources_of(path: Path | str) -> dict[str, str]:
+    """Where each scene comes from, such as "craigslist_bargains", by its env_id.
+
+    Raises:
+        DataError: the files are not as they should be.
+    """
+    return {record.env_id: record.source for record in read_sotopia(path).environments}
+
+
 def load_sotopia(
     path: Path | str, split: str = "all", *, verifiable: bool = True
 ) -> list[Scenario]:

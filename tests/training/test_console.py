@@ -79,13 +79,51 @@ def test_the_summary_as_tables(console: Console) -> None:
         },
         "paired": {"self": {"goal": stat(0.75, 0.25, 1.5), "deal_rate": stat(-0.1, -0.2, 0.05)}},
         "paired_to": {"stubborn": {"self": {}}},
+        "episodes": {
+            "bc": {"self": {"played": 8, "unscored": 0}},
+            "final": {"self": {"played": 8, "unscored": 1}},
+        },
+        "protocol": None,
+        "subsets": {},
+        "notes": ["There is no [control]."],
     }
     show_summary(console, summary)
     shown = text(console)
+    assert "note: There is no [control]." in shown
+    assert shown.count("partner:") == 1
+    assert "(8 test scenarios)" in shown
+    (row,) = [line.split() for line in shown.splitlines() if "unscored" in line]
+    assert [word for word in row if word.isdecimal()] == ["0", "8", "1", "8"]
     assert "8 test scenarios" in shown
     for word in ("6.50", "7.25", "+0.75 [+0.25..+1.50]", "-0.10 [-0.20..+0.05]", "partner goal"):
         assert word in shown
     assert "\\" not in shown, "no escapes are left over"
+
+
+def test_what_is_reported_apart_has_tables_of_its_own(console: Console) -> None:
+    def part(mean: float | None, unscored: int) -> dict[str, Any]:
+        return {
+            "policies": {"final": {"self": {} if mean is None else {"goal": stat(mean)}}},
+            "paired": {},
+            "paired_to": {},
+            "episodes": {"final": {"self": {"played": 5, "unscored": unscored}}},
+        }
+
+    subsets = {
+        "verifiable": {"scenarios": 2, **part(6.5, 0)},
+        "judged": {"scenarios": 3, **part(None, 3)},
+    }
+    whole = {"protocol": "parley-sotopia/1", "split": "hard", "scenarios": 5, **part(6.5, 3)}
+    show_summary(console, {**whole, "subsets": subsets, "notes": []})
+    whole_table, checked, judged = text(console).split("partner: self ")[1:]
+    assert "(5 hard scenarios, parley-sotopia/1)" in whole_table
+    assert "(verifiable alone, 2 of the hard scenarios, parley-sotopia/1)" in checked
+    assert "(judged alone, 3 of the hard scenarios, parley-sotopia/1)" in judged
+    assert "6.50" in whole_table
+    assert "3 of 5" in whole_table
+    assert "0 of 5" in checked
+    assert "3 of 5" in judged
+    assert "0.00" not in judged, "what is unscored is no number"
 
 
 def test_nested_metrics_get_paths() -> None:

@@ -57,6 +57,19 @@ def test_the_policy_holds_every_other_seat_and_both_against_itself() -> None:
     assert all(plan.players == (policy, policy) for plan in plans)
 
 
+def test_both_seats_of_each_scenario_in_a_fixed_order() -> None:
+    policy = line_player()
+    plans, seats = evaluation_plans(policy, EXPERTS, "experts", SCENARIOS, seed=0, both_seats=True)
+    assert seats == ((0,), (1,)) * 6
+    assert [plan.scenario for plan in plans] == [s for s in SCENARIOS for _ in range(2)]
+    assert plans[0].players == plans[2].players == (policy, EXPERTS)
+    assert plans[1].players == (EXPERTS, policy)
+    assert len({plan.seed for plan in plans}) == len({plan.id for plan in plans}) == 12
+    alone, both = evaluation_plans(policy, policy, "self", SCENARIOS, seed=0, both_seats=True)
+    assert both == ((0, 1),) * 6
+    assert [plan.scenario for plan in alone] == SCENARIOS
+
+
 def test_equal_policies_do_not_differ() -> None:
     outcomes = []
     for _ in range(2):
@@ -117,6 +130,21 @@ def test_what_is_unscored_is_left_out_and_counted() -> None:
     assert goal(paired_statistics(after, before, seed=0)) == (3, 1)  # scenario 0 alone has both
     nothing = Outcome((unscored(0),), ((0,),))
     assert statistics(nothing, seed=0) == paired_statistics(after, nothing, seed=0) == {}
+
+
+def test_a_scenario_played_from_both_seats_counts_once_and_only_when_both_are_scored() -> None:
+    twice = Outcome((scored(0, 4, 9), scored(0, 2, 8), scored(1, 5, 5)), ((0,), (1,), (0,)))
+    assert goal(statistics(twice, seed=0)) == (5.5, 2)  # (4 + 8) / 2 and 5
+    half = Outcome((scored(0, 4, 9), unscored(0), scored(1, 5, 5)), ((0,), (1,), (0,)))
+    assert goal(statistics(half, seed=0)) == (5, 1)
+    assert half.unscored == 1
+
+
+def test_what_came_of_some_scenarios_alone() -> None:
+    outcome = Outcome((scored(0, 4, 9), unscored(1), scored(2, 2, 3)), ((0,), (1,), (0, 1)))
+    some = outcome.of({"plans/test/1", "plans/test/2"})
+    assert some == Outcome(outcome.episodes[1:], ((1,), (0, 1)))
+    assert (some.unscored, goal(statistics(some, seed=0))) == (1, (2.5, 1))
 
 
 def test_families_apart() -> None:

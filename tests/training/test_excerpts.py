@@ -110,15 +110,17 @@ def add(run: Run, phase: str, *episodes: PlayedEpisode, iteration: int = 1) -> N
         wave.add_episodes(list(episodes))
 
 
-def same_scenario(name: str, other: PlayedEpisode, goals: tuple[float, float]) -> PlayedEpisode:
+def same_place(name: str, other: PlayedEpisode, goals: tuple[float, float]) -> PlayedEpisode:
+    """Another policy's episode on the same scenario, from the same seat, with the same seed."""
     made = played(name, goals=goals)
-    return replace(made, episode=replace(made.episode, scenario=other.episode.scenario))
+    episode = replace(made.episode, scenario=other.episode.scenario)
+    return replace(made, episode=episode, seed=other.seed)
 
 
 def test_clone_and_policy_are_compared_where_goals_differ(run: Run) -> None:
     before = [played(name, goals=(1.0, 1.0)) for name in ("a", "b", "c", "d")]
     goals = ((1.0, 1.0), (1.0, 2.0), (3.0, 1.0), (4.0, 4.0))
-    after = [same_scenario(f"{b.id}2", b, g) for b, g in zip(before, goals, strict=True)]
+    after = [same_place(f"{b.id}2", b, g) for b, g in zip(before, goals, strict=True)]
     add(run, "evaluate-bc-frozen_bc", *before)
     add(run, "evaluate-final-frozen_bc", *after)
     found = excerpts.comparisons(run.store)
@@ -127,6 +129,16 @@ def test_clone_and_policy_are_compared_where_goals_differ(run: Run) -> None:
         ("frozen_bc", "c", "c2"),
     ]
     assert excerpts.evaluated(run.store) == []
+
+
+def test_a_scenario_that_was_played_from_both_seats_is_compared_seat_by_seat(run: Run) -> None:
+    first = played("a", goals=(1.0, 1.0))
+    second = replace(same_place("b", first, (2.0, 2.0)), seed=first.seed + 1)
+    add(run, "evaluate-bc-frozen_bc", first, second)
+    after = [same_place("a2", first, (9.0, 9.0)), same_place("b2", second, (9.0, 9.0))]
+    add(run, "evaluate-final-frozen_bc", *after)
+    found = excerpts.comparisons(run.store)
+    assert [(c.before.id, c.after.id) for c in found] == [("a", "a2"), ("b", "b2")]
 
 
 def test_without_a_clone_the_episodes_themselves_are_shown(run: Run) -> None:

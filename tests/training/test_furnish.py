@@ -111,10 +111,15 @@ def test_turns_end_at_every_token_that_ends_one() -> None:
         stop_tokens(made)
 
 
-def test_a_control_that_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_a_control_that_cannot_be_is_left_out_with_a_note(tmp_path: Path) -> None:
     made, config = checkpoint(), compose(["+experiment=sotopia_sdpo", "evaluation.stubborn_bias=2"])
     made.tokenizer.backend_tokenizer.pre_tokenizer = Split(
         Regex("."), "isolated"
     )  # letter by letter
-    with pytest.raises(ConfigError, match=r"writes it in 6; set evaluation.stubborn_bias=null"):
-        furnish(config, cast(Run, SimpleNamespace(folder=tmp_path)), made, made)
+    run = cast(Run, SimpleNamespace(folder=tmp_path))
+    found = furnish(config, run, made, made)
+    assert STUBBORN not in found.players
+    (note,) = found.notes
+    assert "no stubborn control" in note
+    assert "writes in 6" in note
+    assert furnish(config, run, checkpoint(), checkpoint()).notes == ()

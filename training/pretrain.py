@@ -19,6 +19,7 @@ from agents.embedded import Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
 from agents.stream import ChatStream
 from envs.social import Rules
+from training.checkpoint import load_pretrained
 from training.cloning import Row, accumulate_gradient, demonstrations
 from training.config import CloningConfig
 
@@ -32,6 +33,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to save the model in")
+    parser.add_argument("--start", type=Path, help="folder of a model to go on with")
+    parser.add_argument(
+        "--families",
+        type=_weights,
+        default=FAMILY_WEIGHTS,
+        help="what is practised, as division=0.25,camp=0.25,...",
+    )
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch-rows", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
@@ -40,10 +48,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     tokenizer = make_tokenizer()
-    model = make_model(Shape(), seed=args.seed)
+    model = load_pretrained(args.start)[0] if args.start else make_model(Shape(), seed=args.seed)
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98))
-    rows = _endless_rows(ChatStream(tokenizer), args.seed)
+    rows = _endless_rows(args.families, ChatStream(tokenizer), args.seed)
     mean_loss = math.nan
     for step in range(1, args.steps + 1):
         for group in optimiser.param_groups:
@@ -60,11 +68,11 @@ def main() -> None:
             tokenizer.save_pretrained(args.out)
 
 
-def _endless_rows(stream: ChatStream, seed: int) -> Iterator[Row]:
+def _endless_rows(families: dict[str, float], stream: ChatStream, seed: int) -> Iterator[Row]:
     chunk = 0
     while True:
         yield from demonstrations(
-            FAMILY_WEIGHTS,
+            families,
             _CHUNK,
             Rules(max_turns=12),
             stream,
@@ -73,6 +81,11 @@ def _endless_rows(stream: ChatStream, seed: int) -> Iterator[Row]:
             start=chunk * _CHUNK.drills,
         )
         chunk += 1
+
+
+def _weights(text: str) -> dict[str, float]:
+    pairs = (part.split("=") for part in text.split(","))
+    return {name: float(weight) for name, weight in pairs}
 
 
 def _trapezoid(progress: float) -> float:

@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One policy, or the difference of two, against one partner."""
+    """One policy, or the difference of two, against one partner.
+
+    Attributes:
+        unscored: how many of how many episodes no judge scored; empty for a difference.
+    """
 
     name: str
     cells: tuple[Cell, ...]
     n: str
     is_difference: bool
+    unscored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,15 @@ class PartnerTable:
 
     partner: str
     rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Some of the scenarios apart, such as those that a program can check."""
+
+    name: str
+    scenarios: int
+    tables: list[PartnerTable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,10 @@ def write_report(run_dir: Path | str) -> Path:
                 iterations_done=max((record["iteration"] for record in metrics), default=None),
                 headline=HEADLINE,
                 tables=partner_tables(summary, HEADLINE),
+                subsets=[
+                    Subset(subset, part["scenarios"], partner_tables(part, HEADLINE))
+                    for subset, part in summary.get("subsets", {}).items()
+                ],
                 others=others,
                 other_tables=partner_tables(summary, others),
                 charts=evaluation_charts(metrics),
@@ -165,12 +183,16 @@ def partner_tables(summary: Mapping[str, Any], metrics: Sequence[str]) -> list[P
     policies: Mapping[str, Any] = summary.get("policies", {})
     differences = {"bc": summary.get("paired", {}), **summary.get("paired_to", {})}
     partners = _in_order(p for stats in policies.values() for p in stats)
+    left_out = _left_out(summary.get("episodes", {}))
     return [
         PartnerTable(
             partner,
             (
                 *(
-                    _row(name, stats[partner], metrics, is_difference=False)
+                    replace(
+                        _row(name, stats[partner], metrics, is_difference=False),
+                        unscored=left_out.get((name, partner), ""),
+                    )
                     for name, stats in policies.items()
                     if partner in stats
                 ),
@@ -183,6 +205,15 @@ def partner_tables(summary: Mapping[str, Any], metrics: Sequence[str]) -> list[P
         )
         for partner in partners
     ]
+
+
+def _left_out(episodes: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """By policy and partner how many of how many episodes are unscored."""
+    return {
+        (name, partner): f"{count['unscored']} of {count['played']}"
+        for name, found in episodes.items()
+        for partner, count in found.items()
+    }
 
 
 def _row(

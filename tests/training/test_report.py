@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -169,6 +170,24 @@ def test_results_by_hand() -> None:
     assert difference.cells[2] == Cell("−0.12", "−0.38 to +0.12")  # noqa: RUF001
     assert (other.name, other.cells[0].mean) == ("final − stubborn", "+1.25")  # noqa: RUF001
     assert (bc.n, stubborn.n, difference.n) == ("384", "0", "384")
+
+
+def test_what_no_judge_scored_is_counted_in_every_table(run_dir: Path) -> None:
+    part = {
+        "scenarios": 5,
+        "policies": {"final": {"self": {}}},
+        "episodes": {"final": {"self": {"played": 450, "unscored": 300}}},
+    }
+    (table,) = partner_tables(part, HEADLINE)
+    assert [(row.name, row.unscored) for row in table.rows] == [("final", "300 of 450")]
+    assert {cell.mean for cell in table.rows[0].cells} == {"–"}, "never a number"  # noqa: RUF001
+    told = {"protocol": EVIL, "split": "hard", "notes": [EVIL], "subsets": {EVIL: part}}
+    (run_dir / "summary.json").write_text(json.dumps({**SUMMARY, **told}))
+    page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
+    assert page.alarming == []
+    assert f"(hard, {' '.join(EVIL.split())})" in page.text
+    assert page.text.count("300 of 450") == 1
+    assert "alone: 5 scenarios" in page.text
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:

@@ -37,6 +37,15 @@ def test_a_new_run(tmp_path: Path) -> None:
         assert list(run.remaining_iterations(3)) == [1, 2, 3]
 
 
+def test_an_option_that_there_was_not_yet_does_not_hinder_unless_it_is_set(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        resume = {"resume": str(run.folder)}
+    newer = {**CONFIG["env"], "path": None}
+    Run.open({**CONFIG, "env": newer, **resume}).close()
+    with pytest.raises(ConfigError, match=r"env\.path was not set and is \"a\""):
+        Run.open({**CONFIG, "env": {**newer, "path": "a"}, **resume})
+
+
 def test_latest_follows_the_newest_and_names_do_not_clash(tmp_path: Path) -> None:
     folders = []
     for _ in range(3):  # within one second

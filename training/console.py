@@ -54,13 +54,18 @@ def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
     What is reported apart, such as the scenarios that a program can check, follows in tables of
     its own. Each table says how many episodes its numbers leave out.
     """
-    name = f", {summary['protocol']}" if summary["protocol"] else ""
-    _show_tables(console, summary, f"{summary['scenarios']} {summary['split']} scenarios{name}")
+    _show_tables(console, summary, _what(summary, summary["scenarios"]))
     for subset, part in summary["subsets"].items():
-        what = f"{subset} alone, {part['scenarios']} of the {summary['split']} scenarios{name}"
-        _show_tables(console, part, what)
+        _show_tables(console, part, f"{subset} alone: {_what(summary, part['scenarios'])}")
     for note in summary["notes"]:
         console.print(f"note: {escape(note)}")
+
+
+def _what(summary: Mapping[str, Any], count: int) -> str:
+    """What was played, with the name of a protocol where there is one."""
+    if summary["protocol"] is None:
+        return f"{count} {summary['split']} scenarios"
+    return f"{count} combinations, {summary['protocol']}, split {summary['split']}"
 
 
 def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> None:

@@ -116,9 +116,9 @@ def test_what_is_reported_apart_has_tables_of_its_own(console: Console) -> None:
     whole = {"protocol": "parley-sotopia/1", "split": "hard", "scenarios": 5, **part(6.5, 3)}
     show_summary(console, {**whole, "subsets": subsets, "notes": []})
     whole_table, checked, judged = text(console).split("partner: self ")[1:]
-    assert "(5 hard scenarios, parley-sotopia/1)" in whole_table
-    assert "(verifiable alone, 2 of the hard scenarios, parley-sotopia/1)" in checked
-    assert "(judged alone, 3 of the hard scenarios, parley-sotopia/1)" in judged
+    assert "(5 combinations, parley-sotopia/1, split hard)" in whole_table
+    assert "(verifiable alone: 2 combinations, parley-sotopia/1, split hard)" in checked
+    assert "(judged alone: 3 combinations, parley-sotopia/1, split hard)" in judged
     assert "6.50" in whole_table
     assert "3 of 5" in whole_table
     assert "0 of 5" in checked

@@ -56,6 +56,8 @@ def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
     """
     _show_tables(console, summary, _what(summary, summary["scenarios"]))
     for subset, part in summary["subsets"].items():
+        if part["scenarios"] == summary["scenarios"]:
+            continue  # shown already
         _show_tables(console, part, f"{subset} alone: {_what(summary, part['scenarios'])}")
     for note in summary["notes"]:
         console.print(f"note: {escape(note)}")

@@ -134,6 +134,7 @@ def write_report(run_dir: Path | str) -> Path:
                 subsets=[
                     Subset(subset, part["scenarios"], partner_tables(part, HEADLINE))
                     for subset, part in summary.get("subsets", {}).items()
+                    if part["scenarios"] != summary["scenarios"]  # not what is shown already
                 ],
                 others=others,
                 other_tables=partner_tables(summary, others),

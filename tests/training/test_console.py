@@ -126,6 +126,19 @@ def test_what_is_reported_apart_has_tables_of_its_own(console: Console) -> None:
     assert "0.00" not in judged, "what is unscored is no number"
 
 
+def test_what_is_apart_from_nothing_is_not_shown_twice(console: Console) -> None:
+    part: dict[str, Any] = {
+        "scenarios": 5,
+        "policies": {"final": {"self": {}}},
+        "paired": {},
+        "paired_to": {},
+        "episodes": {"final": {"self": {"played": 5, "unscored": 5}}},
+    }
+    whole = {"protocol": None, "split": "test", "notes": [], **part}
+    show_summary(console, {**whole, "subsets": {"judged": part}})
+    assert text(console).count("partner:") == 1
+
+
 def test_nested_metrics_get_paths() -> None:
     metrics = {
         "weights_version": "0123",

@@ -181,7 +181,13 @@ def test_what_no_judge_scored_is_counted_in_every_table(run_dir: Path) -> None:
     (table,) = partner_tables(part, HEADLINE)
     assert [(row.name, row.unscored) for row in table.rows] == [("final", "300 of 450")]
     assert {cell.mean for cell in table.rows[0].cells} == {"–"}, "never a number"  # noqa: RUF001
-    told = {"protocol": EVIL, "split": "hard", "notes": [EVIL], "subsets": {EVIL: part}}
+    told = {
+        "protocol": EVIL,
+        "scenarios": 9,
+        "split": "hard",
+        "notes": [EVIL],
+        "subsets": {EVIL: part},
+    }
     (run_dir / "summary.json").write_text(json.dumps({**SUMMARY, **told}))
     page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
     assert page.alarming == []

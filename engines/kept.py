@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,12 @@ class KeptStreams:
     """Finds the longest stream that a prompt continues; forgets the least recently used.
 
     Args:
-        capacity: streams kept at most.
+        capacity_bytes: how much is kept at most.
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity_bytes: int = 1 << 30) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._bytes = 0
         self._streams: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
         self._lengths: dict[int, int] = {}  # how many streams have that length
 
@@ -45,8 +47,10 @@ class KeptStreams:
             return
         self._streams[token_ids] = Kept(len(token_ids), states)
         self._lengths[len(token_ids)] = self._lengths.get(len(token_ids), 0) + 1
-        if len(self._streams) > self._capacity:
-            old, _ = self._streams.popitem(last=False)
+        self._bytes += states.nbytes
+        while self._bytes > self._capacity_bytes:
+            old, forgotten = self._streams.popitem(last=False)
+            self._bytes -= forgotten.states.nbytes
             self._lengths[len(old)] -= 1
             if not self._lengths[len(old)]:
                 del self._lengths[len(old)]
@@ -55,6 +59,7 @@ class KeptStreams:
         """Forget everything: the weights have changed, or batches must not depend on the past."""
         self._streams.clear()
         self._lengths.clear()
+        self._bytes = 0
 
 
 def assemble(rows: Sequence[Kept | None]) -> tuple[DynamicCache, Tensor]:
@@ -86,7 +91,14 @@ def extract(cache: DynamicCache, rows: Tensor, mask_RT: Tensor) -> list[Tensor]:
     Args:
         rows: which rows, shape (R,).
         mask_RT: 1 where those rows hold a token.
+
+    Returns:
+        Nothing where a layer keeps other than all keys and values, as sliding windows do.
     """
-    halves = [half[rows] for layer in cache.layers for half in (layer.keys, layer.values)]
+    halves: list[Tensor] = []
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+            return []
+        halves += [layer.keys[rows], layer.values[rows]]
     states = torch.stack(halves)
     return [states[:, row][:, :, mask.bool()] for row, mask in enumerate(mask_RT)]

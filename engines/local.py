@@ -135,7 +135,7 @@ class LocalEngine:
             if not going_B.all():
                 done = (~going_B).nonzero().squeeze(1)
                 states = extract(cache, done, mask_BT[done])
-                for row, state in zip(rows[done].tolist(), states, strict=True):
+                for row, state in zip(rows[done].tolist(), states, strict=bool(states)):
                     # The last token was drawn but not encoded.
                     self._kept.keep((*batch[row].prompt_ids, *tokens[row][:-1]), state)
                 keep = going_B.nonzero().squeeze(1)

@@ -31,11 +31,11 @@ def test_the_longest_stream_that_a_prompt_goes_beyond_is_found() -> None:
 
 
 def test_the_least_recently_used_stream_is_forgotten() -> None:
-    streams = KeptStreams(capacity=2)
+    streams = KeptStreams(capacity_bytes=3 * states(1).nbytes)
     streams.keep((1,), states(1))
     streams.keep((2,), states(1))
     assert streams.longest((1, 9)) is not None  # now (2,) is the oldest
-    streams.keep((3, 3), states(2))
+    streams.keep((3, 3), states(2))  # as much as two of one token
     assert streams.longest((2, 9)) is None
     assert streams.longest((1, 9)) is not None
     streams.clear()

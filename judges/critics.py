@@ -17,9 +17,9 @@ from envs.types import Episode
 ValueProbe = Callable[[int], Awaitable[float]]
 """The Monte-Carlo value of a place, for the seat that is looked at.
 
-Called with a transcript index t it gives the mean goal of the seat over continuations sampled from
+Called with a transcript index t it gives the mean value to the seat over continuations sampled from
 just before turn t. At t = len(episode.turns) nothing is left to sample: there it must give the
-goal that the episode really ended with. The caller samples and scores.
+value that the episode really ended with. The caller samples, scores and says what value is.
 """
 
 
@@ -30,7 +30,7 @@ class Located:
     Attributes:
         turn: transcript index of one of the seat's own turns.
         reason: one sentence, for people.
-        drop: how much goal the turn cost; 0 where the critic measures nothing.
+        drop: how much value the turn cost; 0 where the critic measures nothing.
     """
 
     turn: int
@@ -61,11 +61,11 @@ class ValueCritic:
     """Names the own turn after which the value fell most: a measured form of the erroneous turn.
 
     The drop at an own turn is its value minus the value at the seat's next own turn, or minus the
-    realised goal after the last one, so the partner's answer is part of it. Ties go to the
+    realised value after the last one, so the partner's answer is part of it. Ties go to the
     earliest turn.
 
     Attributes:
-        min_drop: smaller drops are noise, not errors; in points of goal, > 0.
+        min_drop: smaller drops are noise, not errors; in points of value, > 0.
     """
 
     min_drop: float
@@ -93,7 +93,7 @@ class ValueCritic:
                 f" less than {self.min_drop:.2f} is taken for noise."
             )
         reason = (
-            f"The expected goal of seat {seat} fell from {probed[place]:.2f} before turn {turn}"
+            f"The expected value to seat {seat} fell from {probed[place]:.2f} before turn {turn}"
             f" to {probed[place + 1]:.2f} after it."
         )
         return Located(turn=turn, reason=reason, drop=drop)

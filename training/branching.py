@@ -19,7 +19,7 @@ from judges.critics import Critic, Dropped, Located
 from judges.pairwise import preference_matrix, win_probs
 from training.records import BranchGroup, PlayedEpisode
 from training.rollout import EpisodePlan, episode_seed, play, trunk_of
-from training.values import Value, scores_of
+from training.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,18 @@ class _Branching:
         )
 
     async def _probe(self, turn: int) -> float:
-        """The seat's mean goal over continuations from before `turn`; at the end, the real one."""
-        place = self._place
+        """The mean value over continuations from before `turn`; at the end, the real one.
+
+        An error is what costs value as the pairing understands it: judged by the seat's goal alone,
+        every acceptance of a middling offer would look like one.
+        """
+        place, value = self._place, self._brancher.value
         if turn == len(place.played.episode.turns):
-            return scores_of(place.played, place.seat).goal
+            return value(place.played, place.seat)
         await self._continue(turn, self._brancher.probes)
         scored = [played for played in self.played[turn] if played.judgement.is_scored]
         self._blind = self._blind or not scored
-        return sum(scores_of(p, place.seat).goal for p in scored) / max(1, len(scored))
+        return sum(value(p, place.seat) for p in scored) / max(1, len(scored))
 
     def _name(self, turn: int) -> str:
         return f"{self._place.played.id}@{turn}.{self._place.seat}-{self._critic.id}"

@@ -57,7 +57,7 @@ def test_the_value_critic_names_the_turn_with_the_largest_drop(episode: Episode)
     found = locate(ValueCritic(min_drop=1.0), episode, 0, probe({0: 6, 2: 5, 4: 1, 6: 2}))
     assert found == Located(
         turn=2,
-        reason="The expected goal of seat 0 fell from 5.00 before turn 2 to 1.00 after it.",
+        reason="The expected value to seat 0 fell from 5.00 before turn 2 to 1.00 after it.",
         drop=4,
     )
 

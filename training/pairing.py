@@ -57,7 +57,10 @@ def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
     far = [(a, b) for a, b in contrasts if 0 < values[a] - values[b] >= rule.margin]
     if not far:
         return Unpaired("no branch is better by the margin")
-    pairs = [_pair(group, group.branches[a], group.branches[b], rule) for a, b in far]
+    clean = [(a, b) for a, b in far if not _has_invalid_act(group.branches[a], group, rule)]
+    if not clean:
+        return Unpaired("the better branch holds an invalid act")
+    pairs = [_pair(group, group.branches[a], group.branches[b], rule) for a, b in clean]
     told_apart = [pair for pair in pairs if pair[0].token_ids != pair[1].token_ids]
     if not told_apart:
         return Unpaired("both segments are the same words")
@@ -140,6 +143,12 @@ def branch_tokens(
         ids += generation.token_ids
         mask += [True] * len(generation.token_ids)
     return BranchTokens(tuple(ids), tuple(mask), win_prob)
+
+
+def _has_invalid_act(played: PlayedEpisode, group: BranchGroup, rule: PairingRule) -> bool:
+    """Whether a turn that could be learned from was not a valid act: luck is no lesson in syntax."""
+    own = [turn for turn in played.episode.turns[group.turn :] if turn.seat == group.seat]
+    return any(turn.action.invalid for turn in own[: rule.max_segment_turns])
 
 
 def _own_turns_from(played: PlayedEpisode, group: BranchGroup) -> int:

@@ -2,7 +2,7 @@
 
     python -m training.pretrain --out agents/embedded_base
 
-Two cores take about an hour. The data is endless: each step sees new dialogues of scripted experts
+One thread takes a quarter of an hour. The data is endless: each step sees new dialogues of scripted experts
 and new offers to reckon, all from the training split.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--batch-rows", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     tokenizer = make_tokenizer()

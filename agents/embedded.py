@@ -42,7 +42,7 @@ class Shape:
     layers: int = 3
     heads: int = 4
     feed_forward: int = 288
-    positions: int = 256
+    positions: int = 512
 
 
 def vocabulary() -> list[str]:

@@ -15,6 +15,10 @@ from envs.errors import ConfigError
 from envs.types import ActionType, Profile, Turn, View
 
 
+_FAR = 12
+"""As many turns as this, or more, are told as this many: the end is out of sight."""
+
+
 @dataclass(frozen=True, slots=True)
 class PromptStyle:
     """How a seat's side of an episode is written for a model.
@@ -49,6 +53,10 @@ def _brief_system(view: View) -> str:
 def _brief_heard(view: View, turns: Sequence[Turn]) -> str:
     encode = CODECS["line"].encode
     return " ".join(encode(turn.action) for turn in turns)
+
+
+def _brief_clock(turns_left: int) -> str:
+    return f" left={min(turns_left, _FAR)}"
 
 
 def _full_system(view: View) -> str:
@@ -109,6 +117,6 @@ def _full_heard(view: View, turns: Sequence[Turn]) -> str:
 
 
 STYLES: dict[str, PromptStyle] = {
-    "brief": PromptStyle(_brief_system, _brief_heard, " left={}".format, CODECS["line"]),
+    "brief": PromptStyle(_brief_system, _brief_heard, _brief_clock, CODECS["line"]),
     "full": PromptStyle(_full_system, _full_heard, "\n(Turns left: {})".format, CODECS["json"]),
 }

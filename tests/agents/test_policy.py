@@ -80,10 +80,10 @@ def test_what_each_side_reads(scene: Scenario) -> None:
     assert engines[0].said_and_heard() == [
         "price buy limit=9 <me>",
         "price buy limit=9 <me> <think> 1 2 </think> do offer price=4 <eos> "
-        "<them> do offer price=7 left=18 <eos> <me>",
+        "<them> do offer price=7 left=12 <eos> <me>",
     ]
     assert engines[1].said_and_heard() == [
-        "price sell limit=3 <them> do offer price=4 left=19 <eos> <me>",
+        "price sell limit=3 <them> do offer price=4 left=12 <eos> <me>",
     ]
 
 
@@ -111,7 +111,7 @@ def test_bad_output_is_an_invalid_action_with_its_tokens_kept(scene: Scenario, b
     assert action.invalid
     assert moves[0].generation is not None
     assert moves[0].generation.token_ids == tuple(TOKENIZER(bad)["input_ids"])
-    assert engines[1].said_and_heard() == ["price sell limit=3 <them> none left=19 <eos> <me>"]
+    assert engines[1].said_and_heard() == ["price sell limit=3 <them> none left=12 <eos> <me>"]
 
 
 def test_a_generation_holds_all_that_made_the_turn(scene: Scenario) -> None:
@@ -161,8 +161,8 @@ def _generations(made: Sequence[Generation | None]) -> tuple[Generation, ...]:
 def test_who_acts_at_the_same_time_is_heard_in_the_next_round(scene: Scenario) -> None:
     rules = Rules(order=Order.SIMULTANEOUS)
     _, _, engines = play(scene, ((OFFER, REFUSAL), (REFUSAL, REFUSAL)), rules)
-    assert engines[0].said_and_heard()[1].endswith("<them> say that is too much left=18 <eos> <me>")
-    assert engines[1].said_and_heard()[1].endswith("<them> do offer price=4 left=18 <eos> <me>")
+    assert engines[0].said_and_heard()[1].endswith("<them> say that is too much left=12 <eos> <me>")
+    assert engines[1].said_and_heard()[1].endswith("<them> do offer price=4 left=12 <eos> <me>")
     assert engines[1].said_and_heard()[0] == "price sell limit=3 <me>"
 
 

@@ -31,7 +31,7 @@ from training.config import RunConfig
 from training.run import Run
 from training.waves import Progress
 
-_RECIPE_VERSION = 1
+_RECIPE_VERSION = 2
 """Raise when experts, notes or the training of stage 0 change, so that old clones are not used."""
 
 

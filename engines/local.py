@@ -50,7 +50,7 @@ class LocalEngine:
         *,
         stop_ids: tuple[int, ...],
         rendezvous: Rendezvous,
-        max_batch: int = 256,
+        max_batch: int = 768,
     ) -> None:
         self._model = model.eval()
         self._stop_ids = stop_ids

@@ -19,7 +19,7 @@ from training.update import UpdateReport, reference_logps, update
 from training.values import goal
 from training.waves import Progress, play_in_waves
 
-_PLACES_A_WAVE = 24
+_PLACES_A_WAVE = 64
 PARTNERS = ("self", FROZEN, EXPERTS)
 
 

@@ -14,7 +14,6 @@ from envs.actions import CODECS, Codec
 from envs.errors import ConfigError
 from envs.types import ActionType, Profile, Turn, View
 
-
 _FAR = 12
 """As many turns as this, or more, are told as this many: the end is out of sight."""
 

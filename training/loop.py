@@ -45,6 +45,11 @@ def train(config: RunConfig) -> None:
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
         parts = furnish(config, run, clone, policy)
 
+        if run.last_committed() == 0 and config.evaluation.curve_scenarios:
+            with watch.step("curve", "the clone: evaluate") as progress:
+                point = curve_point(parts, 0, progress)
+            run.append_metrics({"iteration": 0, "evaluation": point})
+
         for iteration in run.remaining_iterations(config.iterations):
             name = f"iteration {iteration} of {config.iterations}: "
             with watch.step("collect", name + "self-play") as progress:

@@ -146,7 +146,7 @@ def branch_tokens(
 
 
 def _has_invalid_act(played: PlayedEpisode, group: BranchGroup, rule: PairingRule) -> bool:
-    """Whether a turn that could be learned from was not a valid act: luck is no lesson in syntax."""
+    """Whether a turn to be learned from was no valid act: luck is no lesson in syntax."""
     own = [turn for turn in played.episode.turns[group.turn :] if turn.seat == group.seat]
     return any(turn.action.invalid for turn in own[: rule.max_segment_turns])
 

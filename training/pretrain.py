@@ -2,8 +2,8 @@
 
     python -m training.pretrain --out agents/embedded_base
 
-One thread takes a quarter of an hour. The data is endless: each step sees new dialogues of scripted experts
-and new offers to reckon, all from the training split.
+One thread takes a quarter of an hour. The data is endless: each step sees new dialogues of
+scripted experts and new offers to reckon, all from the training split.
 """
 
 from __future__ import annotations

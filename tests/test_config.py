@@ -67,7 +67,7 @@ def test_a_configuration_survives_being_written_and_read(name: str) -> None:
 def test_the_experiments_differ_in_method_only() -> None:
     sdpo, sppo = compose(["+experiment=sotopia_sdpo"]), compose(["+experiment=sotopia_sppo"])
     assert (sdpo.objective.name, sppo.objective.name) == ("sdpo", "sppo")
-    assert sdpo.critic.located_share == 0.5
+    assert sdpo.critic.located_share > 0.5, "located errors are the main source of pairs"
     assert sppo.critic.located_share == 0
     assert (sdpo.env, sdpo.update, sdpo.evaluation) == (sppo.env, sppo.update, sppo.evaluation)
 

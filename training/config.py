@@ -164,12 +164,15 @@ class PairingConfig:
         value: what makes a branch better than another.
         margin: branches that are closer in value are a tie; in points of the value.
         max_segment_turns: the longest segment that carries loss, in own turns (segment, win_rate).
+        contrasts: pairs that a branch group gives at most where no error was located (segment,
+            turn); where one was, it gives the one pair that SDPO makes.
     """
 
     name: Literal["segment", "turn", "win_rate"]
     value: Literal["nash", "goal", "goal_relationship"]
     margin: NonNegative
     max_segment_turns: Count | None = None
+    contrasts: Count = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

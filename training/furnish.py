@@ -101,6 +101,7 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
             VALUES[config.pairing.value],
             config.pairing.margin,
             config.pairing.max_segment_turns or 1,  # not set for the pairing that needs none
+            config.pairing.contrasts,
         ),
         objective=_objective(config),
         notes=notes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from judges.critics import own_turns, select_segment
 from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
@@ -22,11 +22,13 @@ class PairingRule:
     Attributes:
         margin: branches closer than this in value are a tie.
         max_segment_turns: the longest segment, in own turns.
+        contrasts: pairs that a group gives at most where no error was located.
     """
 
     value: Value
     margin: float
     max_segment_turns: int
+    contrasts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
     """Better and worse branches, equally long in own turns (SDPO, arXiv 2501.01821).
 
     Where a critic located an error, the best branch against the original continuation, as
-    published. Elsewhere each branch of the better half against one of the worse half: best against
-    worst alone would compare luck with bad luck, in which a safe answer, to accept a fair offer
-    say, is never seen, and gambling is learned.
+    published. Elsewhere branches from the middle of the better half against those of the worse:
+    best against worst would compare luck with bad luck, in which a safe answer, to accept a fair
+    offer say, is never seen, and gambling is learned.
     """
     values = [rule.value(played, group.seat) for played in group.branches]
     order = sorted(range(len(values)), key=lambda k: -values[k])
@@ -53,7 +55,9 @@ def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
         contrasts = [(order[0], 0)]
     else:
         half = len(order) // 2
-        contrasts = list(zip(order[:half], order[len(order) - half :], strict=True))
+        halves = list(zip(order[:half], order[len(order) - half :], strict=True))
+        first = max(0, (half - rule.contrasts + 1) // 2)
+        contrasts = halves[first : first + rule.contrasts]
     far = [(a, b) for a, b in contrasts if 0 < values[a] - values[b] >= rule.margin]
     if not far:
         return Unpaired("no branch is better by the margin")
@@ -79,7 +83,7 @@ def _pair(
 
 def turn(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
     """A better and a worse branch, the branch turn alone: DPO on one turn."""
-    return segment(group, PairingRule(rule.value, rule.margin, max_segment_turns=1))
+    return segment(group, replace(rule, max_segment_turns=1))
 
 
 def win_rate(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:

@@ -228,3 +228,22 @@ def _is_start(
     ids, said = stream
     n = len(whole)
     return list(whole) == ids[:n] and list(mask[trunk:]) == said[trunk:n]
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "expected"),
+    [
+        (1, [(6, 2)]),  # the middle of each half: neither the luckiest nor the unluckiest
+        (2, [(7, 3), (6, 2)]),
+        (9, [(8, 4), (7, 3), (6, 2), (5, 1)]),
+    ],
+)
+def test_without_a_located_error_halves_are_compared(
+    contrasts: int, expected: list[tuple[int, int]]
+) -> None:
+    """Eight branches worth 1 to 8, whose first sampled token is their worth."""
+    branches = [(((30, worth), (41, 5)), float(worth)) for worth in range(1, 9)]
+    example = segment(group(*branches), replace(RULE, contrasts=contrasts))
+    assert isinstance(example, Example)
+    firsts = [side.token_ids[0] for side in example.branches]
+    assert list(zip(firsts[0::2], firsts[1::2], strict=True)) == expected

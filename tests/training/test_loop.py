@@ -223,6 +223,8 @@ def start(root: Path, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A parent in the background may have switched Ctrl-C off for all its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -261,7 +263,7 @@ def assert_consistent(folder: Path) -> None:
 @pytest.mark.slow
 def test_stopped_and_killed_it_ends_in_the_same_weights(finished: Path, fresh: Path) -> None:
     process = start(fresh)
-    stderr = stop_after(1, process, fresh, signal.SIGINT)
+    stderr = stop_after(4, process, fresh, signal.SIGINT)  # three of the curve, one of self-play
     assert process.returncode == EXIT_INTERRUPTED
     assert "resume=RUN" in stderr
     assert "Traceback" not in stderr
@@ -269,7 +271,7 @@ def test_stopped_and_killed_it_ends_in_the_same_weights(finished: Path, fresh: P
     assert_consistent(folder)
 
     process = start(fresh, f"resume={folder}")
-    stop_after(9, process, fresh, signal.SIGKILL)  # in the middle of iteration 2
+    stop_after(12, process, fresh, signal.SIGKILL)  # in the middle of iteration 2
     assert process.returncode == -signal.SIGKILL
     assert_consistent(folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -170,6 +171,15 @@ def test_an_error_comes_out_as_itself() -> None:
         play_lines(plan("a"), plan("b", 2, bad, bad), plan("c"))
 
 
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """Python's own handling of Ctrl-C, which a parent in the background may have switched off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_the_keyboard_stops_a_wave() -> None:
     stop = Troublemaker(None)
     with pytest.raises(KeyboardInterrupt):

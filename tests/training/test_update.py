@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
@@ -19,6 +19,7 @@ from training.config import UpdateConfig
 from training.objectives.base import BranchLogps, Objective, ObjectiveOutput
 from training.objectives.sdpo import sdpo
 from training.objectives.sppo import sppo
+from training.options import build
 from training.records import BranchTokens, Example
 from training.update import StepReport, UpdateReport, reference_logps, update
 
@@ -349,4 +350,4 @@ def test_a_reference_of_other_examples_is_refused(model: LlamaForCausalLM) -> No
 )
 def test_options_out_of_range_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        replace(BASE, **change)  # type: ignore[arg-type]
+        build(UpdateConfig, asdict(BASE) | change, "update")

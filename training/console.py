@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -73,7 +74,7 @@ def _what(summary: Mapping[str, Any], count: int) -> str:
 def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> None:
     differences = {"bc": summary["paired"], **summary["paired_to"]}
     for partner in summary["policies"]["final"]:
-        table = Table("")
+        table = Table("", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         columns = {
             name: [_number(found[partner].get(metric)) for metric in _HEADLINE]
             for name, found in summary["policies"].items()
@@ -83,12 +84,16 @@ def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> Non
             if partner in found
         }
         for name in columns:
-            table.add_column(name, justify="right")
+            width = _INTERVAL_WIDTH if name.startswith("final -") else None
+            table.add_column(name, justify="right", min_width=width)
         for metric, *cells in zip(_HEADLINE, *columns.values(), strict=True):
             table.add_row(metric.replace("_", " "), *cells)
         counts = [found[partner] for found in summary["episodes"].values()]
         table.add_row("unscored", *(f"{c['unscored']} of {c['played']}" for c in counts))
         console.print(f"partner: [bold]{partner}[/bold] ({escape(what)})", table, sep="\n")
+
+
+_INTERVAL_WIDTH = len("[-0.00..-0.00]")
 
 
 def _number(stat: Mapping[str, Any] | None) -> str:

@@ -74,7 +74,8 @@ def _what(summary: Mapping[str, Any], count: int) -> str:
 def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> None:
     differences = {"bc": summary["paired"], **summary["paired_to"]}
     for partner in summary["policies"]["final"]:
-        table = Table("", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        table.add_column("", max_width=9)
         columns = {
             name: [_number(found[partner].get(metric)) for metric in _HEADLINE]
             for name, found in summary["policies"].items()

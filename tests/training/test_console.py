@@ -95,7 +95,7 @@ def test_the_summary_as_tables(console: Console) -> None:
     (row,) = [line.split() for line in shown.splitlines() if "unscored" in line]
     assert [word for word in row if word.isdecimal()] == ["0", "8", "1", "8"]
     assert "8 test scenarios" in shown
-    for word in ("6.50", "7.25", "+0.75 [+0.25..+1.50]", "-0.10 [-0.20..+0.05]", "partner goal"):
+    for word in ("6.50", "7.25", "+0.75 [+0.25..+1.50]", "-0.10 [-0.20..+0.05]", "deal rate"):
         assert word in shown
     assert "\\" not in shown, "no escapes are left over"
 

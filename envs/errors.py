@@ -7,6 +7,8 @@
     |-- OutOfTurnError       step() by an agent that is not to act
     |-- EpisodeOverError     step() after the end
     |-- EngineError          text generation failed, or engine and trainer disagree
+    |-- RemoteError          a model behind an API gave no answer in spite of all retries (recorded)
+    |-- BudgetError          the next call might cost more than the budget has left
     |-- StoreError           the store is locked, damaged or of another run
     |-- TrainingError        an update cannot be made from these examples, or its numbers blow up
     |-- CheckpointError      a checkpoint is incomplete or does not match its manifest
@@ -44,6 +46,14 @@ class EpisodeOverError(ParleyError):
 
 class EngineError(ParleyError):
     """Text generation failed, or engine and trainer disagree about the weights."""
+
+
+class RemoteError(ParleyError):
+    """A model behind an API gave no answer in spite of all retries; one episode or judgement fails."""
+
+
+class BudgetError(ParleyError):
+    """The next call might cost more, or be one more, than is allowed; the run stops here."""
 
 
 class StoreError(ParleyError):

@@ -77,7 +77,7 @@ class Chat(Protocol):
         """Answer once; retries, limits, costs and the store of answers are seen to inside.
 
         Raises:
-            RemoteError: no answer came in spite of all retries; this one episode or judgement fails.
+            RemoteError: no answer came in spite of all retries; this episode or judgement fails.
             BudgetError: the answer might cost more than is left; the run stops and keeps all.
             ConfigError: no retry would help: the key is refused, the model unknown.
         """

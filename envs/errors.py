@@ -49,7 +49,7 @@ class EngineError(ParleyError):
 
 
 class RemoteError(ParleyError):
-    """A model behind an API gave no answer in spite of all retries; one episode or judgement fails."""
+    """A model behind an API gave no answer in spite of all retries."""
 
 
 class BudgetError(ParleyError):

@@ -7,7 +7,8 @@ bit on a CPU.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -56,23 +57,40 @@ class Rendezvous:
                 forget()
         outer = {_this_task()} & self._live if episodes else set()
         inner: list[asyncio.Task[T]] = []
+        unfinished: set[asyncio.Task[Any]] = set()
 
         async def live(episode: Awaitable[T]) -> T:
             try:
                 return await episode
             finally:
                 self._live.discard(_this_task())
-                if self._live.isdisjoint(inner):
+                unfinished.discard(_this_task())
+                if not unfinished:
                     self._live |= outer
                 self._flush_if_all_wait()
 
         try:
             async with asyncio.TaskGroup() as group:
                 inner += [group.create_task(live(episode)) for episode in episodes]
-                self._live = (self._live - outer) | set(inner)
+                unfinished.update(inner)
+                self._live = (self._live - outer) | unfinished
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [task.result() for task in inner]
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside, this episode holds up nobody: it waits for something that is not an engine here.
+
+        A judge behind an API takes seconds; the others play on meanwhile.
+        """
+        this = {_this_task()} & self._live
+        self._live -= this
+        self._flush_if_all_wait()
+        try:
+            yield
+        finally:
+            self._live |= this
 
     def _flush_if_all_wait(self) -> None:
         if self._waiting and len(self._waiting) >= len(self._live):

@@ -184,6 +184,10 @@ class SocialState:
             )
         return Episode(self.scenario, self.turns, self.end, self.table.closed)
 
+    def abandon(self) -> Episode:
+        """The episode as far as it went, because somebody in it cannot go on; without a deal."""
+        return Episode(self.scenario, self.turns, EndReason.FAILED, None)
+
     def snapshot(self) -> Snapshot:
         """The state as a value; `restore` goes on from it as often as one likes."""
         return Snapshot(

@@ -18,7 +18,7 @@ from judges.base import Judge
 from judges.critics import Critic, Dropped, Located
 from judges.pairwise import preference_matrix, win_probs
 from training.records import BranchGroup, PlayedEpisode
-from training.rollout import EpisodePlan, episode_seed, play, trunk_of
+from training.rollout import EpisodePlan, RunLoop, episode_seed, play, trunk_of
 from training.values import Value
 
 
@@ -50,6 +50,7 @@ class Brancher:
     value: Value
     margin: float
     run_seed: int
+    run: RunLoop[list[_Branching]] = asyncio.run
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ def branch_wave(brancher: Brancher, critic: Critic, places: Sequence[Place]) -> 
         return works
 
     result = Branched()
-    for work in asyncio.run(run()):
+    for work in brancher.run(run()):
         result.episodes += [played for turn in sorted(work.played) for played in work.played[turn]]
         if work.group is not None:
             result.groups.append(work.group)
@@ -153,5 +154,5 @@ class _Branching:
                 )
             )
         done += await brancher.rendezvous.play(
-            [play(plan, brancher.rules, brancher.judge) for plan in plans]
+            [play(plan, brancher.rules, brancher.judge, brancher.rendezvous) for plan in plans]
         )

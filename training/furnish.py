@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ class Parts:
     Attributes:
         model: the weights under training; `engine` has a copy of its own, written by `publish`.
         clone: the weights after stage 0, which never change.
+        loop: the one event loop of the run, so that connections last; closed with the run.
         players: by id: the policy, the frozen clone, the scripted experts, the stubborn control.
         critics: each critic that has a share of the branch points, with that share in (0, 1].
         notes: what was asked for and could not be had, in sentences.
@@ -51,6 +53,7 @@ class Parts:
     tokenizer: PreTrainedTokenizerBase
     engine: LocalEngine
     rendezvous: Rendezvous
+    loop: asyncio.Runner
     rules: Rules
     players: dict[str, Player]
     judge: Judge
@@ -67,7 +70,8 @@ class Parts:
 
 def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) -> Parts:
     """Build the parts around the cloned policy and the one to go on with."""
-    rendezvous = Rendezvous()
+    rendezvous, loop = Rendezvous(), asyncio.Runner()
+    run.on_close(loop.close)
     stop_ids = stop_tokens(clone)
     frozen = LocalEngine(clone.model, stop_ids=stop_ids, rendezvous=rendezvous)
     engine = LocalEngine(_copy(policy.model), stop_ids=stop_ids, rendezvous=rendezvous)
@@ -92,6 +96,7 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
         tokenizer=policy.tokenizer,
         engine=engine,
         rendezvous=rendezvous,
+        loop=loop,
         rules=Rules(max_turns=config.env.max_turns),
         players=players,
         judge=VerifiableJudge(),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any, TypeVar
 
-from agents.base import Player
+from agents.base import Agent, Player
 from engines.rendezvous import Rendezvous
 from engines.types import Generation
-from envs.social import Rules, replay
+from envs.errors import RemoteError
+from envs.social import Rules, SocialState, replay
 from envs.types import Scenario, Turn
-from judges.base import Judge
+from judges.base import Judge, Judgement
 from training.records import PlayedEpisode
 
 
@@ -52,24 +54,73 @@ def trunk_of(played: PlayedEpisode, turn: int) -> Trunk:
     )
 
 
+T = TypeVar("T")
+RunLoop = Callable[[Coroutine[Any, Any, T]], T]
+"""Runs a coroutine to its end: `asyncio.run`, or a loop that lasts, which connections need."""
+
+
 def play_wave(
-    plans: Sequence[EpisodePlan], rules: Rules, judge: Judge, rendezvous: Rendezvous
+    plans: Sequence[EpisodePlan],
+    rules: Rules,
+    judge: Judge,
+    rendezvous: Rendezvous,
+    *,
+    run: RunLoop[list[PlayedEpisode]] = asyncio.run,
 ) -> list[PlayedEpisode]:
     """Play episodes side by side, in the order given; each is judged as soon as it ends."""
 
-    async def run() -> list[PlayedEpisode]:
-        return await rendezvous.play([play(plan, rules, judge) for plan in plans])
+    async def together() -> list[PlayedEpisode]:
+        return await rendezvous.play([play(plan, rules, judge, rendezvous) for plan in plans])
 
-    return asyncio.run(run())
+    return run(together())
 
 
-async def play(plan: EpisodePlan, rules: Rules, judge: Judge) -> PlayedEpisode:
-    """Play one episode, from its start or from the end of its trunk, and have it judged."""
+async def play(
+    plan: EpisodePlan, rules: Rules, judge: Judge, rendezvous: Rendezvous
+) -> PlayedEpisode:
+    """Play one episode, from its start or from the end of its trunk, and have it judged.
+
+    The one border where a failure from outside is recorded: an episode in which a model behind an
+    API falls silent is kept as far as it went, unscored. The others play on while it is judged.
+    """
     trunk = plan.trunk
     state = replay(plan.scenario, rules, trunk.turns if trunk else (), plan.seed)
     generations: list[Generation | None] = list(trunk.generations) if trunk else []
+    try:
+        await _act_out(state, _seated(plan, state), generations)
+    except RemoteError as error:
+        episode = state.abandon()
+        judgement = Judgement(judge.id, judge.version, (), (f"Not played to its end: {error}",))
+    else:
+        episode = state.episode()
+        with rendezvous.aside():
+            judgement = await judge.judge(episode)
+    return PlayedEpisode(
+        id=plan.id,
+        episode=episode,
+        players=tuple(player.id for player in plan.players),
+        generations=tuple(generations),
+        seed=plan.seed,
+        judgement=judgement,
+        parent_id=trunk.parent_id if trunk else None,
+        branch_turn=len(trunk.turns) if trunk else None,
+    )
+
+
+async def _act_out(
+    state: SocialState, agents: Sequence[Agent], generations: list[Generation | None]
+) -> None:
+    """Let the agents act until the episode ends; generations stay aligned with its turns."""
+    while state.to_act:
+        moves = {seat: await agents[seat].act(state.observe(seat)) for seat in state.to_act}
+        state.step({seat: move.action for seat, move in moves.items()})
+        generations.extend(move.generation for move in moves.values())
+
+
+def _seated(plan: EpisodePlan, state: SocialState) -> list[Agent]:
+    trunk = plan.trunk
     persona = trunk.persona if trunk else plan.seed
-    agents = [
+    return [
         player.sit(
             state.observe(seat).view,
             plan.scenario.task,
@@ -79,21 +130,6 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge) -> PlayedEpisode:
         )
         for seat, player in enumerate(plan.players)
     ]
-    while state.to_act:
-        moves = {seat: await agents[seat].act(state.observe(seat)) for seat in state.to_act}
-        state.step({seat: move.action for seat, move in moves.items()})
-        generations.extend(move.generation for move in moves.values())
-    episode = state.episode()
-    return PlayedEpisode(
-        id=plan.id,
-        episode=episode,
-        players=tuple(player.id for player in plan.players),
-        generations=tuple(generations),
-        seed=plan.seed,
-        judgement=await judge.judge(episode),
-        parent_id=trunk.parent_id if trunk else None,
-        branch_turn=len(trunk.turns) if trunk else None,
-    )
 
 
 def seat_seed(seed: int, seat: int) -> int:

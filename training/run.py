@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +38,8 @@ class Run:
     def __init__(self, folder: Path, scenario_of: Callable[[str], Scenario] | None) -> None:
         self.folder = folder
         self.store = Store(folder / STORE, scenario_of)
+        self._closing = ExitStack()
+        self._closing.callback(self.store.close)
 
     @classmethod
     def open(
@@ -107,8 +110,12 @@ class Run:
         return cls(folder, scenario_of)
 
     def close(self) -> None:
-        """Let other processes write to the run."""
-        self.store.close()
+        """Let other processes write to the run; what was opened last is closed first."""
+        self._closing.close()
+
+    def on_close(self, close: Callable[[], object]) -> None:
+        """Have something closed together with the run."""
+        self._closing.callback(close)
 
     def __enter__(self) -> Self:
         return self

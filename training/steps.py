@@ -88,6 +88,7 @@ def _brancher(parts: Parts) -> Brancher:
         value=parts.rule.value,
         margin=parts.rule.margin,
         run_seed=config.seed,
+        run=parts.loop.run,
     )
 
 

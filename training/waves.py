@@ -27,7 +27,7 @@ def play_in_waves(
             played += store.episodes(phase, iteration, wave)
         else:
             chunk = [_prefixed(plan, phase, iteration) for plan in plans[start : start + size]]
-            done = play_wave(chunk, parts.rules, parts.judge, parts.rendezvous)
+            done = play_wave(chunk, parts.rules, parts.judge, parts.rendezvous, run=parts.loop.run)
             with store.wave(phase, iteration, wave) as transaction:
                 transaction.add_episodes(done)
             played += done

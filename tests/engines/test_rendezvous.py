@@ -178,3 +178,46 @@ def test_batches_do_not_depend_on_timing() -> None:
         return engine.batches
 
     assert batches((0, 0, 0)) == batches((0.02, 0, 0.01)) == batches((0, 0.02, 0))
+
+
+def test_who_steps_aside_holds_up_nobody(rendezvous: Rendezvous, engine: Echo) -> None:
+    free = asyncio.Event()
+
+    async def judged_slowly() -> str:
+        await engine.ask("a0")
+        with rendezvous.aside():
+            await free.wait()  # set by the other episode only after two more batches
+        return await engine.ask("a1")
+
+    async def plays_on() -> str:
+        for turn in range(3):
+            await engine.ask(f"b{turn}")
+        free.set()
+        return await engine.ask("b3")
+
+    assert play(rendezvous, judged_slowly(), plays_on()) == ["a1", "b3"]
+    assert engine.batches[:3] == [["a0", "b0"], ["b1"], ["b2"]]
+
+
+def test_who_plays_others_waits_for_those_that_stepped_aside(
+    rendezvous: Rendezvous, engine: Echo
+) -> None:
+    free = asyncio.Event()
+
+    async def judged_slowly() -> str:
+        with rendezvous.aside():
+            await free.wait()
+        return "judged"
+
+    async def brancher() -> str:
+        inner = await rendezvous.play([judged_slowly(), says(engine, "i", 1)])
+        await engine.ask("after")
+        return inner[0]
+
+    async def frees() -> str:
+        await engine.ask("f0")
+        await engine.ask("f1")  # flushed although the brancher waits for its judged episode
+        free.set()
+        return await engine.ask("f2")
+
+    assert play(rendezvous, brancher(), frees()) == ["judged", "f2"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 import torch
@@ -32,10 +30,15 @@ def checkpoint(seed: int = 0) -> Checkpoint:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Furnish:
+def run(tmp_path: Path) -> Iterator[Run]:
+    with Run.create(tmp_path, {}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def parts(tmp_path: Path, run: Run) -> Furnish:
     def furnished(*words: str) -> Parts:
         config = compose(["+experiment=sotopia_sdpo", f"output_root={tmp_path}", *words])
-        run = cast(Run, SimpleNamespace(folder=tmp_path))
         return furnish(config, run, checkpoint(0), checkpoint(1))
 
     return furnished
@@ -111,12 +114,11 @@ def test_turns_end_at_every_token_that_ends_one() -> None:
         stop_tokens(made)
 
 
-def test_a_control_that_cannot_be_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_a_control_that_cannot_be_is_left_out_with_a_note(run: Run) -> None:
     made, config = checkpoint(), compose(["+experiment=sotopia_sdpo", "evaluation.stubborn_bias=2"])
     made.tokenizer.backend_tokenizer.pre_tokenizer = Split(
         Regex("."), "isolated"
     )  # letter by letter
-    run = cast(Run, SimpleNamespace(folder=tmp_path))
     found = furnish(config, run, made, made)
     assert STUBBORN not in found.players
     (note,) = found.notes

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from agents.base import Agent, Move, Player
 from agents.scripted import ScriptedExperts
 from engines.types import Generation
-from envs.errors import EngineError
+from envs.errors import EngineError, RemoteError
 from envs.scenarios.task import Task
-from envs.types import Action, ActionType, Observation, View
+from envs.types import Action, ActionType, EndReason, Observation, View
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import line_player, play_lines, scenario
 from training.records import PlayedEpisode
@@ -169,6 +169,16 @@ def test_an_error_comes_out_as_itself() -> None:
     bad = Troublemaker(EngineError("too long"))
     with pytest.raises(EngineError, match="too long"):
         play_lines(plan("a"), plan("b", 2, bad, bad), plan("c"))
+
+
+def test_a_model_that_falls_silent_fails_its_own_episode_alone() -> None:
+    silent = Troublemaker(RemoteError("no answer after 8 attempts"))
+    fine, failed, also_fine = play_lines(plan("a"), plan("b", 2, silent, silent), plan("c"))
+    assert failed.episode.end is EndReason.FAILED
+    assert len(failed.episode.turns) == len(failed.generations) == 2  # kept as far as it went
+    assert not failed.judgement.is_scored
+    assert failed.judgement.reasons == ("Not played to its end: no answer after 8 attempts",)
+    assert [fine, also_fine] == play_lines(plan("a"), plan("c"))
 
 
 @pytest.fixture

@@ -64,6 +64,14 @@ def is_pareto(task: Task, deal: Deal | None) -> bool:
     return deal in attainable(task).pareto
 
 
+def reaching(task: Task) -> int:
+    """How many deals reach both aims."""
+    return sum(
+        task.utility(0, deal) >= task.aims[0] and task.utility(1, deal) >= task.aims[1]
+        for deal in task.deals()
+    )
+
+
 @lru_cache(maxsize=16384)
 def attainable(task: Task) -> Attainable:
     """What the best deals of `task` give, found by trying them all (once per task)."""

@@ -1,8 +1,8 @@
 """Scenario families that a program can check, the open one, and how scenarios are drawn.
 
-A scenario's id ("division/train/17") says all: the same id always draws the same scenario. Which
-split a context belongs to is decided by a hash of the context itself, so that no two splits share
-one, however many scenarios are drawn.
+A scenario's id ("division/train/17", "division-hard/train/17") says all: the same id always draws
+the same scenario. Which split a context belongs to is decided by a hash of the context itself, so
+that no two splits share one, however many scenarios are drawn and whatever their difficulty.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from envs.errors import DataError
 from envs.scenarios import camp, division, match, plans, price
 from envs.scenarios.cast import CAST
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.open_ended import OPEN, draw_open
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
@@ -31,12 +32,12 @@ class Family:
     """A generator of tasks and the words for them.
 
     Attributes:
-        draw_task: a task from a seeded generator.
+        draw_task: a task of a difficulty from a seeded generator.
         key: what makes two tasks the same context.
         tell: the words around a task.
     """
 
-    draw_task: Callable[[Random], Any]
+    draw_task: Callable[[Random, Difficulty], Any]
     key: Callable[[Any], tuple[object, ...]]
     tell: Callable[[Any, Random], Story]
 
@@ -58,28 +59,37 @@ def split_of(family: str, task: Task) -> str:
 
 
 @lru_cache(maxsize=65536)
-def draw(family: str, split: str, index: int) -> Scenario:
+def draw(
+    family: str, split: str, index: int, difficulty: Difficulty = Difficulty.MEDIUM
+) -> Scenario:
     """Scenario number `index` of a family and split; the same arguments give an equal scenario.
 
     Raises:
-        DataError: no such family or split.
+        DataError: no such family or split, or a family without difficulties has to have one.
     """
     if family == OPEN:
+        if difficulty is not Difficulty.MEDIUM:
+            raise DataError(
+                f"The family {OPEN} has no difficulties, but {difficulty} was asked for; leave it "
+                f"out, or choose of {', '.join(FAMILIES)}."
+            )
         return draw_open(split, index)
     if family not in FAMILIES or split not in SPLITS:
         raise DataError(
             f"There is no scenario family {family!r} with split {split!r}; families are "
             f"{', '.join(FAMILIES)} and {OPEN}, splits are {', '.join(SPLITS)}."
         )
-    rng = Random(f"{family}/{split}/{index}")
+    level = "" if difficulty is Difficulty.MEDIUM else f"-{difficulty}"
+    scenario_id = f"{family}{level}/{split}/{index}"
+    rng = Random(scenario_id)
     rules = FAMILIES[family]
-    task = rules.draw_task(rng)
+    task = rules.draw_task(rng, difficulty)
     while split_of(family, task) != split:
-        task = rules.draw_task(rng)
+        task = rules.draw_task(rng, difficulty)
     first, second = rng.sample(CAST, 2)
     story = rules.tell(task, rng)
     return Scenario(
-        id=f"{family}/{split}/{index}",
+        id=scenario_id,
         family=family,
         split=split,
         context=story.context.replace("{a}", first.first_name).replace("{b}", second.first_name),
@@ -103,11 +113,22 @@ def scenario_of(scenario_id: str) -> Scenario:
             f"The scenario id {scenario_id!r} is not of the form 'family/split/number'; scenarios "
             "from files are found again by loading the files (see load_sotopia)."
         )
-    return draw(parts[0], parts[1], int(parts[2]))
+    family, _, level = parts[0].partition("-")
+    if level not in ("", Difficulty.EASY, Difficulty.HARD):
+        raise DataError(
+            f"The scenario id {scenario_id!r} has the difficulty {level!r}; expected "
+            f"{Difficulty.EASY} or {Difficulty.HARD}, or none for {Difficulty.MEDIUM}."
+        )
+    return draw(family, parts[1], int(parts[2]), Difficulty(level or Difficulty.MEDIUM))
 
 
 def draw_mixture(
-    weights: Mapping[str, float], split: str, count: int, *, start: int = 0
+    weights: Mapping[str, float],
+    split: str,
+    count: int,
+    *,
+    start: int = 0,
+    difficulty: Difficulty = Difficulty.MEDIUM,
 ) -> list[Scenario]:
     """`count` scenarios of a split, families taking turns in proportion to their weights.
 
@@ -119,6 +140,6 @@ def draw_mixture(
     for n in range(start + count):
         family = max(weights, key=lambda name: weights[name] / total * (n + 1) - taken[name])
         if n >= start:
-            chosen.append(draw(family, split, taken[family]))
+            chosen.append(draw(family, split, taken[family], difficulty))
         taken[family] += 1
     return chosen

@@ -6,8 +6,12 @@ priority. Pools and the steepness of the priorities vary, so that contexts don't
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
 
+from envs.referee import reaching
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.split import SplitTask, aimed, brief, key
 from envs.scenarios.story import Story
 
@@ -32,14 +36,46 @@ _REASONS = {
 }
 
 
-def draw_task(rng: Random) -> SplitTask:
-    """2-4 units of each supply; each side's priorities are a permutation of a drawn steepness."""
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a difficulty means.
+
+    Attributes:
+        packs: of each supply, fewest and most.
+        share: of the Nash share that the aims ask for.
+        reaching: at most that many splits reach both aims.
+        same_need: both need the same supply most.
+    """
+
+    packs: tuple[int, int]
+    share: float
+    reaching: int
+    same_need: bool
+
+
+_SETTINGS: Mapping[Difficulty, _Setting] = {
+    Difficulty.EASY: _Setting((2, 4), 0.75, 1000, False),
+    Difficulty.MEDIUM: _Setting((2, 4), 1.0, 1000, False),
+    Difficulty.HARD: _Setting((3, 4), 1.0, 1, True),
+}
+
+
+def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> SplitTask:
+    """Some of each supply; each side's priorities are a permutation of a drawn steepness."""
+    setting = _SETTINGS[difficulty]
     while True:
-        pool = tuple(rng.randint(2, 4) for _ in ITEMS)
+        pool = tuple(rng.randint(*setting.packs) for _ in ITEMS)
         first = tuple(rng.sample(rng.choice(_PRIORITIES), 3))
         second = tuple(rng.sample(rng.choice(_PRIORITIES), 3))
-        if first != second:
-            return aimed(ITEMS, pool, (first, second))
+        if first == second or (setting.same_need and _first_need(first) != _first_need(second)):
+            continue
+        task = aimed(ITEMS, pool, (first, second), setting.share)
+        if reaching(task) <= setting.reaching:
+            return task
+
+
+def _first_need(values: tuple[int, ...]) -> int:
+    return values.index(max(values))
 
 
 def tell(task: SplitTask, rng: Random) -> Story:

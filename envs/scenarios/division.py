@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from random import Random
 
+from envs.referee import reaching
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.split import SplitTask, aimed, brief, key
 from envs.scenarios.story import Story
 
 __all__ = ["ITEMS", "draw_task", "key", "tell"]
 
 ITEMS = ("book", "hat", "ball")
-_TOTAL = 10
+_MOST_OF_A_KIND = 4
+_HIGHEST_VALUE = 10  # of one item: the line language of small models has no higher one
 _SCENES = (
     "{a} and {b} are moving out of a flat that they shared and divide what is left: {pool}.",
     "{a} and {b} found a box at a flea market and want to share what is in it: {pool}.",
@@ -19,30 +26,54 @@ _SCENES = (
 )
 
 
-def draw_task(rng: Random) -> SplitTask:
-    """A pool of 5-7 items; to each seat the whole pool is worth 10, and tastes differ."""
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a difficulty means.
+
+    Attributes:
+        items: how many items there are, fewest and most.
+        total: points of the whole pool to either seat.
+        share: of the Nash share that the aims ask for.
+        reaching: at most that many splits reach both aims.
+    """
+
+    items: tuple[int, int]
+    total: int
+    share: float
+    reaching: int
+
+
+_SETTINGS: Mapping[Difficulty, _Setting] = {
+    Difficulty.EASY: _Setting((5, 7), 10, 0.7, 1000),
+    Difficulty.MEDIUM: _Setting((5, 7), 10, 1.0, 1000),
+    Difficulty.HARD: _Setting((8, 10), 20, 1.0, 1),
+}
+
+
+def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> SplitTask:
+    """A pool that is worth the same to both seats as a whole, while tastes differ."""
+    setting = _SETTINGS[difficulty]
+    fewest, most = setting.items
     while True:
-        pool = tuple(rng.randint(1, 4) for _ in ITEMS)
-        if not 5 <= sum(pool) <= 7:
+        pool = tuple(rng.randint(1, _MOST_OF_A_KIND) for _ in ITEMS)
+        if not fewest <= sum(pool) <= most:
             continue
-        options = _valuations(pool)
+        options = _valuations(pool, setting.total)
+        if not options:
+            continue
         first, second = rng.choice(options), rng.choice(options)
         if first == second:
             continue
-        task = aimed(ITEMS, pool, (first, second))
-        if min(task.aims) >= 1:
+        task = aimed(ITEMS, pool, (first, second), setting.share)
+        if min(task.aims) >= 1 and reaching(task) <= setting.reaching:
             return task
 
 
-def _valuations(pool: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All whole values per item under which the whole pool is worth 10 points."""
-    a, b, c = pool
-    return [
-        (x, y, (_TOTAL - a * x - b * y) // c)
-        for x in range(_TOTAL // a + 1)
-        for y in range((_TOTAL - a * x) // b + 1)
-        if (_TOTAL - a * x - b * y) % c == 0
-    ]
+@cache
+def _valuations(pool: tuple[int, ...], total: int) -> list[tuple[int, ...]]:
+    """All whole values per item under which the whole pool is worth `total` points, in order."""
+    values = product(range(_HIGHEST_VALUE + 1), repeat=len(pool))
+    return [v for v in values if sum(n * each for n, each in zip(pool, v, strict=True)) == total]
 
 
 def tell(task: SplitTask, rng: Random) -> Story:

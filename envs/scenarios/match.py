@@ -7,10 +7,12 @@ One of each side's people must not be mentioned to the other.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
 from envs.errors import ActionError
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
@@ -19,7 +21,13 @@ NAMES = ("ana", "bob", "cleo", "dan", "eve", "finn")
 PLACES = ("bank", "farm", "gym", "mill", "port", "shop")
 _PERSON = re.compile(r"[a-z]+@[a-z]+")
 _POINTS = 10
-_KNOWN = 4
+_KNOWN: Mapping[Difficulty, int] = {
+    Difficulty.EASY: 3,
+    Difficulty.MEDIUM: 4,
+    Difficulty.HARD: 8,
+}
+"""How many people each side knows."""
+
 _SCENES = (
     "{a} and {b} meet at a wedding and are sure that they know somebody in common.",
     "{a} and {b} sit beside each other on a train and look for a common acquaintance.",
@@ -68,10 +76,11 @@ class MatchTask(Task):
 PEOPLE = tuple(f"{name}@{place}" for name in NAMES for place in PLACES)
 
 
-def draw_task(rng: Random) -> MatchTask:
-    """Four people a side, exactly one of them shared, a secret one on each side."""
-    people = rng.sample(PEOPLE, 2 * _KNOWN - 1)
-    shared, first, second = people[0], people[1:_KNOWN], people[_KNOWN:]
+def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> MatchTask:
+    """As many people a side, exactly one of them shared, a secret one on each side."""
+    known = _KNOWN[difficulty]
+    people = rng.sample(PEOPLE, 2 * known - 1)
+    shared, first, second = people[0], people[1:known], people[known:]
     return MatchTask(
         aims=(float(_POINTS), float(_POINTS)),
         known=(tuple(sorted([shared, *first])), tuple(sorted([shared, *second]))),

@@ -1,12 +1,15 @@
-"""Plans: agree on one of six options, with private tastes for all of them."""
+"""Plans: agree on one of some options, with private tastes for all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import floor
 from random import Random
 
 from envs.errors import ActionError
-from envs.referee import attainable, utilities
+from envs.referee import attainable, reaching, utilities
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
@@ -48,15 +51,54 @@ class PlansTask(Task):
         return (self.tastes[seat][deal[0]],)
 
 
-def draw_task(rng: Random) -> PlansTask:
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a difficulty means.
+
+    Attributes:
+        share: of what the best compromise is worth that the aims ask for.
+        reaching: how many options reach both aims, fewest and most.
+        torn: to each side there is something better than the compromise, which is not half as
+            good as the compromise to the other.
+    """
+
+    share: float
+    reaching: tuple[int, int]
+    torn: bool
+
+
+_SETTINGS: Mapping[Difficulty, _Setting] = {
+    Difficulty.EASY: _Setting(0.75, (2, 6), False),
+    Difficulty.MEDIUM: _Setting(1.0, (1, 6), False),
+    Difficulty.HARD: _Setting(1.0, (1, 1), True),
+}
+
+
+def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PlansTask:
     """Tastes 0-10 for each option; a compromise worth 4 or more to both exists."""
+    setting = _SETTINGS[difficulty]
+    fewest, most = setting.reaching
     while True:
         first = tuple(rng.randint(0, 10) for _ in OPTIONS)
         second = tuple(rng.randint(0, 10) for _ in OPTIONS)
         task = PlansTask(aims=(1.0, 1.0), options=OPTIONS, tastes=(first, second))
-        aims = utilities(task, attainable(task).nash_deal)
-        if min(aims) >= 4:
-            return replace(task, aims=aims)
+        worth = utilities(task, attainable(task).nash_deal)
+        if min(worth) < 4 or (setting.torn and not _torn(task)):
+            continue
+        aims = (float(floor(setting.share * worth[0])), float(floor(setting.share * worth[1])))
+        task = replace(task, aims=aims)
+        if fewest <= reaching(task) <= most:
+            return task
+
+
+def _torn(task: PlansTask) -> bool:
+    """Whether each likes best what is no compromise at all."""
+    (compromise,) = attainable(task).nash_deal
+    for own, other in (task.tastes, task.tastes[::-1]):
+        likes_best = own.index(max(own))
+        if own[compromise] == own[likes_best] or 2 * other[likes_best] >= other[compromise]:
+            return False
+    return True
 
 
 def key(task: PlansTask) -> tuple[object, ...]:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
 from envs.errors import ActionError
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
@@ -53,15 +55,39 @@ class PriceTask(Task):
         return (int(self.utility(seat, deal)),)
 
 
-def draw_task(rng: Random) -> PriceTask:
-    """Limits with 4-12 between them; the aims divide that gap unevenly, at random.
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a difficulty means.
+
+    Attributes:
+        gap: between the limits, least and greatest.
+        share: the buyer's part of what the aims ask for, least and greatest.
+        asked: how much of the gap the two aims ask for together.
+    """
+
+    gap: tuple[int, int]
+    share: tuple[float, float]
+    asked: float
+
+
+_SETTINGS: Mapping[Difficulty, _Setting] = {
+    Difficulty.EASY: _Setting((10, 16), (0.3, 0.7), 0.6),
+    Difficulty.MEDIUM: _Setting((4, 12), (0.3, 0.7), 1.0),
+    Difficulty.HARD: _Setting((3, 6), (0.1, 0.9), 1.0),
+}
+
+
+def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PriceTask:
+    """Limits with a gap between them, of which the aims ask for uneven parts, at random.
 
     An aim of exactly half the gap would tell each side the other's limit.
     """
-    gap = rng.randint(4, 12)
+    setting = _SETTINGS[difficulty]
+    gap = rng.randint(*setting.gap)
     seller = rng.randint(LOWEST + 1, HIGHEST - gap)
-    share = min(gap - 1, max(1, round(gap * rng.uniform(0.3, 0.7))))
-    return PriceTask(aims=(float(share), float(gap - share)), limits=(seller + gap, seller))
+    asked = round(gap * setting.asked)
+    share = min(asked - 1, max(1, round(asked * rng.uniform(*setting.share))))
+    return PriceTask(aims=(float(share), float(asked - share)), limits=(seller + gap, seller))
 
 
 def key(task: PriceTask) -> tuple[object, ...]:

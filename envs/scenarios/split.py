@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from math import floor
 
 from envs.errors import ActionError
 from envs.referee import attainable, utilities
@@ -90,11 +91,19 @@ def _splits(pool: tuple[int, ...]) -> tuple[Deal, ...]:
 
 
 def aimed(
-    items: tuple[str, ...], pool: tuple[int, ...], values: tuple[tuple[int, ...], tuple[int, ...]]
+    items: tuple[str, ...],
+    pool: tuple[int, ...],
+    values: tuple[tuple[int, ...], tuple[int, ...]],
+    share: float = 1.0,
 ) -> SplitTask:
-    """A task whose aims are the two sides of its Nash bargaining solution: feasible together."""
+    """A task whose aims are the two sides of its Nash bargaining solution: feasible together.
+
+    Args:
+        share: how much of them is asked for, in (0, 1], in whole points rounded down.
+    """
     task = SplitTask(aims=(1.0, 1.0), items=items, pool=pool, values=values)
-    return replace(task, aims=utilities(task, attainable(task).nash_deal))
+    first, second = utilities(task, attainable(task).nash_deal)
+    return replace(task, aims=(float(floor(share * first)), float(floor(share * second))))
 
 
 def key(task: SplitTask) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from agents.stream import ChatStream
 from agents.tastes import statement
 from engines.weights import weights_version
 from envs.scenarios import FAMILIES, draw
+from envs.scenarios.difficulty import Difficulty
 from envs.social import Rules
 from training.cloning import demonstrations, note
 from training.config import CloningConfig
@@ -46,11 +47,14 @@ def test_no_demonstration_has_an_unknown_word_and_all_fit(family: str) -> None:
     assert max(len(row.token_ids) for row in rows) + 24 <= Shape().positions
 
 
+@pytest.mark.parametrize("difficulty", Difficulty)
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_deal_brief_wish_and_reckoning_has_its_words(family: str, split: str) -> None:
+def test_every_deal_brief_wish_and_reckoning_has_its_words(
+    family: str, split: str, difficulty: Difficulty
+) -> None:
     for index in range(60):
-        scenario = draw(family, split, index)
+        scenario = draw(family, split, index, difficulty)
         task = scenario.task
         assert task is not None
         for seat in (0, 1):

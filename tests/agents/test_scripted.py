@@ -18,6 +18,7 @@ from envs.errors import ConfigError
 from envs.random_play import play_randomly
 from envs.referee import goal_score
 from envs.scenarios import FAMILIES, draw
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.price import PriceTask
 from envs.scenarios.task import Task
 from envs.types import Action, ActionType, Observation, Scenario
@@ -214,6 +215,23 @@ def test_the_table_is_read_as_the_rules_read_it(family: str, index: int, seed: i
         for seat in (0, 1):
             expected = table.standing if table.offered_by == 1 - seat else None
             assert standing_offer(scenario.task, seat, turns[:cut]) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_experts_fall_shorter_the_harder_it_is(family: str) -> None:
+    found = []
+    for difficulty in Difficulty:
+        dialogues = [
+            talk(draw(family, "test", i, difficulty), ("plain", "plain"), i) for i in range(150)
+        ]
+        goals = [
+            min(goal_score(played.scenario.task, seat, played.deal) for seat in (0, 1))
+            for played in dialogues
+            if played.scenario.task is not None
+        ]
+        found.append(mean(goals))
+    easy, medium, hard = found
+    assert easy > medium > hard
 
 
 def _sit(scenario: Scenario, weights: Mapping[str, float], seed: int, persona: int) -> Bargainer:

@@ -9,6 +9,7 @@ import pytest
 
 from envs.contract import check_family, check_privacy, check_scenario, check_task
 from envs.scenarios import FAMILIES, SPLITS, draw
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.task import Task
 from envs.types import Deal, Relationship, Scenario
 
@@ -19,6 +20,12 @@ drawn_anew = draw.__wrapped__
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_keeps_the_contract(family: str, split: str) -> None:
     check_family(lambda index: drawn_anew(family, split, index))
+
+
+@pytest.mark.parametrize("difficulty", [Difficulty.EASY, Difficulty.HARD])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_difficulty_keeps_the_contract(family: str, difficulty: Difficulty) -> None:
+    check_family(lambda index: drawn_anew(family, "train", index, difficulty))
 
 
 def test_the_hand_made_scenarios_keep_it(pears: Scenario, chat: Scenario, trio: Scenario) -> None:

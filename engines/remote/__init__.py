@@ -1,0 +1,1 @@
+"""Chat models behind an API: transport, retries, limits, money, and a store of answers."""

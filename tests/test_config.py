@@ -20,13 +20,30 @@ from training.options import defaulted_names, option_names
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
 NEEDED = {
     ("policy", "checkpoint"): ["policy.name=some/folder"],
+    ("policy", "api"): ["policy.model.name=some-model"],
     ("env", "sotopia"): ["env.path=some/folder"],
+    ("partner", "model"): ["partner.model.name=some-model"],
+    ("partner", "server"): ["partner.model.name=some-model"],
+    ("partner", "checkpoint"): ["partner.checkpoint.name=some/folder"],
+    ("judge", "panel"): ["judge.panel.second.name=some-model"],
 }
+MEASURED_ONLY = {("env", "open"), ("env", "sotopia"), ("policy", "api"), ("partner", "human")}
+"""What python -m training.evaluate takes and training does not."""
 
 
 def contents(group: str) -> dict[str, dict[str, Any]]:
     files = Path(CONF_DIR, group).glob("*.yaml")
     return {file.stem: yaml.safe_load(file.read_text()) for file in files}
+
+
+def dotted(values: dict[str, Any], path: str = "") -> set[str]:
+    """The names of all options in nested values, sections included."""
+    names = set()
+    for name, value in values.items():
+        names.add(f"{path}{name}")
+        if isinstance(value, dict):
+            names |= dotted(value, f"{path}{name}.")
+    return names
 
 
 def registry(dotted: str) -> dict[str, Any]:
@@ -44,8 +61,8 @@ def test_every_file_composes(group: str, name: str) -> None:
 def test_every_file_says_the_command_that_uses_it(group: str, name: str) -> None:
     text = Path(CONF_DIR, group, f"{name}.yaml").read_text()
     header = "".join(line for line in text.splitlines() if line.startswith("#"))
-    scenes = group == "env" and name in options.SCENES
-    assert f"python -m training.{'evaluate' if scenes else 'loop'}" in header
+    command = "evaluate" if (group, name) in MEASURED_ONLY else "loop"
+    assert f"python -m training.{command}" in header
     assert f"{group}={name}" in header
 
 
@@ -96,7 +113,7 @@ def test_pairings_are_those_of_the_registry() -> None:
 
 
 def test_critics_are_those_of_the_registry() -> None:
-    assert set(options.CRITICS) == set(registry("judges.critics:CRITICS"))
+    assert set(options.CRITICS) == {*registry("judges.critics:CRITICS"), "llm"}
     assert {c for values in contents("critic").values() for c in values["weights"]} == set(
         options.CRITICS
     )
@@ -151,12 +168,10 @@ def test_located_share_is_relative() -> None:
 
 def test_every_option_can_be_set_without_a_sign() -> None:
     """Hydra refuses what neither a file nor (by our help) the dataclass gives a value."""
-    in_files = set(yaml.safe_load(Path(CONF_DIR, "config.yaml").read_text()))
+    in_files = dotted(yaml.safe_load(Path(CONF_DIR, "config.yaml").read_text()))
     for group in groups():
         for values in contents(group).values():
-            in_files |= {f"{group}.{name}" for name in values}
-            in_files |= {f"{s}.{name}" for s, v in values.items() if _is_section(v) for name in v}
-            in_files |= set(values)
+            in_files |= dotted(values) | dotted({group: values})
     weights = ("env.families.", "partner.weights.", "critic.weights.")
     known = {n for n in option_names(options.RunConfig) if not n.startswith(weights)}
     assert known - set(defaulted_names(options.RunConfig)) - in_files == set()
@@ -165,7 +180,3 @@ def test_every_option_can_be_set_without_a_sign() -> None:
 def test_an_option_whose_default_is_in_the_dataclass_can_be_set() -> None:
     assert "update.max_grad_norm" in defaulted_names(options.RunConfig)
     assert compose(["update.max_grad_norm=2.5"]).update.max_grad_norm == 2.5
-
-
-def _is_section(value: object) -> bool:
-    return isinstance(value, dict)

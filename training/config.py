@@ -24,8 +24,9 @@ FAMILIES = ("division", "plans", "camp", "price", "match")
 SCENES = ("open", "sotopia")
 """Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
 
-PARTNERS = ("self", "frozen_bc", "experts")
-CRITICS = ("value", "random")
+PARTNERS = ("self", "frozen_bc", "experts", "model", "checkpoint", "human")
+CRITICS = ("value", "random", "llm")
+ASKING_JUDGES = ("rubric", "hybrid")
 # Written out, because the registries themselves import torch; a test compares them.
 
 
@@ -64,16 +65,80 @@ class EnvConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyConfig:
-    """The model that learns.
+class ModelConfig:
+    """A chat model behind an API: a partner, a judge, a critic, or a policy to be measured.
 
     Attributes:
-        name: "embedded" (the small model that is shipped), "scratch" (the same, from nothing), or
-            a folder with a Hugging Face model.
+        name: as its maker names it, snapshot and all ("gpt-4o-2024-11-20"), with litellm's prefix
+            for makers other than OpenAI ("anthropic/..."); or as the server at `base_url` does.
+        base_url: of an OpenAI-compatible server (vLLM, llama.cpp, Ollama), such as
+            http://127.0.0.1:8000/v1; it is called directly. None: litellm finds the maker.
+        api_key_env: the NAME of the environment variable that holds the key; never the key.
+        temperature: None where the model refuses to be told.
+        max_tokens: a reply is cut after that many tokens.
+        timeout_s: of one attempt, seconds.
+        input_usd_per_mtok, output_usd_per_mtok: dollars per million tokens, where the price is not
+            known or is another one. A server on this machine is free without them.
+        prompt_style: as in `PolicyConfig`; for players alone.
+    """
+
+    name: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    temperature: NonNegative | None = None
+    max_tokens: Count = 512
+    timeout_s: Positive = 60.0
+    input_usd_per_mtok: NonNegative | None = None
+    output_usd_per_mtok: NonNegative | None = None
+    prompt_style: Literal["brief", "full"] = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """How models behind APIs are called; one set of limits for all of them together.
+
+    Attributes:
+        concurrency: calls under way at once.
+        requests_per_minute, tokens_per_minute: what the account allows; None for no limit.
+        attempts: tries of one call, the first included.
+        answers: which answers are kept and not asked for again: "greedy" those at temperature 0,
+            "all" samples too, each by its own seed, so that a stopped run pays nothing twice.
+        answers_file: where they are kept; None for the run's own folder. A shared file also lets a
+            result be replayed after its model is gone.
+        offline: answer from the file alone and call nobody.
+    """
+
+    concurrency: Count = 64
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    attempts: Count = 8
+    answers: Literal["off", "greedy", "all"] = "all"
+    answers_file: str | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """The model that learns, or that is measured.
+
+    Attributes:
+        name: "embedded" (the small model that is shipped), "scratch" (the same, from nothing), a
+            folder with a Hugging Face model, or "api" for `model`, which can be measured only.
         prompt_style: "brief" for the line language of the small model, "full" for plain English
             with SOTOPIA's JSON actions.
         max_new_tokens: a turn is cut after that many tokens.
     """
+
+    name: str
+    prompt_style: Literal["brief", "full"]
+    temperature: Positive
+    max_new_tokens: Count
+    model: ModelConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """Another Hugging Face model to play against: its folder; the rest as in `PolicyConfig`."""
 
     name: str
     prompt_style: Literal["brief", "full"]
@@ -101,16 +166,37 @@ class CloningConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartnerConfig:
-    """Whom the policy plays against in training: partner -> weight."""
+    """Whom the policy plays against: in training by weight, in `training.evaluate` each in turn.
+
+    Attributes:
+        weights: partner -> weight. "self" is the policy, "frozen_bc" its clone after stage 0,
+            "experts" are scripted, "human" sits at the terminal; the others are named below.
+        model: a chat model behind an API.
+        checkpoint: another Hugging Face model, loaded here.
+    """
 
     weights: Annotated[Weights, Weighted(PARTNERS)]
+    model: ModelConfig | None = None
+    checkpoint: CheckpointConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeConfig:
-    """Who scores the episodes."""
+    """Who scores the episodes.
 
-    name: Literal["verifiable"]
+    Attributes:
+        name: "verifiable" computes, and leaves unscored what no program can check; "rubric" asks a
+            model for SOTOPIA's seven dimensions; "hybrid" computes what it can and asks for the
+            rest; "panel" is the mean of several rubric judges.
+        model: the judge (rubric, hybrid).
+        panel: the judges by any names (panel).
+        samples: judgements that a model gives of one episode, the agents' labels swapped in turn.
+    """
+
+    name: Literal["verifiable", "rubric", "hybrid", "panel"]
+    model: ModelConfig | None = None
+    panel: dict[str, ModelConfig] | None = None
+    samples: Count = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,18 +206,20 @@ class CriticConfig:
     Attributes:
         weights: critic -> its share of the branch points.
         min_drop: the value critic takes a smaller fall for noise; points of goal.
-        poor_goal: the value critic looks only at episodes with a goal below this (SDPO, arXiv
-            2501.01821, section 3.1: 7).
+        poor_goal: critics that locate errors look only at episodes with a goal below this (SDPO,
+            arXiv 2501.01821, section 3.1: 7).
+        model: whom the critic "llm" asks.
     """
 
     weights: Annotated[Weights, Weighted(CRITICS)]
     min_drop: Positive | None = None
     poor_goal: Annotated[float, Range(above=0, at_most=10)] | None = None
+    model: ModelConfig | None = None
 
     @property
     def located_share(self) -> float:
-        """The share of branch points that the value critic locates, in [0, 1]."""
-        return self.weights.get("value", 0.0) / sum(self.weights.values())
+        """The share of branch points that are located errors, in [0, 1]."""
+        return 1 - self.weights.get("random", 0.0) / sum(self.weights.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +254,8 @@ class PairingConfig:
         max_segment_turns: the longest segment that carries loss, in own turns (segment, win_rate).
         contrasts: pairs that a branch group gives at most where no error was located (segment,
             turn); where one was, it gives the one pair that SDPO makes.
+        preferences: what win rates are counted from: the branches' values, or "judge": the
+            judge's model compares two continuations at a time.
     """
 
     name: Literal["segment", "turn", "win_rate"]
@@ -173,6 +263,7 @@ class PairingConfig:
     margin: NonNegative
     max_segment_turns: Count | None = None
     contrasts: Count = 1
+    preferences: Literal["value", "judge"] = "value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +357,9 @@ class RunConfig:
         output_root: the folder in which the run makes a folder of its own.
         resume: a run's folder to go on with, None for a new run.
         threads: CPU threads for torch, None for as many as torch likes.
+        budget_usd: dollars that all calls to APIs together may cost; None for any.
+        max_calls: attempts at such calls that the run may make; None for any.
+        dry_run: print what the run would call and what that would cost, and stop.
     """
 
     seed: Amount
@@ -287,6 +381,10 @@ class RunConfig:
     logger: LoggerConfig
     resume: str | None = None
     threads: Count | None = None
+    budget_usd: NonNegative | None = None
+    max_calls: Amount | None = None
+    dry_run: bool = False
+    api: ApiConfig = ApiConfig()
 
 
 def from_mapping(options: Mapping[str, Any]) -> RunConfig:
@@ -298,9 +396,11 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """
     config = build(RunConfig, options)
     _check_env(config.env, config.policy.prompt_style)
-    if config.critic.located_share > 0:
+    if config.critic.weights.get("value"):
         _need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
+    if config.critic.located_share > 0:
         _need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
+    _check_models(config)
     if config.pairing.name != "turn":
         name = f"pairing.name={config.pairing.name}"
         _need("pairing.max_segment_turns", config.pairing.max_segment_turns, name)
@@ -330,6 +430,43 @@ def _check_env(env: EnvConfig, prompt_style: str) -> None:
             f"policy.prompt_style is {prompt_style}, but the scenes of {' and '.join(env.names)} "
             "are in plain English; set policy.prompt_style=full, for a model that reads it."
         )
+
+
+def _check_models(config: RunConfig) -> None:
+    """Whoever is asked through an API is named, and only once."""
+    judge, partner = config.judge, config.partner
+    if judge.name in ASKING_JUDGES:
+        _need("judge.model.name", judge.model, f"judge.name={judge.name}")
+    if judge.name == "panel":
+        _need("judge.panel.NAME.name", judge.panel or None, "judge.name=panel")
+    if config.critic.weights.get("llm"):
+        _need("critic.model.name", config.critic.model, "the critic llm")
+    if config.pairing.preferences == "judge" and judge.name not in ASKING_JUDGES:
+        raise ConfigError(
+            f"pairing.preferences is judge, but judge={judge.name} has no one model to ask; choose "
+            "judge=hybrid, or pairing.preferences=value."
+        )
+    if partner.weights.get("model"):
+        _need("partner.model.name", partner.model, "the partner model")
+    if partner.weights.get("checkpoint"):
+        _need("partner.checkpoint.name", partner.checkpoint, "the partner checkpoint")
+    if config.policy.name == "api":
+        _need("policy.model.name", config.policy.model, "policy.name=api")
+
+
+def models(config: RunConfig) -> dict[str, ModelConfig]:
+    """Every chat model behind an API that the run will call, by the option that names it."""
+    judge, partner = config.judge, config.partner
+    asked = judge.model if judge.name in ASKING_JUDGES else None
+    panel = judge.panel if judge.name == "panel" and judge.panel else {}
+    found = {
+        "policy.model": config.policy.model if config.policy.name == "api" else None,
+        "partner.model": partner.model if partner.weights.get("model") else None,
+        "judge.model": asked,
+        **{f"judge.panel.{name}": model for name, model in panel.items()},
+        "critic.model": config.critic.model if config.critic.weights.get("llm") else None,
+    }
+    return {option: model for option, model in found.items() if model is not None}
 
 
 def _need(path: str, value: object, user: str) -> None:

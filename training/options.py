@@ -109,7 +109,7 @@ def option_names(kind: Any, path: str = "") -> list[str]:
     """The dotted names of all options in a dataclass, those inside it and their weights."""
     names: list[str] = []
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        whole = _join(path, name)
+        whole, hint = _join(path, name), _not_none(hint)
         names += option_names(hint, whole) if is_dataclass(hint) else [whole]
         limit = get_args(hint)[-1] if get_origin(hint) is Annotated else None
         if isinstance(limit, Weighted):
@@ -125,9 +125,9 @@ def defaulted_names(kind: Any, path: str = "") -> list[str]:
     names: list[str] = []
     hints = get_type_hints(kind)
     for field in fields(kind):
-        whole = _join(path, field.name)
-        if is_dataclass(hints[field.name]):
-            names += defaulted_names(hints[field.name], whole)
+        whole, hint = _join(path, field.name), _not_none(hints[field.name])
+        if is_dataclass(hint):
+            names += defaulted_names(hint, whole)
         elif field.default is not MISSING and field.default is not None:
             names.append(whole)
     return names
@@ -149,8 +149,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         plain, limit = get_args(hint)
         return _within(limit, _convert(plain, value, path), path)
     if get_origin(hint) in (Union, UnionType):
-        (inner,) = (option for option in get_args(hint) if option is not NoneType)
-        return None if value is None else _convert(inner, value, path)
+        return None if value is None else _convert(_not_none(hint), value, path)
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         if value not in choices:
@@ -163,6 +162,14 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if is_dataclass(hint):
         return build(hint, _mapping(value, path), path)  # type: ignore[arg-type]
     return _scalar(hint, value, path)
+
+
+def _not_none(hint: Any) -> Any:
+    """X of "X | None", and anything else as it is."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    (inner,) = (option for option in get_args(hint) if option is not NoneType)
+    return inner
 
 
 def _within(limit: Limit, value: T, path: str) -> T:

@@ -1,14 +1,128 @@
-"""Who beats whom among the branches of one group, and each branch's mean probability to win."""
+"""Who beats whom among the branches of one group, and each branch's mean probability to win.
+
+Preferences come from one number a branch, or from a judge that is shown two branches at a time.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
 
+from engines.together import together
 from envs.errors import ConfigError, DataError
+from envs.types import Episode
 
 _TIE = 0.5
 _TOLERANCE = 1e-6
+
+Matrix = tuple[tuple[float | None, ...], ...]
+"""P[k][j], the probability that branch k beats j; None where that could not be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a pairwise judge says of two continuations.
+
+    Attributes:
+        win_prob: that the first one is better, in [0, 1], a tie counting 1/2; None is unscored.
+        samples: how often it was asked in both orders and gave an answer to both.
+        flips: in how many of them the verdict changed with the order.
+        reason: one sentence, for people.
+    """
+
+    win_prob: float | None
+    samples: int
+    flips: int
+    reason: str
+
+
+class PairwiseJudge(Protocol):
+    """Anything that can say which of two continuations is better."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    async def compare(self, first: Episode, second: Episode, seat: int, turn: int) -> Comparison:
+        """Compare what `seat` made of one history.
+
+        Args:
+            first, second: of one scenario, with the same turns before `turn`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Who beats whom among the K branches of a group, as a pairwise judge sees it.
+
+    Attributes:
+        matrix: shape (K, K), 1/2 on the diagonal. It may hold cycles.
+        samples, flips: summed over all pairs (see `Comparison`).
+    """
+
+    judge_id: str
+    judge_version: str
+    matrix: Matrix
+    samples: int
+    flips: int
+
+    @property
+    def unscored_share(self) -> float:
+        """The share of pairs of branches that could not be compared, in [0, 1]."""
+        pairs = [self.matrix[k][j] for k, j in _pairs(len(self.matrix))]
+        return sum(found is None for found in pairs) / max(1, len(pairs))
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether every branch could be compared with some other."""
+        others = [row[:k] + row[k + 1 :] for k, row in enumerate(self.matrix)]
+        return all(any(found is not None for found in row) for row in others)
+
+
+async def ask_all_pairs(
+    judge: PairwiseJudge,
+    branches: Sequence[Episode],
+    seat: int,
+    turn: int,
+    *,
+    max_concurrent: int = 8,
+) -> Preferences:
+    """Ask a judge about each unordered pair of branches once.
+
+    Continuations that are alike turn by turn tie without being shown to anybody.
+
+    Args:
+        branches: K >= 2 of one scenario, with the same turns before `turn`.
+        max_concurrent: pairs that are asked about at the same time, >= 1.
+    """
+    gate = asyncio.Semaphore(max_concurrent)
+
+    async def compared(first: Episode, second: Episode) -> Comparison:
+        if first.turns == second.turns:
+            return Comparison(_TIE, 0, 0, "Both are the same.")
+        async with gate:
+            return await judge.compare(first, second, seat, turn)
+
+    pairs = _pairs(len(branches))
+    found = await together(compared(branches[k], branches[j]) for k, j in pairs)
+    matrix: list[list[float | None]] = [[_TIE] * len(branches) for _ in branches]
+    for (k, j), comparison in zip(pairs, found, strict=True):
+        matrix[k][j] = comparison.win_prob
+        matrix[j][k] = None if comparison.win_prob is None else 1 - comparison.win_prob
+    return Preferences(
+        judge_id=judge.id,
+        judge_version=judge.version,
+        matrix=tuple(map(tuple, matrix)),
+        samples=sum(comparison.samples for comparison in found),
+        flips=sum(comparison.flips for comparison in found),
+    )
 
 
 def preference_matrix(
@@ -45,23 +159,32 @@ def preference_matrix(
     )
 
 
-def win_probs(preferences: Sequence[Sequence[float]]) -> tuple[float, ...]:
+def win_probs(preferences: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
     """Each branch's mean probability to beat the branches of its group, itself counted as 1/2.
 
     This is the sampled estimate of the win rate against the policy (SPPO, arXiv 2405.00675,
     section 4.2): mean over j of P[k][j]. Cycles (a beats b beats c beats a) are allowed.
 
     Args:
-        preferences: P of shape (K, K), K >= 1, with P[k][j] + P[j][k] = 1.
+        preferences: P of shape (K, K), K >= 1, with P[k][j] + P[j][k] = 1, or None for both: such a
+            pair is left out of either mean, for a guess of 1/2 would be a preference too.
 
     Returns:
-        K numbers whose mean is 1/2, each between 1/(2K) and 1 - 1/(2K).
+        K numbers, each between 1/(2K) and 1 - 1/(2K); their mean is 1/2 where nothing is None.
 
     Raises:
         DataError: P is empty, not square, or not a matrix of preferences.
     """
     _check_preferences(preferences)
-    return tuple(sum(row) / len(row) for row in preferences)
+    return tuple(_mean([p for p in row if p is not None]) for row in preferences)
+
+
+def _mean(known: list[float]) -> float:
+    return sum(known) / len(known)
+
+
+def _pairs(size: int) -> list[tuple[int, int]]:
+    return list(combinations(range(size), 2))
 
 
 def _preference(difference: float, margin: float, temperature: float) -> float:
@@ -72,7 +195,7 @@ def _preference(difference: float, margin: float, temperature: float) -> float:
     return _TIE * (1 + math.tanh(difference / temperature / 2))  # sigmoid that cannot overflow
 
 
-def _check_preferences(preferences: Sequence[Sequence[float]]) -> None:
+def _check_preferences(preferences: Sequence[Sequence[float | None]]) -> None:
     size = len(preferences)
     if size == 0 or any(len(row) != size for row in preferences):
         raise DataError(
@@ -82,9 +205,15 @@ def _check_preferences(preferences: Sequence[Sequence[float]]) -> None:
     for k in range(size):
         for j in range(k + 1):
             forth, back = preferences[k][j], preferences[j][k]
-            # Written so that NaN fails too.
-            if not (0 <= forth <= 1 and abs(forth + back - 1) <= _TOLERANCE):
+            if not _is_preference(forth, back) or (k == j and forth is None):
                 raise DataError(
                     f"Branch {k} beats {j} with probability {forth} and {j} beats {k} with {back};"
                     " expected probabilities that sum to 1 (1/2 on the diagonal)."
                 )
+
+
+def _is_preference(forth: float | None, back: float | None) -> bool:
+    if forth is None or back is None:
+        return forth is back
+    # Written so that NaN fails.
+    return 0 <= forth <= 1 and abs(forth + back - 1) <= _TOLERANCE

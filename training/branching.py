@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from agents.base import Player
 from engines.rendezvous import Rendezvous
+from engines.together import together
 from envs.social import Rules
 from judges.base import Judge
-from judges.critics import Critic, Dropped, Located
-from judges.pairwise import preference_matrix, win_probs
+from judges.critic_base import Critic, Dropped, Located, Selected
+from judges.pairwise import PairwiseJudge, Preferences, ask_all_pairs, preference_matrix, win_probs
 from training.records import BranchGroup, PlayedEpisode
 from training.rollout import EpisodePlan, RunLoop, episode_seed, play, trunk_of
 from training.values import Value
@@ -39,6 +40,11 @@ class Brancher:
         continuations: K, continuations beside the original.
         probes: continuations that estimate one value for a critic that asks.
         value: what makes a branch better, and `margin` how close a tie is, for the win rates.
+        preference: whom the win rates are asked of; None for the values.
+        max_unscored_share: a group of which a larger share of the pairs of branches could not be
+            compared is dropped, in [0, 1).
+        selects_segments: whether the critic is asked how much of the best branch to learn from.
+        run: runs a wave to its end.
     """
 
     players: Mapping[str, Player]
@@ -50,6 +56,9 @@ class Brancher:
     value: Value
     margin: float
     run_seed: int
+    preference: PairwiseJudge | None = None
+    max_unscored_share: float = 0.25
+    selects_segments: bool = False
     run: RunLoop[list[_Branching]] = asyncio.run
 
 
@@ -67,7 +76,7 @@ def branch_wave(brancher: Brancher, critic: Critic, places: Sequence[Place]) -> 
 
     async def run() -> list[_Branching]:
         works = [_Branching(brancher, critic, place) for place in places]
-        await asyncio.gather(*(work.run() for work in works))
+        await together(work.run() for work in works)
         return works
 
     result = Branched()
@@ -91,35 +100,71 @@ class _Branching:
         self._blind = False
 
     async def run(self) -> None:
+        grouped = await self._group()
+        if isinstance(grouped, BranchGroup):
+            self.group = grouped
+        else:
+            self.dropped = grouped
+
+    async def _group(self) -> BranchGroup | str:
+        """The group of this place, or why there is none."""
         place, brancher = self._place, self._brancher
         named = await self._critic.locate(place.played.episode, place.seat, self._probe)
         if self._blind:
-            self.dropped = "a value could not be estimated, for no continuation could be scored"
-            return
+            return "a value could not be estimated, for no continuation could be scored"
         if isinstance(named, Dropped):
-            self.dropped = f"{self._critic.id} critic named no turn"
-            return
+            return f"{self._critic.id} critic named no turn: {named.kind}"
         have = self.played.get(named.turn, [])
         await self._continue(named.turn, brancher.continuations - len(have))
         branches = [place.played, *self.played[named.turn][: brancher.continuations]]
         scored = tuple(played for played in branches if played.judgement.is_scored)
         if len(scored) < 2:
-            self.dropped = "fewer than two branches could be scored"
-            return
-        self.group = self._grouped(named, scored)
-
-    def _grouped(self, named: Located, branches: tuple[PlayedEpisode, ...]) -> BranchGroup:
-        place, brancher = self._place, self._brancher
-        values = [brancher.value(played, place.seat) for played in branches]
+            return "fewer than two branches could be scored"
+        values = [brancher.value(played, place.seat) for played in scored]
+        selected = await self._select(named, scored, values)
+        if isinstance(selected, Dropped):
+            return f"{self._critic.id} critic selected no segment: {selected.kind}"
+        preferences = await self._prefer(named, scored)
+        if preferences is not None and _too_few(preferences, brancher.max_unscored_share):
+            return "too many pairs of branches could not be compared"
+        matrix = (
+            preference_matrix(values, brancher.margin)
+            if preferences is None
+            else preferences.matrix
+        )
         return BranchGroup(
             id=self._name(named.turn),
             seat=place.seat,
             turn=named.turn,
             critic=self._critic.id,
-            reason=named.reason,
-            branches=branches,
-            win_probs=win_probs(preference_matrix(values, brancher.margin)),
+            reason=f"{named.reason} {selected.reason}" if selected else named.reason,
+            branches=scored,
+            win_probs=win_probs(matrix),
+            segment_turns=selected.own_turns if selected else None,
+            preferences=preferences,
         )
+
+    async def _select(
+        self, named: Located, branches: Sequence[PlayedEpisode], values: Sequence[float]
+    ) -> Selected | Dropped | None:
+        """What of the best branch is to be learned from, where it will be held to the original."""
+        brancher, best = self._brancher, max(range(len(values)), key=values.__getitem__)
+        is_original_scored = branches[0] is self._place.played
+        is_better = 0 < values[best] - values[0] >= brancher.margin
+        if not (brancher.selects_segments and is_original_scored and is_better):
+            return None
+        return await self._critic.select(
+            branches[0].episode, branches[best].episode, self._place.seat, named.turn
+        )
+
+    async def _prefer(
+        self, named: Located, branches: Sequence[PlayedEpisode]
+    ) -> Preferences | None:
+        judge = self._brancher.preference
+        if judge is None:
+            return None
+        episodes = [played.episode for played in branches]
+        return await ask_all_pairs(judge, episodes, self._place.seat, named.turn)
 
     async def _probe(self, turn: int) -> float:
         """The mean value over continuations from before `turn`; at the end, the real one.
@@ -156,3 +201,7 @@ class _Branching:
         done += await brancher.rendezvous.play(
             [play(plan, brancher.rules, brancher.judge, brancher.rendezvous) for plan in plans]
         )
+
+
+def _too_few(preferences: Preferences, max_unscored_share: float) -> bool:
+    return not preferences.is_usable or preferences.unscored_share > max_unscored_share

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from envs.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE scenarios (
@@ -42,7 +42,8 @@ CREATE TABLE judgements (
 CREATE TABLE groups (
     id TEXT PRIMARY KEY, iteration INTEGER NOT NULL, wave INTEGER NOT NULL,
     episode_id TEXT NOT NULL REFERENCES episodes (id) DEFERRABLE INITIALLY DEFERRED,
-    seat INTEGER NOT NULL, turn INTEGER NOT NULL, critic TEXT NOT NULL, reason TEXT NOT NULL);
+    seat INTEGER NOT NULL, turn INTEGER NOT NULL, critic TEXT NOT NULL, reason TEXT NOT NULL,
+    segment_turns INTEGER, preferences TEXT);
 CREATE INDEX groups_by_wave ON groups (iteration, wave);
 CREATE TABLE branches (
     group_id TEXT NOT NULL REFERENCES groups (id), k INTEGER NOT NULL,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from judges.critics import own_turns, select_segment
+from judges.critic_base import LOCATING, own_turns, segment_length
 from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.values import Value
 
@@ -21,7 +21,8 @@ class PairingRule:
 
     Attributes:
         margin: branches closer than this in value are a tie.
-        max_segment_turns: the longest segment, in own turns.
+        max_segment_turns: the longest segment, in own turns; where a critic has chosen a shorter
+            one, that is taken.
         contrasts: pairs that a group gives at most where no error was located.
     """
 
@@ -51,7 +52,7 @@ def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
     """
     values = [rule.value(played, group.seat) for played in group.branches]
     order = sorted(range(len(values)), key=lambda k: -values[k])
-    if group.critic == "value":
+    if group.critic in LOCATING:
         contrasts = [(order[0], 0)]
     else:
         half = len(order) // 2
@@ -74,9 +75,8 @@ def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
 def _pair(
     group: BranchGroup, chosen: PlayedEpisode, rejected: PlayedEpisode, rule: PairingRule
 ) -> tuple[BranchTokens, BranchTokens]:
-    longest = rule.max_segment_turns
-    turns = select_segment(
-        _own_turns_from(chosen, group), _own_turns_from(rejected, group), longest
+    turns = segment_length(
+        _own_turns_from(chosen, group), _own_turns_from(rejected, group), _longest(group, rule)
     )
     return branch_tokens(chosen, group, turns, 1.0), branch_tokens(rejected, group, turns, 0.0)
 
@@ -137,7 +137,7 @@ def branch_tokens(
     """A branch's stream behind the trunk, up to the end of the segment of `turns` own turns."""
     ids: list[int] = []
     mask: list[bool] = []
-    indices = [i for i in own_turns(played.episode, group.seat) if i >= group.turn][:turns]
+    indices = own_turns(played.episode, group.seat, since=group.turn)[:turns]
     for index in indices:
         generation = played.generations[index]
         assert generation is not None
@@ -152,8 +152,13 @@ def branch_tokens(
 def _has_invalid_act(played: PlayedEpisode, group: BranchGroup, rule: PairingRule) -> bool:
     """Whether a turn to be learned from was no valid act: luck is no lesson in syntax."""
     own = [turn for turn in played.episode.turns[group.turn :] if turn.seat == group.seat]
-    return any(turn.action.invalid for turn in own[: rule.max_segment_turns])
+    return any(turn.action.invalid for turn in own[: _longest(group, rule)])
+
+
+def _longest(group: BranchGroup, rule: PairingRule) -> int:
+    """The longest segment of a pair: the one that the critic chose, unless the rule is shorter."""
+    return min(group.segment_turns or rule.max_segment_turns, rule.max_segment_turns)
 
 
 def _own_turns_from(played: PlayedEpisode, group: BranchGroup) -> int:
-    return sum(index >= group.turn for index in own_turns(played.episode, group.seat))
+    return len(own_turns(played.episode, group.seat, since=group.turn))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from engines.types import Generation
 from envs.types import Episode
 from judges.base import Judgement
+from judges.pairwise import Preferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class BranchGroup:
         critic: which critic chose the place, and `reason` why.
         win_probs: mean probability that a branch beats the others of its group, itself counted
             as 1/2; same length as `branches` (arXiv 2405.00675, section 4.2).
+        segment_turns: how many own turns from the branch turn on made the difference between the
+            best branch and the original, as the critic says; None where it says nothing.
+        preferences: what a pairwise judge said, from which `win_probs` are; None where they are
+            from values.
     """
 
     id: str
@@ -50,6 +55,8 @@ class BranchGroup:
     reason: str
     branches: tuple[PlayedEpisode, ...]
     win_probs: tuple[float, ...]
+    segment_turns: int | None = None
+    preferences: Preferences | None = None
 
 
 @dataclass(frozen=True, slots=True)

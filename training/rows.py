@@ -27,7 +27,8 @@ from envs.types import (
     Turn,
 )
 from judges.base import DIMENSION_RANGES, Judgement, Scores
-from training.records import BranchTokens, Example, PlayedEpisode
+from judges.pairwise import Preferences
+from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 SCORED, UNSCORED = "scored", "unscored"
 """The two states of a judgement: a failed one is never a score."""
@@ -199,6 +200,28 @@ def generation(row: sqlite3.Row) -> Generation:
         seed=int(row["seed"]),
         weights_version=row["weights_version"],
     )
+
+
+def group_row(group: BranchGroup) -> dict[str, object]:
+    """The columns of `groups` that the record itself decides."""
+    said = group.preferences
+    return {
+        "id": group.id,
+        "episode_id": group.branches[0].id,
+        "seat": group.seat,
+        "turn": group.turn,
+        "critic": group.critic,
+        "reason": group.reason,
+        "segment_turns": group.segment_turns,
+        "preferences": None if said is None else json.dumps(asdict(said)),
+    }
+
+
+def parse_preferences(text: str) -> Preferences:
+    """A pairwise judge's words from the column of `group_row`."""
+    fields = json.loads(text)
+    fields["matrix"] = tuple(map(tuple, fields["matrix"]))
+    return Preferences(**fields)
 
 
 def example_text(example: Example) -> str:

@@ -77,10 +77,11 @@ class Wave:
         """
         branches = {b.id: b for group in groups for b in group.branches}
         self.add_episodes([b for b in branches.values() if not self._has(b)])
-        at = (self.key.iteration, self.key.wave)
+        at = {"iteration": self.key.iteration, "wave": self.key.wave}
         self._db.executemany(
-            "INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(g.id, *at, g.branches[0].id, g.seat, g.turn, g.critic, g.reason) for g in groups],
+            "INSERT INTO groups VALUES (:id, :iteration, :wave, :episode_id, :seat, :turn, :critic,"
+            " :reason, :segment_turns, :preferences)",
+            [rows.group_row(group) | at for group in groups],
         )
         self._db.executemany(
             "INSERT INTO branches VALUES (?, ?, ?, ?)",
@@ -247,6 +248,10 @@ class Store:
                 reason=row["reason"],
                 branches=tuple(episode_of[episode_id] for episode_id, _ in branches[row["id"]]),
                 win_probs=tuple(win_prob for _, win_prob in branches[row["id"]]),
+                segment_turns=row["segment_turns"],
+                preferences=rows.parse_preferences(row["preferences"])
+                if row["preferences"]
+                else None,
             )
             for row in found
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from envs.types import Action, ActionType, Turn
 from judges.base import DIMENSION_RANGES
-from judges.critics import own_turns
+from judges.critic_base import own_turns
 from training.pairing import branch_tokens
 from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 
 from envs.errors import ConfigError
 from envs.types import Episode
-from judges.critics import (
-    CRITICS,
+from judges.critic_base import (
     Critic,
     Dropped,
+    DropKind,
     Located,
-    RandomCritic,
-    ValueCritic,
     ValueProbe,
     own_turns,
-    select_segment,
+    segment_length,
 )
+from judges.critics import CRITICS, RandomCritic, ValueCritic
 
 Play = Callable[..., Episode]
 
@@ -50,6 +49,8 @@ def locate(critic: Critic, episode: Episode, seat: int, values: ValueProbe) -> L
 def test_own_turns_are_transcript_indices(episode: Episode) -> None:
     assert own_turns(episode, 0) == (0, 2, 4)
     assert own_turns(episode, 1) == (1, 3, 5)
+    assert own_turns(episode, 0, since=2) == (2, 4)
+    assert own_turns(episode, 0, since=5) == ()
 
 
 def test_the_value_critic_names_the_turn_with_the_largest_drop(episode: Episode) -> None:
@@ -79,7 +80,8 @@ def test_a_drop_at_the_threshold_counts_and_one_below_it_is_dropped(episode: Epi
     assert isinstance(locate(ValueCritic(min_drop=1.0), episode, 0, values), Located)
     dropped = locate(ValueCritic(min_drop=1.5), episode, 0, values)
     assert dropped == Dropped(
-        "The largest drop of seat 0's value is 1.00, at turn 0; less than 1.50 is taken for noise."
+        DropKind.NOISE,
+        "The largest drop of seat 0's value is 1.00, at turn 0; less than 1.50 is taken for noise.",
     )
 
 
@@ -108,7 +110,14 @@ def test_all_places_are_probed_at_once(episode: Episode) -> None:
 @pytest.mark.parametrize("critic", [ValueCritic(min_drop=1.0), RandomCritic(seed=0)])
 def test_a_seat_that_never_acted_has_no_place(play: Play, critic: Critic) -> None:
     dropped = locate(critic, play("leave"), 1, probe({}))
-    assert dropped == Dropped("Seat 1 took no turn of its own.")
+    assert dropped == Dropped(DropKind.NO_TURN, "Seat 1 took no turn of its own.")
+
+
+@pytest.mark.parametrize("critic", [ValueCritic(min_drop=1.0), RandomCritic(seed=0)])
+def test_without_a_language_model_the_longest_segment_is_taken(
+    episode: Episode, critic: Critic
+) -> None:
+    assert asyncio.run(critic.select(episode, episode, 0, 2)) is None
 
 
 def test_the_random_critic_asks_no_values_and_says_that_it_drew(episode: Episode) -> None:
@@ -159,17 +168,17 @@ def test_a_threshold_that_lets_everything_or_nothing_through_is_refused(min_drop
 def test_segments_are_as_long_as_the_shortest_side_allows(
     chosen: int, rejected: int, most: int, length: int
 ) -> None:
-    assert select_segment(chosen, rejected, most) == length
+    assert segment_length(chosen, rejected, most) == length
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
 def test_both_sides_have_the_turns_that_are_kept(chosen: int, rejected: int, most: int) -> None:
-    kept = select_segment(chosen, rejected, most)
+    kept = segment_length(chosen, rejected, most)
     assert 1 <= kept <= min(chosen, rejected, most)
-    assert kept == select_segment(rejected, chosen, most)
+    assert kept == segment_length(rejected, chosen, most)
 
 
 @pytest.mark.parametrize("lengths", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (1, -2, 3)])
 def test_segments_without_a_turn_are_refused(lengths: tuple[int, int, int]) -> None:
     with pytest.raises(ConfigError, match="must be at least 1"):
-        select_segment(*lengths)
+        segment_length(*lengths)

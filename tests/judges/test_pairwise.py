@@ -1,15 +1,25 @@
-"""Win rates and preference matrices by hand, and their symmetries."""
+"""Win rates and preference matrices by hand, their symmetries, and whom a judge is asked about."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.errors import ConfigError, DataError
-from judges.pairwise import preference_matrix, win_probs
+from envs.errors import BudgetError, ConfigError, DataError
+from envs.types import Episode
+from judges.pairwise import (
+    Comparison,
+    Preferences,
+    ask_all_pairs,
+    preference_matrix,
+    win_probs,
+)
 
 values_list = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)
 
@@ -83,9 +93,11 @@ def test_the_coldest_bradley_terry_is_the_hard_preference(values: list[float]) -
         [[0.5, 0.9], [0.3, 0.5]],  # sums to 1.2
         [[0.5, 1.5], [-0.5, 0.5]],
         [[0.5, math.nan], [math.nan, 0.5]],
+        [[0.5, None], [0.5, 0.5]],  # known one way only
+        [[None, 0.5], [0.5, 0.5]],  # a branch always ties with itself
     ],
 )
-def test_what_is_no_preference_is_refused(preferences: list[list[float]]) -> None:
+def test_what_is_no_preference_is_refused(preferences: list[list[float | None]]) -> None:
     with pytest.raises(DataError, match="expected"):
         win_probs(preferences)
 
@@ -101,3 +113,95 @@ def test_options_out_of_range_are_refused(option: float) -> None:
         preference_matrix([1.0], option)
     with pytest.raises(ConfigError, match="temperature is"):
         preference_matrix([1.0], temperature=option)
+
+
+def test_what_could_not_be_compared_counts_for_nobody() -> None:
+    # (1/2 + 1) / 2, (0 + 1/2 + 1) / 3, (1/2 + 0) / 2
+    preferences = [[0.5, 1.0, None], [0.0, 0.5, 1.0], [None, 0.0, 0.5]]
+    assert win_probs(preferences) == (0.75, 0.5, 0.25)
+
+
+@dataclass
+class Scripted:
+    """Knows what beats what by what is said last; what it does not know is unscored."""
+
+    beats: Mapping[tuple[str, str], float]
+    id: str = "scripted"
+    version: str = "1"
+    asked: list[tuple[str, str, int, int]] = field(default_factory=list)
+    most_at_once: int = 0
+    _now: int = 0
+
+    async def compare(self, first: Episode, second: Episode, seat: int, turn: int) -> Comparison:
+        a, b = (episode.turns[-1].action.argument for episode in (first, second))
+        self.asked.append((a, b, seat, turn))
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        await asyncio.sleep(0)
+        self._now -= 1
+        return Comparison(self.beats.get((a, b)), samples=1, flips=int(a == "rock"), reason="")
+
+
+def ask(judge: Scripted, branches: Sequence[Episode], *, max_concurrent: int = 8) -> Preferences:
+    return asyncio.run(ask_all_pairs(judge, branches, 1, 1, max_concurrent=max_concurrent))
+
+
+ROCK_PAPER_SCISSORS = {
+    ("rock", "paper"): 0.0,
+    ("rock", "scissors"): 1.0,
+    ("paper", "scissors"): 0.0,
+}
+
+
+@pytest.fixture
+def hands(play: Callable[..., Episode]) -> list[Episode]:
+    return [play("say go", f"say {hand}") for hand in ("rock", "paper", "scissors")]
+
+
+def test_preferences_may_go_in_circles(hands: list[Episode]) -> None:
+    judge = Scripted(ROCK_PAPER_SCISSORS)
+    found = ask(judge, hands)
+    assert found.matrix == ((0.5, 0.0, 1.0), (1.0, 0.5, 0.0), (0.0, 1.0, 0.5))
+    assert win_probs(found.matrix) == (0.5, 0.5, 0.5)
+    assert (found.judge_id, found.judge_version) == ("scripted", "1")
+    assert (found.samples, found.flips) == (3, 2)
+    assert judge.asked == [(a, b, 1, 1) for a, b in ROCK_PAPER_SCISSORS], "each pair once"
+
+
+def test_what_is_the_same_is_not_asked(play: Callable[..., Episode], hands: list[Episode]) -> None:
+    judge = Scripted(ROCK_PAPER_SCISSORS)
+    found = ask(judge, [*hands[:2], play("say go", "say rock")])
+    assert found.matrix[0][2] == found.matrix[2][0] == 0.5
+    assert [(a, b) for a, b, *_ in judge.asked] == [("rock", "paper"), ("paper", "rock")]
+
+
+def test_unscored_pairs_are_left_open(hands: list[Episode]) -> None:
+    known = {key: p for key, p in ROCK_PAPER_SCISSORS.items() if key != ("rock", "scissors")}
+    found = ask(Scripted(known), hands)
+    assert found.matrix[0][2] is found.matrix[2][0] is None
+    assert found.unscored_share == 1 / 3
+    assert found.is_usable
+    assert not ask(Scripted({("rock", "paper"): 1.0}), hands).is_usable, "nobody met scissors"
+    assert ask(Scripted({}), hands).unscored_share == 1
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_pairs_at_once_than_allowed(hands: list[Episode], most: int) -> None:
+    judge = Scripted(ROCK_PAPER_SCISSORS)
+    ask(judge, hands, max_concurrent=most)
+    assert judge.most_at_once == most
+
+
+def test_an_empty_purse_ends_all_comparisons_at_once(hands: list[Episode]) -> None:
+    class Broke(Scripted):
+        async def compare(
+            self, first: Episode, second: Episode, seat: int, turn: int
+        ) -> Comparison:
+            if self.asked:
+                raise BudgetError("$0.00 are left.")
+            return await super().compare(first, second, seat, turn)
+
+    judge = Broke(ROCK_PAPER_SCISSORS)
+    with pytest.raises(BudgetError, match="are left"):
+        ask(judge, hands)
+    assert len(judge.asked) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -10,17 +11,20 @@ import pytest
 from agents.base import Player
 from agents.scripted import ScriptedExperts
 from engines.rendezvous import Rendezvous
+from envs.errors import BudgetError
 from envs.types import Episode
 from judges.base import Judge, Judgement
-from judges.critics import (
+from judges.critic_base import (
     Critic,
     Dropped,
+    DropKind,
     Located,
-    RandomCritic,
-    ValueCritic,
+    Selected,
     ValueProbe,
     own_turns,
 )
+from judges.critics import RandomCritic, ValueCritic
+from judges.pairwise import Comparison
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import RULES, line_player, play_lines, scenario
 from training.branching import Branched, Brancher, Place, branch_wave
@@ -38,15 +42,23 @@ class Scripted:
 
     probes: Callable[[Episode, int], tuple[int, ...]]
     turn: int | None
+    selects: Selected | Dropped | None = None
     id: str = "scripted"
     values: list[tuple[int, float]] = field(default_factory=list)
+    selected_from: list[tuple[Episode, Episode, int, int]] = field(default_factory=list)
 
     async def locate(self, episode: Episode, seat: int, values: ValueProbe) -> Located | Dropped:
         for turn in self.probes(episode, seat):
             self.values.append((turn, await values(turn)))
         if self.turn is None:
-            return Dropped("all is well")
+            return Dropped(DropKind.NO_ERROR, "all is well with this very episode")
         return Located(self.turn, "because", 1.0)
+
+    async def select(
+        self, worse: Episode, better: Episode, seat: int, turn: int
+    ) -> Selected | Dropped | None:
+        self.selected_from.append((worse, better, seat, turn))
+        return self.selects
 
 
 @dataclass
@@ -150,6 +162,7 @@ def test_win_probs_by_hand() -> None:
     worth = {played.id: 4.0, f"{name}#0": 4.3, f"{name}#1": 9.0, f"{name}#2": 1.0}
     using = replace(brancher(), value=lambda p, seat: worth[p.id])
     (group,) = branch(Scripted(no_probes, turn=2), Place(played, 0), using=using).groups
+    assert group.preferences is None
     # 4.0 and 4.3 tie at a margin of 0.5; 9.0 beats all, 1.0 loses to all; each ties with itself.
     assert group.win_probs == (
         (0.5 + 0.5 + 0 + 1) / 4,
@@ -195,7 +208,7 @@ def test_what_the_critic_drops_is_counted() -> None:
     places = [Place(original(), seat) for seat in (0, 1)]
     result = branch(Scripted(lambda episode, seat: (0,), turn=None), *places)
     assert result.groups == []
-    assert result.drops == {"scripted critic named no turn": 2}
+    assert result.drops == {"scripted critic named no turn: it found no error": 2}
     assert len(result.episodes) == 2 * PROBES, "its probes are kept: they were paid for"
 
 
@@ -229,3 +242,128 @@ def test_an_unscored_probe_is_no_value() -> None:
 
 def test_no_places_no_groups() -> None:
     assert branch(RandomCritic(0)) == Branched()
+
+
+WORTH = {"original": 4.0, "#0": 4.3, "#1": 9.0, "#2": 1.0}
+
+
+def worth(played: PlayedEpisode, seat: int) -> float:
+    """By what an id ends with, so that the second continuation is the best branch."""
+    return WORTH.get(played.id[-2:], WORTH["original"])
+
+
+SELECTING = replace(brancher(), value=worth, selects_segments=True)
+
+
+def test_the_critic_selects_from_the_best_branch_and_the_original() -> None:
+    played = original()
+    critic = Scripted(no_probes, turn=2, selects=Selected(2, "Then it listened."))
+    (group,) = branch(critic, Place(played, 0), using=SELECTING).groups
+    assert (group.segment_turns, group.reason) == (2, "because Then it listened.")
+    assert critic.selected_from == [(played.episode, group.branches[2].episode, 0, 2)]
+
+
+@pytest.mark.parametrize(
+    "using",
+    [
+        pytest.param(replace(SELECTING, selects_segments=False), id="not wanted"),
+        pytest.param(replace(SELECTING, margin=6.0), id="nothing better by the margin"),
+        pytest.param(replace(SELECTING, value=lambda p, s: -worth(p, s), margin=9), id="worse"),
+    ],
+)
+def test_where_no_pair_comes_of_it_the_critic_is_not_asked_for_a_segment(using: Brancher) -> None:
+    critic = Scripted(no_probes, turn=2, selects=Selected(2, "?"))
+    (group,) = branch(critic, Place(original(), 0), using=using).groups
+    assert (group.segment_turns, group.reason) == (None, "because")
+    assert critic.selected_from == []
+
+
+def test_a_critic_without_an_opinion_leaves_the_segment_open() -> None:
+    critic = Scripted(no_probes, turn=2, selects=None)
+    (group,) = branch(critic, Place(original(), 0), using=SELECTING).groups
+    assert group.segment_turns is None
+    assert len(critic.selected_from) == 1
+
+
+def test_a_segment_that_could_not_be_told_is_counted() -> None:
+    critic = Scripted(no_probes, turn=2, selects=Dropped(DropKind.INVALID_REPLY, "It said 'foo'."))
+    result = branch(critic, Place(original(), 0), using=SELECTING)
+    assert result.groups == []
+    assert result.drops == {"scripted critic selected no segment: its model gave no valid reply": 1}
+    assert len(result.episodes) == K, "they were paid for"
+
+
+@dataclass
+class Opinions:
+    """Says of pairs of branches, in the order in which it is asked, which one wins."""
+
+    answers: list[float | None]
+    id: str = "opinions"
+    version: str = "1"
+
+    async def compare(self, first: Episode, second: Episode, seat: int, turn: int) -> Comparison:
+        assert first.turns[:turn] == second.turns[:turn]
+        assert first.turns[turn].seat == seat
+        return Comparison(self.answers.pop(0), samples=2, flips=1, reason="")
+
+
+def told_apart() -> Place:
+    """A place from whose third turn all four branches differ."""
+    for seed in range(0, 2000, 100):
+        place = Place(original(seed=seed, name=f"{seed}"), 0)
+        (group,) = branch(Scripted(no_probes, turn=2), place).groups
+        if len({played.episode.turns for played in group.branches}) == K + 1:
+            return place
+    raise AssertionError("these players always say the same")
+
+
+def test_win_probs_are_the_pairwise_judges_where_there_is_one() -> None:
+    # Pairs 01 02 03 12 13 23: 0 beats 1, 1 beats 2, 2 beats 0 (a cycle), and all of them beat 3.
+    judge = Opinions([1.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    using = replace(brancher(), preference=judge)
+    (group,) = branch(Scripted(no_probes, turn=2), told_apart(), using=using).groups
+    assert group.win_probs == (2.5 / 4, 2.5 / 4, 2.5 / 4, 0.5 / 4)
+    assert group.preferences is not None
+    assert group.preferences.matrix[2] == (1.0, 0.0, 0.5, 1.0)
+    assert (group.preferences.samples, group.preferences.flips) == (12, 6)
+
+
+def test_a_group_with_too_many_unscored_pairs_is_dropped() -> None:
+    place, critic = told_apart(), Scripted(no_probes, turn=2)
+    answers: list[float | None] = [None, 1.0, 1.0, 1.0, 1.0, 1.0]
+    using = replace(brancher(), preference=Opinions(list(answers)), max_unscored_share=1 / 6)
+    (group,) = branch(critic, place, using=using).groups
+    assert group.win_probs[0] == 2.5 / 3, "of the three that are known"
+
+    answers[1] = None
+    using = replace(brancher(), preference=Opinions(list(answers)), max_unscored_share=1 / 6)
+    result = branch(critic, place, using=using)
+    assert result.groups == []
+    assert result.drops == {"too many pairs of branches could not be compared": 1}
+
+    alone: list[float | None] = [None, None, None, 1.0, 1.0, 1.0]  # nobody met the original
+    using = replace(brancher(), preference=Opinions(alone), max_unscored_share=0.9)
+    assert branch(critic, place, using=using).groups == []
+
+
+def test_an_empty_purse_leaves_no_branching_running_behind() -> None:
+    @dataclass
+    class Broke(Scripted):
+        going_on: bool = False
+
+        async def locate(
+            self, episode: Episode, seat: int, values: ValueProbe
+        ) -> Located | Dropped:
+            if seat == 1:
+                raise BudgetError("$0.00 are left.")
+            await asyncio.sleep(0.01)
+            self.going_on = True
+            return Located(0, "", 0.0)
+
+    critic = Broke(no_probes, turn=2)
+    with asyncio.Runner() as loop:
+        using = replace(brancher(), run=loop.run)
+        with pytest.raises(BudgetError, match="are left"):
+            branch(critic, Place(original(), 0), Place(original(), 1), using=using)
+        loop.run(asyncio.sleep(0.03))
+    assert not critic.going_on

@@ -21,7 +21,7 @@ from envs.scenarios.price import PriceTask
 from envs.scenarios.split import SplitTask
 from envs.social import Rules, SocialState
 from envs.types import Turn
-from judges.critics import own_turns
+from judges.critic_base import own_turns
 from tests.training.lines import (
     RULES,
     STREAM,

@@ -11,7 +11,7 @@ from agents.scripted import ScriptedExperts
 from engines.types import Generation, Sampling
 from envs.types import Action, ActionType, EndReason, Episode, Turn
 from judges.base import Judgement, Scores
-from judges.critics import own_turns
+from judges.critic_base import own_turns
 from tests.training.lines import line_player, play_lines, scenario
 from training.pairing import (
     PAIRINGS,
@@ -117,14 +117,40 @@ def test_the_best_is_held_against_the_worst_wherever_they_are() -> None:
     assert [branch.token_ids[0] for branch in example.branches] == [6, 3]
 
 
-def test_a_located_error_is_the_rejected_side() -> None:
+@pytest.mark.parametrize("critic", ["value", "llm"])
+def test_a_located_error_is_the_rejected_side(critic: str) -> None:
     # Branch 1 is worse, but the critic has named the turn of branch 0, the original, as the error.
     branches = ((OTHER, 6), (SHORT, 2), (LONG, 9))
-    example = segment(group(*branches, critic="value"), RULE)
+    example = segment(group(*branches, critic=critic), RULE)
     assert isinstance(example, Example)
     assert [branch.token_ids[0] for branch in example.branches] == [6, 4]
-    best_itself = segment(group((OTHER, 9), (SHORT, 2), (LONG, 4), critic="value"), RULE)
+    best_itself = segment(group((OTHER, 9), (SHORT, 2), (LONG, 4), critic=critic), RULE)
     assert best_itself == Unpaired("no branch is better by the margin")
+
+
+@pytest.mark.parametrize(("selected", "longest", "turns"), [(2, 3, 2), (4, 9, 4), (4, 3, 3)])
+def test_the_critics_segment_is_taken_up_to_the_longest_allowed(
+    selected: int, longest: int, turns: int
+) -> None:
+    rejected = ((30, 66), *LONG[1:])
+    located = replace(group((rejected, 1), (LONG, 9), critic="llm"), segment_turns=selected)
+    example = segment(located, replace(RULE, max_segment_turns=longest))
+    assert isinstance(example, Example)
+    assert [sum(branch.loss_mask) for branch in example.branches] == [turns, turns]
+    alone = turn(located, RULE)
+    assert isinstance(alone, Example)
+    assert [sum(branch.loss_mask) for branch in alone.branches] == [1, 1]
+
+
+def test_only_what_the_segment_holds_must_be_valid() -> None:
+    located = group((OTHER, 1), (LONG, 9), critic="llm")
+    slip = located.branches[1].episode
+    turns = list(slip.turns)
+    turns[6] = replace(turns[6], action=Action(ActionType.NONE, "", invalid="a slip"))  # the second
+    better = replace(located.branches[1], episode=replace(slip, turns=tuple(turns)))
+    located = replace(located, branches=(located.branches[0], better))
+    assert segment(located, RULE) == Unpaired("the better branch holds an invalid act")
+    assert isinstance(segment(replace(located, segment_turns=1), RULE), Example)
 
 
 def test_near_ties_are_dropped() -> None:

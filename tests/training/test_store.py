@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from envs.errors import StoreError
 from envs.types import Action, ActionType, Scenario, Turn
+from judges.pairwise import Preferences
 from tests.training.played import group, played, scenario_of
 from training import rows
 from training.records import BranchTokens, Example
@@ -61,6 +62,19 @@ def test_groups_come_back_equal_and_share_the_collected_trunk(path: Path) -> Non
         assert store.groups(2) == []
         assert len(store.episodes("branch", 1)) == 9  # three new ones a group, no trunk twice
         assert store.episodes("collect", 1) == [trunk, other]
+
+
+def test_what_critic_and_pairwise_judge_said_comes_back_equal(path: Path) -> None:
+    trunk = played("trunk")
+    matrix = ((0.5, 1 / 3, None), (2 / 3, 0.5, 0.0), (None, 1.0, 0.5))
+    said = Preferences("duel", "2", matrix, samples=7, flips=1)
+    made = replace(group("g0", trunk, k=2), segment_turns=3, preferences=said)
+    with Store(path, scenario_of) as store:
+        with store.wave("collect", 1, 0) as wave:
+            wave.add_episodes([trunk])
+        with store.wave("branch", 1, 0) as wave:
+            wave.add_groups([made])
+        assert store.groups(1) == [made]
 
 
 def test_a_branch_that_contradicts_the_store_is_refused(path: Path) -> None:
@@ -208,6 +222,7 @@ def test_inserts_are_quick(path: Path) -> None:
 
 _WRITER = """
 import sys
+from judges.pairwise import Preferences
 from tests.training.played import group, played, scenario_of
 from training.store import Store
 

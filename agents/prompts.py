@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from envs.actions import CODECS, Codec
 from envs.errors import ConfigError
@@ -27,12 +28,17 @@ class PromptStyle:
         heard: the turns since the seat's last one, as one user message; "" for no message.
         clock: how many turns of the whole episode are left, this seat's own included.
         codec: how the model writes its own actions.
+        schema: the JSON schema of what the codec reads, where that is JSON.
+        refused: why the seat's last turn was not carried out, as a line of its own; "" where the
+            style has no words for it.
     """
 
     system: Callable[[View], str]
     heard: Callable[[View, Sequence[Turn]], str]
     clock: Callable[[int], str]
     codec: Codec
+    schema: dict[str, Any] | None = None
+    refused: Callable[[str], str] = lambda reason: ""
 
     def message(self, view: View, turns: Sequence[Turn], turns_left: int) -> str:
         """What the seat is told before a turn: what it heard and what time it is."""
@@ -73,7 +79,27 @@ At each turn answer with one JSON object and nothing else:
 {{"action_type": "none" | "speak" | "non-verbal communication" | "action" | "leave", \
 "argument": "..."}}
 "speak" says the argument aloud, "non-verbal communication" and "action" do what it describes, \
-"leave" ends the conversation, "none" does nothing; the last two have an empty argument."""
+"leave" ends the conversation, "none" does nothing; the last two have an empty argument.\
+{_ACTS if view.verifiable else ""}"""
+
+
+_ACTS = """
+
+What the situation says to act is an "action" whose argument is those very words and no others, \
+with numbers or names in place of <...>, for example {"action_type": "action", "argument": \
+"accept"}. Only such acts make, accept or turn down an offer: what is merely said binds nobody. \
+A new offer replaces the one before it. Accepting ends the conversation.\
+"""
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "action_type": {"type": "string", "enum": [type_.value for type_ in ActionType]},
+        "argument": {"type": "string"},
+    },
+    "required": ["action_type", "argument"],
+    "additionalProperties": False,
+}
 
 
 def _describe(profile: Profile | None) -> str:
@@ -117,5 +143,12 @@ def _full_heard(view: View, turns: Sequence[Turn]) -> str:
 
 STYLES: dict[str, PromptStyle] = {
     "brief": PromptStyle(_brief_system, _brief_heard, _brief_clock, CODECS["line"]),
-    "full": PromptStyle(_full_system, _full_heard, "\n(Turns left: {})".format, CODECS["json"]),
+    "full": PromptStyle(
+        _full_system,
+        _full_heard,
+        "\n(Turns left: {})".format,
+        CODECS["json"],
+        _SCHEMA,
+        "(Your last answer was not carried out: {})\n".format,
+    ),
 }

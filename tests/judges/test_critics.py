@@ -15,8 +15,8 @@ from envs.errors import ConfigError
 from envs.types import Episode
 from judges.critic_base import (
     Critic,
-    Dropped,
     DropKind,
+    Dropped,
     Located,
     ValueProbe,
     own_turns,

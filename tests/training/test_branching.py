@@ -16,8 +16,8 @@ from envs.types import Episode
 from judges.base import Judge, Judgement
 from judges.critic_base import (
     Critic,
-    Dropped,
     DropKind,
+    Dropped,
     Located,
     Selected,
     ValueProbe,

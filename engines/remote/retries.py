@@ -1,0 +1,69 @@
+"""When to try again: the only layer that does, with back-off, full jitter and Retry-After."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from envs.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often and how patiently a call is tried.
+
+    Attributes:
+        max_attempts: the first one included.
+        base_s: the bound of the first wait; it doubles with each attempt.
+        cap_s: no wait between two attempts is longer, whatever a server asks for.
+    """
+
+    max_attempts: int = 6
+    base_s: float = 0.5
+    cap_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ConfigError(f"max_attempts is {self.max_attempts}; expected 1 or more.")
+        if not 0 <= self.base_s <= self.cap_s:
+            raise ConfigError(
+                f"base_s is {self.base_s} and cap_s {self.cap_s}; expected 0 <= base_s <= cap_s."
+            )
+
+    def backoff_s(self, attempt: int, rng: random.Random) -> float:
+        """How long to wait after the failed attempt number `attempt`, counted from 1.
+
+        Full jitter: uniform from 0 to the bound, so that callers which failed together don't come
+        back together.
+        """
+        # The exponent is bounded, as 2.0 ** 1024 overflows.
+        return rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64)))
+
+
+def parse_retry_after(header: str | None, now: datetime | None = None) -> float | None:
+    """Seconds to wait by a Retry-After header, in seconds or as an HTTP date (RFC 9110, 10.2.3).
+
+    Returns:
+        None where there is no header or it makes no sense; never less than 0.
+    """
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        seconds = float(header)  # some servers send fractions
+    except ValueError:
+        return _seconds_until(header, now or datetime.now(UTC))
+    return seconds if 0.0 <= seconds < float("inf") else None
+
+
+def _seconds_until(http_date: str, now: datetime) -> float | None:
+    try:
+        then = parsedate_to_datetime(http_date)
+    except ValueError:
+        return None
+    if then.tzinfo is None:  # "-0000": UTC without saying where
+        then = then.replace(tzinfo=UTC)
+    return max(0.0, (then - now).total_seconds())

@@ -46,8 +46,7 @@ def evaluate_checkpoint(config: RunConfig) -> None:
         parts = furnish(config, run, clone or policy, policy)
         if clone is None:
             del parts.players[FROZEN]
-        if config.env.has_scenes:
-            del parts.players[EXPERTS]
+        parts.partners = opponents(config, has_clone=clone is not None)
         iteration = int(policy.trainer_state.get("iteration", 0))
         with watch.step("evaluate", "evaluate") as progress:
             summary = summarise(parts, scenarios, iteration, watch.wall_s, progress)
@@ -62,6 +61,27 @@ def clone_beside(name: str) -> Path | None:
     clone = folder.with_name("0000")
     in_a_run = folder.parent.name == CHECKPOINTS and (clone / MANIFEST).is_file()
     return clone if in_a_run and clone != folder else None
+
+
+def opponents(config: RunConfig, *, has_clone: bool) -> tuple[str, ...]:
+    """The partners that have a weight, but for those that there cannot be.
+
+    There is no frozen clone of a model that was not cloned here, and scripted experts do not play
+    scenes in plain English.
+
+    Raises:
+        ConfigError: nobody is left.
+    """
+    chosen = [name for name, weight in config.partner.weights.items() if weight > 0]
+    absent = {FROZEN: not has_clone, EXPERTS: config.env.has_scenes}
+    left = tuple(name for name in chosen if not absent.get(name))
+    if not left:
+        raise ConfigError(
+            f"No partner is left: of {', '.join(chosen)}, frozen_bc is the clone of a checkpoint "
+            "that lies in a run, and experts play the families alone; choose partner=self, "
+            "partner=gpt4o or another."
+        )
+    return left
 
 
 def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:

@@ -20,10 +20,12 @@ from engines.types import Sampling
 from envs.errors import ConfigError
 from envs.social import Rules
 from judges.base import Judge
-from judges.critics import CRITICS, Critic
+from judges.critic_base import Critic
+from judges.critics import CRITICS
 from judges.verifiable import VerifiableJudge
 from training.checkpoint import Checkpoint
 from training.config import RunConfig
+from training.evaluate import SELF
 from training.objectives import OBJECTIVES
 from training.objectives.base import Objective
 from training.pairing import PAIRINGS, Pairing, PairingRule
@@ -32,36 +34,50 @@ from training.values import VALUES
 
 POLICY, FROZEN, EXPERTS, STUBBORN = "policy", "frozen_bc", "experts", "stubborn"
 
+NAMED = ("model", "checkpoint")
+"""Partners that are known by their models, and not by their role, wherever results are shown."""
 
-@dataclass(slots=True)
-class Parts:
-    """Everything that a run is made of.
+
+@dataclass(slots=True, kw_only=True)
+class Setting:
+    """Everything that it takes to play and to measure.
 
     Attributes:
-        model: the weights under training; `engine` has a copy of its own, written by `publish`.
-        clone: the weights after stage 0, which never change.
         loop: the one event loop of the run, so that connections last; closed with the run.
-        players: by id: the policy, the frozen clone, the scripted experts, the stubborn control.
-        critics: each critic that has a share of the branch points, with that share in (0, 1].
+        players: by role: the policy, and whoever else may take a seat.
+        partners: the roles that policies are measured against; "self" is the policy itself.
         notes: what was asked for and could not be had, in sentences.
     """
 
     config: RunConfig
     run: Run
-    model: PreTrainedModel
-    clone: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    engine: LocalEngine
     rendezvous: Rendezvous
     loop: asyncio.Runner
     rules: Rules
     players: dict[str, Player]
+    partners: tuple[str, ...]
     judge: Judge
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts(Setting):
+    """Everything that a training run is made of.
+
+    Attributes:
+        model: the weights under training; `engine` has a copy of its own, written by `publish`.
+        clone: the weights after stage 0, which never change.
+        critics: each critic that has a share of the branch points, with that share in (0, 1].
+    """
+
+    model: PreTrainedModel
+    clone: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    engine: LocalEngine
     critics: list[tuple[Critic, float]]
     pairing: Pairing
     rule: PairingRule
     objective: Objective
-    notes: tuple[str, ...] = ()
 
     def publish(self) -> str:
         """Give the engine the trainer's weights; returns their version."""
@@ -97,7 +113,7 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
         engine=engine,
         rendezvous=rendezvous,
         loop=loop,
-        rules=Rules(max_turns=config.env.max_turns),
+        rules=config.env.rules,
         players=players,
         judge=VerifiableJudge(),
         critics=_critics(config),
@@ -110,6 +126,7 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
         ),
         objective=_objective(config),
         notes=notes,
+        partners=(SELF, FROZEN, EXPERTS),
     )
 
 

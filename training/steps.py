@@ -7,11 +7,10 @@ from random import Random
 from typing import Any
 
 from agents.base import Player
-from envs.scenarios import draw_mixture
 from envs.types import Scenario
 from training.branching import Branched, Brancher, Place, branch_wave
-from training.evaluate import Outcome, evaluation_plans, statistics
-from training.furnish import EXPERTS, FROZEN, POLICY, Parts
+from training.evaluate import SELF, Outcome, evaluation_plans, statistics
+from training.furnish import NAMED, POLICY, Parts, Setting
 from training.pairing import pair_up
 from training.records import BranchGroup, Example, PlayedEpisode
 from training.rollout import EpisodePlan, episode_seed
@@ -20,21 +19,20 @@ from training.values import goal
 from training.waves import Progress, play_in_waves
 
 _PLACES_A_WAVE = 64
-PARTNERS = ("self", FROZEN, EXPERTS)
 
 
 def collect(parts: Parts, iteration: int, progress: Progress) -> list[PlayedEpisode]:
     """Play training scenarios against the configured mixture of partners."""
     config = parts.config
     count = config.collect.episodes
-    scenarios = draw_mixture(config.env.families, "train", count, start=(iteration - 1) * count)
+    scenarios = config.env.draw("train", count, start=(iteration - 1) * count)
     names, weights = zip(*config.partner.weights.items(), strict=True)
     plans = []
     for n, scenario in enumerate(scenarios):
         seed = episode_seed(config.seed, "collect", iteration, n)
         rng = Random(f"seats/{seed}")
         partner = rng.choices(names, weights)[0]
-        seats = (POLICY, POLICY if partner == "self" else partner)
+        seats = (POLICY, POLICY if partner == SELF else partner)
         players = seats if rng.random() < 0.5 else seats[::-1]
         plans.append(
             EpisodePlan(str(n), scenario, tuple(parts.players[name] for name in players), seed)
@@ -144,13 +142,8 @@ def improve(
     )
 
 
-def partners(parts: Parts) -> tuple[str, ...]:
-    """Whom policies are measured against: themselves, and those of the others that there are."""
-    return tuple(name for name in PARTNERS if name == "self" or name in parts.players)
-
-
 def evaluate(
-    parts: Parts,
+    setting: Setting,
     name: str,
     policy: Player,
     scenarios: Sequence[Scenario],
@@ -159,14 +152,15 @@ def evaluate(
     *,
     both_seats: bool = False,
 ) -> dict[str, Outcome]:
-    """Play held-out scenarios against each partner; outcomes by partner."""
+    """Play held-out scenarios against each partner; outcomes by its role or model."""
     outcomes: dict[str, Outcome] = {}
-    for partner in partners(parts):
-        sparring = policy if partner == "self" else parts.players[partner]
+    for role in setting.partners:
+        sparring = policy if role == SELF else setting.players[role]
+        partner = sparring.id if role in NAMED else role
         plans, seats = evaluation_plans(
-            policy, sparring, partner, scenarios, seed=parts.config.seed, both_seats=both_seats
+            policy, sparring, partner, scenarios, seed=setting.config.seed, both_seats=both_seats
         )
-        played = play_in_waves(parts, f"evaluate-{name}-{partner}", iteration, plans, progress)
+        played = play_in_waves(setting, f"evaluate-{name}-{partner}", iteration, plans, progress)
         outcomes[partner] = Outcome(tuple(played), seats)
     return outcomes
 
@@ -174,7 +168,7 @@ def evaluate(
 def curve_point(parts: Parts, iteration: int, progress: Progress) -> dict[str, Any]:
     """The policy's statistics on a few dev scenarios, for the learning curves."""
     count = parts.config.evaluation.curve_scenarios
-    scenarios = draw_mixture(parts.config.env.families, "dev", count)
+    scenarios = parts.config.env.draw("dev", count)
     outcomes = evaluate(parts, "curve", parts.players[POLICY], scenarios, iteration, progress)
     return {
         partner: statistics(outcome, seed=parts.config.seed)

@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from envs.social import Order
 from training.evaluate import Outcome, by_family, paired_statistics, statistics
-from training.furnish import FROZEN, POLICY, STUBBORN, Parts
+from training.furnish import FROZEN, POLICY, STUBBORN, Setting
 from training.held_out import HeldOut
 from training.measures import acceptance_curve
 from training.steps import evaluate
@@ -18,7 +19,7 @@ Outcomes = Mapping[str, Mapping[str, Outcome]]
 
 
 def summarise(
-    parts: Parts,
+    setting: Setting,
     held_out: HeldOut,
     iteration: int,
     wall_s: Mapping[str, float],
@@ -32,22 +33,24 @@ def summarise(
     """
     started = time.monotonic()
     policies = {"bc": FROZEN, "final": POLICY, "stubborn": STUBBORN}
-    seed = parts.config.seed
+    seed = setting.config.seed
     outcomes: Outcomes = {
         name: evaluate(
-            parts,
+            setting,
             name,
-            parts.players[player],
+            setting.players[player],
             held_out.scenarios,
             iteration,
             progress,
             both_seats=held_out.both_seats,
         )
         for name, player in policies.items()
-        if player in parts.players
+        if player in setting.players
     }
     return {
         "protocol": held_out.protocol,
+        "order": setting.config.env.order,
+        "difficulty": setting.config.env.difficulty,
         "split": held_out.split,
         "scenarios": len(held_out.scenarios),
         "iterations": iteration,
@@ -62,11 +65,13 @@ def summarise(
         },
         "acceptance": {
             name: acceptance_curve(
-                [held for outcome in found.values() for held in outcome.held()], seed=seed
+                [held for outcome in found.values() for held in outcome.held()],
+                seed=seed,
+                seats_a_round=2 if setting.rules.order is Order.SIMULTANEOUS else 1,
             )
             for name, found in outcomes.items()
         },
-        "notes": list(parts.notes),
+        "notes": list(setting.notes),
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
         "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from training.furnish import Parts
+from training.furnish import Setting
 from training.records import PlayedEpisode
 from training.rollout import EpisodePlan, play_wave
 
@@ -17,17 +17,19 @@ Progress = Callable[[int, int], None]
 
 
 def play_in_waves(
-    parts: Parts, phase: str, iteration: int, plans: Sequence[EpisodePlan], progress: Progress
+    setting: Setting, phase: str, iteration: int, plans: Sequence[EpisodePlan], progress: Progress
 ) -> list[PlayedEpisode]:
     """Play what of `plans` is not in the store yet; all episodes, in the order of the plans."""
-    size, store = parts.config.env.wave, parts.run.store
+    size, store = setting.config.env.wave, setting.run.store
     played: list[PlayedEpisode] = []
     for wave, start in enumerate(range(0, len(plans), size)):
         if store.wave_done(phase, iteration, wave):
             played += store.episodes(phase, iteration, wave)
         else:
             chunk = [_prefixed(plan, phase, iteration) for plan in plans[start : start + size]]
-            done = play_wave(chunk, parts.rules, parts.judge, parts.rendezvous, run=parts.loop.run)
+            done = play_wave(
+                chunk, setting.rules, setting.judge, setting.rendezvous, run=setting.loop.run
+            )
             with store.wave(phase, iteration, wave) as transaction:
                 transaction.add_episodes(done)
             played += done

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from envs.types import Episode
+from envs.types import EndReason, Episode
 
 DIMENSION_RANGES: dict[str, tuple[float, float]] = {
     "believability": (0, 10),
@@ -44,12 +45,15 @@ class Judgement:
     Attributes:
         scores: one entry a seat; empty when the episode is unscored.
         reasons: one sentence a seat, or why the episode is unscored.
+        details: what else was measured, by name: how far samples or judges were apart, how often
+            they flipped, how many calls it took. Empty where there is nothing to say.
     """
 
     judge_id: str
     judge_version: str
     scores: tuple[Scores, ...]
     reasons: tuple[str, ...]
+    details: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def is_scored(self) -> bool:
@@ -68,3 +72,15 @@ class Judge(Protocol):
     async def judge(self, episode: Episode) -> Judgement:
         """Score both seats; what cannot be scored comes back unscored, with the reason."""
         ...
+
+
+def unscored(judge: Judge, reason: str, details: Mapping[str, float] | None = None) -> Judgement:
+    """The word of a judge that cannot say: never a number, always the reason."""
+    return Judgement(judge.id, judge.version, (), (reason,), details or {})
+
+
+def why_unscorable(episode: Episode) -> str | None:
+    """Why no judge may score the episode, None where one may; asked before anything is spent."""
+    if episode.end is EndReason.FAILED:
+        return "Not played to its end: somebody behind an API gave no answer."
+    return None

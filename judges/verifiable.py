@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs.referee import attainable, goal_score, utilities
 from envs.scenarios.task import Task
 from envs.types import Deal, Episode
-from judges.base import DIMENSION_RANGES, Judgement, Scores
+from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
 from judges.conduct import Conduct, read_conduct
 
 _COST_OF_INVALID_ACTION = 2
@@ -36,13 +36,15 @@ class VerifiableJudge:
 
     async def judge(self, episode: Episode) -> Judgement:
         """Score both seats, or say that there is no task to check."""
+        if (reason := why_unscorable(episode)) is not None:
+            return unscored(self, reason)
         task = episode.scenario.task
         if task is None:
-            reason = (
+            return unscored(
+                self,
                 f"Scenario {episode.scenario.id} has no task that a program can check;"
-                " let a rubric judge score it."
+                " let a rubric judge score it.",
             )
-            return Judgement(self.id, self.version, scores=(), reasons=(reason,))
         conducts = (read_conduct(task, episode.turns, 0), read_conduct(task, episode.turns, 1))
         return Judgement(
             self.id,

@@ -38,7 +38,7 @@ CREATE TABLE generations (
 CREATE TABLE judgements (
     episode_id TEXT PRIMARY KEY REFERENCES episodes (id), judge_id TEXT NOT NULL,
     judge_version TEXT NOT NULL, status TEXT NOT NULL CHECK (status IN ('scored', 'unscored')),
-    scores TEXT NOT NULL, reasons TEXT NOT NULL);
+    scores TEXT NOT NULL, reasons TEXT NOT NULL, details TEXT NOT NULL);
 CREATE TABLE groups (
     id TEXT PRIMARY KEY, iteration INTEGER NOT NULL, wave INTEGER NOT NULL,
     episode_id TEXT NOT NULL REFERENCES episodes (id) DEFERRABLE INITIALLY DEFERRED,

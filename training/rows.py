@@ -142,6 +142,7 @@ def judgement_row(played: PlayedEpisode) -> dict[str, object]:
         "status": SCORED if judgement.is_scored else UNSCORED,
         "scores": json.dumps([asdict(scores) for scores in judgement.scores]),
         "reasons": json.dumps(judgement.reasons),
+        "details": json.dumps(dict(judgement.details)),
     }
 
 
@@ -177,6 +178,7 @@ def played_episode(
         judge_version=row["judge_version"],
         scores=tuple(_scores(scores) for scores in json.loads(row["scores"])),
         reasons=tuple(json.loads(row["reasons"])),
+        details=json.loads(row["details"]),
     )
     return PlayedEpisode(
         id=row["id"],

@@ -66,7 +66,7 @@ class Wave:
         )
         self._db.executemany(
             "INSERT INTO judgements VALUES"
-            " (:episode_id, :judge_id, :judge_version, :status, :scores, :reasons)",
+            " (:episode_id, :judge_id, :judge_version, :status, :scores, :reasons, :details)",
             (rows.judgement_row(e) for e in episodes),
         )
 
@@ -288,7 +288,7 @@ class Store:
     def _episodes(self, ids: str, bound: tuple[object, ...]) -> dict[str, PlayedEpisode]:
         """Episodes by id, in wave order; `ids` is a query for their ids with parameters `bound`."""
         found = self._db.execute(
-            "SELECT e.*, j.judge_id, j.judge_version, j.scores, j.reasons FROM episodes e"
+            "SELECT e.*, j.* FROM episodes e"
             f" JOIN judgements j ON j.episode_id = e.id WHERE e.id IN ({ids})"
             " ORDER BY e.iteration, e.wave, e.rowid",
             bound,

@@ -68,7 +68,7 @@ def played(
         players=("policy@3", "scripted@1"),
         generations=old + made,
         seed=rng.getrandbits(80),
-        judgement=Judgement("verifiable", "1", scores, ("a", "b"))
+        judgement=Judgement("verifiable", "1", scores, ("a", "b"), {"spread.goal": 1 / 3})
         if scored
         else Judgement("rubric", "2", (), ("the judge timed out",)),
         parent_id=None if parent is None else parent.id,

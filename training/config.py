@@ -335,6 +335,25 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationConfig:
+    """What a judge is measured against (python -m judges.calibrate).
+
+    Attributes:
+        episodes: of env.families, played by scripted experts; 0 leaves them out.
+        casino: CaSiNo's files: a folder, or hf://OWNER/DATASET; empty leaves them out.
+        split: which of its dialogues. Labels of "valid" are for reporting, never for tuning.
+        dialogues: at most so many of them, the first ones; 0 takes all.
+        twice: episodes and dialogues that are judged twice more, to see whether verdicts stay.
+    """
+
+    episodes: Amount = 100
+    casino: str = ""
+    split: Literal["train", "valid", "all"] = "train"
+    dialogues: Amount = 0
+    twice: Amount = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggerConfig:
     """Where metrics go beside metrics.jsonl, which every run writes.
 
@@ -379,6 +398,7 @@ class RunConfig:
     reference: ReferenceConfig
     evaluation: EvaluationConfig
     logger: LoggerConfig
+    calibration: CalibrationConfig = CalibrationConfig()
     resume: str | None = None
     threads: Count | None = None
     budget_usd: NonNegative | None = None

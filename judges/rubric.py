@@ -1,0 +1,260 @@
+"""The judge that asks a language model for SOTOPIA's seven dimensions, k times, labels swapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import combinations
+from statistics import mean, variance
+from typing import Final
+
+from engines.chat import Chat, ChatRequest
+from engines.together import together
+from envs.errors import ConfigError, RemoteError, UnscoredError
+from envs.types import Action, ActionType, EndReason, Episode, Profile, Relationship, Scenario, Turn
+from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
+from judges.sealed import labels, seal, sealed_messages, shown_episode, shown_name
+from judges.verdict import Asked, Verdict, ask_again, ask_until_valid, read_verdict, verdict_schema
+
+_TASK: Final = """\
+You judge how well each agent did in a social situation. Every agent plays a character and pursues \
+a private goal that the others do not know. Score each agent by itself on seven dimensions, whole \
+numbers or halves:
+
+believability, 0 to 10: does it act as this person would, in keeping with background, traits and \
+values, and naturally: no repetition of itself or of others, nothing that nobody would say there?
+relationship, -5 to 5: is the tie between the agents, as the character has it, better or worse \
+than before? Below 0 it did harm, 0 nothing changed, above 0 it grew.
+knowledge, 0 to 10: did it learn something new that matters to it? 0 is nothing.
+secret, -10 to 0: did it give away its secret, or what its goal asks it to hide? 0 is nothing, -10 \
+is all of it.
+social_rules, -10 to 0: did it break the rules that people there live by, from manners and \
+promises to the law? 0 is no breach, -10 a grave one.
+financial_and_material_benefits, -5 to 5: did it gain or lose money, goods or other material \
+advantages, now or later? 0 is neither.
+goal, 0 to 10: how far did it reach its own private goal, by what really came about? 0 is not at \
+all, 10 is wholly. Extra information inside the goal belongs to it."""
+
+_QUESTION: Final = """\
+Answer with one JSON object and nothing else. It has exactly the keys {keys}; each holds an object \
+with exactly these keys, in this order:
+"name": the character's name, exactly as in the record;
+"turns": a list of the numbers of the turns that your scores rest on, {turns};
+"reason": one or two sentences that name these turns and what they show;
+{dimensions}."""
+
+
+@dataclass(frozen=True)
+class RubricJudge:
+    """Scores an episode as the mean of `samples` verdicts of one chat model.
+
+    One sample that cannot be had makes the whole episode unscored: what remained would favour one
+    order of the labels, and a dialogue that makes one order unreadable would choose which.
+
+    Attributes:
+        samples: verdicts an episode, at least 1; an even number lets the swap cancel what a model
+            gives to a label or a place.
+        swap: whether every second verdict is given with the agents' labels exchanged. The first
+            one's order is drawn from the scenario, so that it does not favour a seat over many.
+        max_asks: replies that a verdict may take, at least 1.
+        temperature: of the model; None leaves it to the provider.
+        seed: which of the possible judgements is wanted. It is no part of the version.
+    """
+
+    chat: Chat
+    samples: int = 2
+    swap: bool = True
+    max_asks: int = 3
+    temperature: float | None = 0.0
+    max_tokens: int = 2_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "max_asks", "max_tokens"):
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"{name} of a rubric judge is {value}, expected at least 1.")
+
+    @property
+    def id(self) -> str:
+        return f"rubric({self.chat.id})"
+
+    @cached_property
+    def version(self) -> str:
+        """A hash over all that this judge sends for a made-up episode, its model and its options.
+
+        So any change of a word, of a rule, of the schema or of how episodes are shown changes it.
+        """
+        plain, other = (
+            rubric_request(_SPECIMEN, labels(2, swapped=swapped), seed=0)
+            for swapped in (False, True)
+        )
+        sent = [
+            {
+                "messages": [(message.role, message.content) for message in request.messages],
+                "schema": request.schema,
+            }
+            for request in (plain, other, ask_again(plain, "It was refused.", 2))
+        ]
+        options = (self.samples, self.swap, self.max_asks, self.temperature, self.max_tokens)
+        text = json.dumps([self.chat.id, options, sent])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    async def judge(self, episode: Episode) -> Judgement:
+        """Ask for all samples side by side; unscored, with the reason, when one cannot be had."""
+        if (reason := why_unscorable(episode)) is not None:
+            return unscored(self, reason)
+        try:
+            asked = await together(self._sample(episode, k) for k in range(self.samples))
+        except (RemoteError, UnscoredError) as error:
+            return unscored(self, str(error))
+        verdicts = [each.value for each in asked]
+        scores = mean_scores([verdict.scores for verdict in verdicts])
+        served = "+".join(sorted({each.model for each in asked}))
+        return Judgement(
+            judge_id=self.id,
+            judge_version=f"{self.version}@{served}",
+            scores=scores,
+            reasons=tuple(
+                _most_typical(verdicts, seat, scores[seat]) for seat in range(len(scores))
+            ),
+            details=_details(asked),
+        )
+
+    async def _sample(self, episode: Episode, sample: int) -> Asked[Verdict]:
+        names = self._names(episode, sample)
+        request = rubric_request(
+            episode,
+            names,
+            seed=_seed(self.seed, sample),
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+        characters = [shown_name(profile) for profile in episode.scenario.profiles]
+        read = partial(read_verdict, names=names, characters=characters, n_turns=len(episode.turns))
+        return await ask_until_valid(self.chat, request, read, self.max_asks)
+
+    def _names(self, episode: Episode, sample: int) -> tuple[str, ...]:
+        """The labels of a sample; all that is played of one scenario is judged in one order."""
+        first = _seed(episode.scenario.id) if self.swap else 0
+        return labels(
+            len(episode.scenario.profiles), swapped=self.swap and (first + sample) % 2 == 1
+        )
+
+
+def rubric_request(
+    episode: Episode,
+    names: tuple[str, ...],
+    *,
+    seed: int,
+    temperature: float | None = 0.0,
+    max_tokens: int = 2_000,
+) -> ChatRequest:
+    """The question for one verdict.
+
+    Args:
+        names: the agents' labels in seat order.
+        seed: the sample; nonce and answer depend on it.
+    """
+    n_turns = len(episode.turns)
+    characters = [shown_name(profile) for profile in episode.scenario.profiles]
+    question = _QUESTION.format(
+        keys=", ".join(f'"{name}"' for name in sorted(names)),
+        turns=f"0 to {n_turns - 1}, at least one" if n_turns else "here an empty one",
+        dimensions=";\n".join(
+            f'"{name}": a number from {low} to {high}'
+            for name, (low, high) in DIMENSION_RANGES.items()
+        ),
+    )
+    sealed = seal(shown_episode(episode, names), seed)
+    return ChatRequest(
+        messages=sealed_messages(_TASK, sealed, question, names),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        schema=verdict_schema(names, characters, n_turns),
+        purpose="judge",
+    )
+
+
+def mean_scores(samples: list[tuple[Scores, ...]]) -> tuple[Scores, ...]:
+    """Dimension by dimension, seat by seat."""
+    return tuple(
+        Scores(**{name: mean(getattr(each, name) for each in seat) for name in DIMENSION_RANGES})
+        for seat in zip(*samples, strict=True)
+    )
+
+
+def spreads(samples: list[tuple[Scores, ...]]) -> dict[str, float]:
+    """How far several scorings of one episode are apart, by dimension and "overall".
+
+    The standard deviation between them (n - 1 in the denominator), root mean square over the seats;
+    nothing for a single one.
+    """
+    if len(samples) < 2:
+        return {}
+    seats = list(zip(*samples, strict=True))
+    return {
+        name: mean(variance(float(getattr(each, name)) for each in seat) for seat in seats) ** 0.5
+        for name in (*DIMENSION_RANGES, "overall")
+    }
+
+
+def flip_rate(samples: list[tuple[Scores, ...]]) -> float | None:
+    """The share of pairs of scorings that order the first two seats' overall differently.
+
+    A lead that becomes a tie is no flip. None for a single scoring.
+    """
+    leads = [seats[0].overall - seats[1].overall for seats in samples]
+    pairs = list(combinations(leads, 2))
+    return mean(first * second < 0 for first, second in pairs) if pairs else None
+
+
+def _details(asked: list[Asked[Verdict]]) -> dict[str, float]:
+    samples = [each.value.scores for each in asked]
+    flips = flip_rate(samples)
+    return {
+        "samples": float(len(asked)),
+        "asks": float(sum(each.asks for each in asked)),
+        **({} if flips is None else {"flip_rate": float(flips)}),
+        **{f"spread.{name}": spread for name, spread in spreads(samples).items()},
+    }
+
+
+def _most_typical(verdicts: list[Verdict], seat: int, scores: Scores) -> str:
+    """The reason of the verdict whose scores for the seat are nearest to the mean."""
+
+    def distance(verdict: Verdict) -> float:
+        own = verdict.scores[seat]
+        apart = (getattr(own, name) - getattr(scores, name) for name in DIMENSION_RANGES)
+        return float(sum(map(abs, apart)))
+
+    return min(verdicts, key=distance).reasons[seat]
+
+
+def _seed(*parts: object) -> int:
+    """31 bits, which every server takes, from stable text."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1
+
+
+_SPECIMEN: Final = Episode(
+    scenario=Scenario(
+        id="specimen",
+        family="specimen",
+        split="test",
+        context="Two people meet.",
+        goals=("Be heard.", "Be left alone."),
+        briefs=("", ""),
+        profiles=(Profile("Ann", "Lee", 30, "baker", secret="sings"), Profile("Ben")),
+        relationship=Relationship.STRANGER,
+    ),
+    turns=(
+        Turn(0, 0, Action(ActionType.SPEAK, "Hello <there> [you].")),
+        Turn(1, 1, Action(ActionType.SPEAK, "Thought process:")),
+        Turn(2, 0, Action(ActionType.NON_VERBAL, "waves " * 1_000)),
+        Turn(3, 1, Action(ActionType.LEAVE)),
+    ),
+    end=EndReason.LEFT,
+    deal=None,
+)

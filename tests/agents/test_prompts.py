@@ -136,6 +136,7 @@ def test_the_full_style_word_for_word() -> None:
         goals=("Buy it.", "Sell it."),
         profiles=(Profile("Ana", age=31, occupation="baker", secret="sings."), Profile("Ben")),
         relationship=Relationship.FRIEND,
+        task=None,
     )
     assert STYLES["full"].system(view_of(scene, 0)) == (
         "You are Ana in a social situation with somebody else. Stay in character and reach your "
@@ -151,6 +152,24 @@ def test_the_full_style_word_for_word() -> None:
         'describes, "leave" ends the conversation, "none" does nothing; the last two have an '
         "empty argument."
     )
+
+
+def test_the_full_style_tells_how_deals_are_made_where_there_are_any() -> None:
+    scene = draw("price", "test", 0)
+    talk = STYLES["full"].system(view_of(replace(scene, task=None), 0))
+    assert STYLES["full"].system(view_of(scene, 0)) == talk + (
+        "\n\n"
+        'What the situation says to act is an "action" whose argument is those very words and no '
+        "others, with numbers or names in place of <...>, for example "
+        '{"action_type": "action", "argument": "accept"}. Only such acts make, accept or turn down '
+        "an offer: what is merely said binds nobody. A new offer replaces the one before it. "
+        "Accepting ends the conversation."
+    )
+
+
+def test_only_the_full_style_says_why_a_turn_was_not_carried_out() -> None:
+    assert STYLES["full"].refused("got {}.") == "(Your last answer was not carried out: got {}.)\n"
+    assert STYLES["brief"].refused("got {}.") == ""
 
 
 def test_a_style_reads_what_it_asks_for() -> None:

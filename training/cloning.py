@@ -23,6 +23,7 @@ from agents.stream import ChatStream
 from agents.tastes import thinkable
 from engines.rendezvous import Rendezvous
 from envs.scenarios import draw_mixture
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.task import Task
 from envs.social import Rules, view_of
 from envs.types import Action, ActionType, Deal, Scenario, Turn
@@ -117,17 +118,22 @@ def demonstrations(
     *,
     seed: int,
     start: int = 0,
+    difficulty: Difficulty = Difficulty.MEDIUM,
 ) -> list[Row]:
     """All rows of stage 0, in a seeded random order; scenarios come from the train split.
 
     Args:
         start: how many scenarios of the mixture to skip.
+        difficulty: of the scenarios.
     """
+
+    def drawn(count: int) -> list[Scenario]:
+        return draw_mixture(weights, "train", count, start=start, difficulty=difficulty)
+
     experts = ScriptedExperts()
-    scenarios = draw_mixture(weights, "train", config.dialogues, start=start)
     plans = [
         EpisodePlan(f"demo-{n}", scenario, (experts, experts), episode_seed(seed, "demo", n))
-        for n, scenario in enumerate(scenarios)
+        for n, scenario in enumerate(drawn(config.dialogues))
     ]
     rows: list[Row] = []
     for played in play_wave(plans, rules, VerifiableJudge(), Rendezvous()):
@@ -135,7 +141,7 @@ def demonstrations(
             played.episode.scenario, played.episode.turns, rules.max_turns, stream, style
         )
     rng = Random(f"drills/{seed}")
-    for scenario in draw_mixture(weights, "train", config.drills, start=start):
+    for scenario in drawn(config.drills):
         rows.append(drill_row(scenario, rng.randrange(2), stream, style, rng))
     rng.shuffle(rows)
     return rows

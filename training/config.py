@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from envs.errors import ConfigError
+from envs.scenarios import draw_mixture
+from envs.scenarios.difficulty import Difficulty
+from envs.social import Order, Rules
+from envs.types import Scenario
 from training.options import Range, Weighted, build
 
 Count = Annotated[int, Range(at_least=1)]
@@ -40,6 +44,8 @@ class EnvConfig:
         wave: episodes that live side by side; a run that is stopped loses one wave at most.
         path: SOTOPIA's files: a folder, or hf://OWNER/DATASET or hf://OWNER/DATASET@REVISION.
         split: which of SOTOPIA's combinations are played.
+        difficulty: of the families' scenarios, each of which says what it means by it.
+        order: who acts when; everything was trained and measured in round_robin.
     """
 
     families: Annotated[Weights, Weighted((*FAMILIES, *SCENES))]
@@ -47,6 +53,18 @@ class EnvConfig:
     wave: Count
     path: str | None = None
     split: Literal["all", "hard", "cooperative", "competitive"] | None = None
+    difficulty: Literal["easy", "medium", "hard"] = "medium"
+    order: Literal["round_robin", "random", "simultaneous"] = "round_robin"
+
+    @property
+    def rules(self) -> Rules:
+        """How long an episode lasts and who acts when."""
+        return Rules(max_turns=self.max_turns, order=Order[self.order.upper()])
+
+    def draw(self, split: str, count: int, *, start: int = 0) -> list[Scenario]:
+        """`count` scenarios of the mixture, of a split; `start` skips the first ones."""
+        difficulty = Difficulty(self.difficulty)
+        return draw_mixture(self.families, split, count, start=start, difficulty=difficulty)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -445,6 +463,11 @@ def _check_env(env: EnvConfig, prompt_style: str) -> None:
     for name in ("path", "split"):
         if getattr(env, name) is not None and not env.is_sotopia:
             raise ConfigError(f"env.{name} is set, but only env=sotopia reads files; leave it out.")
+    if env.has_scenes and env.difficulty != "medium":
+        raise ConfigError(
+            f"env.difficulty is {env.difficulty}, but the scenes of {' and '.join(env.names)} are "
+            f"as they are; leave it out, or choose families of {', '.join(FAMILIES)}."
+        )
     if env.has_scenes and prompt_style != "full":
         raise ConfigError(
             f"policy.prompt_style is {prompt_style}, but the scenes of {' and '.join(env.names)} "

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envs.errors import ConfigError, DataError
-from envs.scenarios import draw_mixture
 from envs.scenarios.sotopia import PROTOCOL, load_sotopia, sources_of
 from envs.types import Scenario
-from training.config import RunConfig
+from training.config import EnvConfig, RunConfig
 
 SOTOPIA_TURNS = 20
 """Turns of both seats together in SOTOPIA (arXiv 2310.11667, section 2.2)."""
@@ -59,7 +58,7 @@ def held_out(config: RunConfig) -> HeldOut:
     """
     env, evaluation = config.env, config.evaluation
     if env.path is None or env.split is None:  # set for SOTOPIA and for nothing else
-        drawn = draw_mixture(env.families, evaluation.split, evaluation.scenarios)
+        drawn = env.draw(evaluation.split, evaluation.scenarios)
         return HeldOut(evaluation.split, tuple(drawn), subsets=_checked(drawn, env.has_scenes))
     scenarios = load_sotopia(env.path, env.split)
     _check_seats(scenarios)
@@ -67,7 +66,7 @@ def held_out(config: RunConfig) -> HeldOut:
         env.split,
         tuple(scenarios),
         both_seats=True,
-        protocol=_protocol(env.max_turns),
+        protocol=_protocol(env),
         subsets={**_checked(scenarios, True), **_by_source(scenarios, sources_of(env.path))},
     )
 
@@ -92,9 +91,14 @@ def _by_source(scenarios: Sequence[Scenario], sources: Mapping[str, str]) -> Sub
     return {name: frozenset(ids) for name, ids in sorted(found.items())}
 
 
-def _protocol(max_turns: int) -> str:
-    """The protocol's name; shorter or longer episodes than SOTOPIA's are not under it."""
-    return PROTOCOL if max_turns == SOTOPIA_TURNS else f"{PROTOCOL} with {max_turns} turns"
+def _protocol(env: EnvConfig) -> str:
+    """The protocol's name; episodes of another length or order than SOTOPIA's are not under it."""
+    other = []
+    if env.max_turns != SOTOPIA_TURNS:
+        other.append(f"{env.max_turns} turns")
+    if env.order != "round_robin":
+        other.append(f"{env.order} order")
+    return f"{PROTOCOL} with {' and '.join(other)}" if other else PROTOCOL
 
 
 def _check_seats(scenarios: Sequence[Scenario]) -> None:

@@ -48,9 +48,12 @@ def mean_measures(parts: Sequence[Measures]) -> Measures:
 
 
 def acceptance_curve(
-    played: Iterable[tuple[PlayedEpisode, int]], *, seed: int
+    played: Iterable[tuple[PlayedEpisode, int]], *, seed: int, seats_a_round: int = 1
 ) -> dict[str, object]:
     """How often the seat accepts the offer before it, by the offer's worth as a share of its aim.
+
+    Args:
+        seats_a_round: how many act at the same time, on the table as it was before them.
 
     Returns:
         {"bins": lower edges, "accept": one STAT a bin}.
@@ -63,7 +66,8 @@ def acceptance_curve(
         for turn in episode.turns:
             if turn.seat != seat:
                 continue
-            deal = standing_offer(task, seat, episode.turns[: turn.index])
+            round_start = turn.index - turn.index % seats_a_round
+            deal = standing_offer(task, seat, episode.turns[:round_start])
             if deal is None:
                 continue
             worth = task.utility(seat, deal) / task.aims[seat]

@@ -49,6 +49,12 @@ def check_before_training(config: RunConfig) -> None:
             "program checks all of their goals, and scripted experts do not play them. Train with "
             "env=families, and measure there with python -m training.evaluate."
         )
+    if config.env.order == "simultaneous":
+        raise ConfigError(
+            "env.order is simultaneous, but a turn cannot be played again while the other side's "
+            "turn of the same round stays as it was. Train with env.order=round_robin or random, "
+            "and measure in any order with python -m training.evaluate."
+        )
     check_before_start(config)
 
 

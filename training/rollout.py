@@ -84,7 +84,9 @@ async def play(
     API falls silent is kept as far as it went, unscored. The others play on while it is judged.
     """
     trunk = plan.trunk
-    state = replay(plan.scenario, rules, trunk.turns if trunk else (), plan.seed)
+    # A branch keeps its parent's random order: other words there, but nobody else's turn.
+    order_seed = trunk.persona if trunk else plan.seed
+    state = replay(plan.scenario, rules, trunk.turns if trunk else (), order_seed)
     generations: list[Generation | None] = list(trunk.generations) if trunk else []
     try:
         await _act_out(state, _seated(plan, state), generations)

@@ -19,7 +19,7 @@ from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
 from agents.stream import ChatStream
 from engines.weights import weights_version
-from envs.social import Rules
+from envs.scenarios.difficulty import Difficulty
 from training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -73,10 +73,11 @@ def _train(
     rows = demonstrations(
         config.env.families,
         config.cloning,
-        Rules(max_turns=config.env.max_turns),
+        config.env.rules,
         ChatStream(tokenizer),
         STYLES[config.policy.prompt_style],
         seed=config.seed,
+        difficulty=Difficulty(config.env.difficulty),
     )
     clone(
         model,
@@ -107,6 +108,8 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "cloning": asdict(config.cloning),
         "families": config.env.families,
         "max_turns": config.env.max_turns,
+        "difficulty": config.env.difficulty,
+        "order": config.env.order,
         "style": config.policy.prompt_style,
         "seed": config.seed,
     }

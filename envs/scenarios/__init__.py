@@ -68,7 +68,7 @@ def draw(
         DataError: no such family or split, or a family without difficulties has to have one.
     """
     if family == OPEN:
-        if difficulty is not Difficulty.MEDIUM:
+        if difficulty != Difficulty.MEDIUM:
             raise DataError(
                 f"The family {OPEN} has no difficulties, but {difficulty} was asked for; leave it "
                 f"out, or choose of {', '.join(FAMILIES)}."
@@ -79,7 +79,7 @@ def draw(
             f"There is no scenario family {family!r} with split {split!r}; families are "
             f"{', '.join(FAMILIES)} and {OPEN}, splits are {', '.join(SPLITS)}."
         )
-    level = "" if difficulty is Difficulty.MEDIUM else f"-{difficulty}"
+    level = "" if difficulty == Difficulty.MEDIUM else f"-{difficulty}"
     scenario_id = f"{family}{level}/{split}/{index}"
     rng = Random(scenario_id)
     rules = FAMILIES[family]

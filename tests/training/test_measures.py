@@ -10,7 +10,7 @@ import pytest
 
 from envs.actions import LineCodec
 from envs.scenarios.plans import PlansTask
-from envs.social import Rules, SocialState
+from envs.social import Order, Rules, SocialState
 from judges.base import DIMENSION_RANGES
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import TASK, scenario
@@ -93,6 +93,21 @@ def test_the_acceptance_curve_looks_at_the_held_seat_only() -> None:
     taken = talk("do offer zoo", "do accept")
     curve = acceptance_curve([(taken, 0)], seed=0)
     assert sum(stat["n"] for stat in curve["accept"]) == 0, "seat 0 was offered nothing"
+
+
+def test_in_a_common_round_only_what_lay_there_before_is_answered() -> None:
+    """Seats act two by two: seat 1 accepts the zoo of the round before, not the cafe."""
+    acts = ("do offer zoo", "say hello"), ("do offer cafe", "do accept")
+    state = SocialState(scenario(), Rules(max_turns=4, order=Order.SIMULTANEOUS))
+    for both in acts:
+        state.step({seat: LineCodec().decode(line) for seat, line in enumerate(both)})
+    episode = state.episode()
+    judgement = asyncio.run(VerifiableJudge().judge(episode))
+    played = PlayedEpisode("e", episode, ("p", "q"), (None,) * 4, 0, judgement)
+    assert episode.deal == (2,)
+    curve = acceptance_curve([(played, 1)], seed=0, seats_a_round=2)
+    # Zoo is half of what seat 1 aims at; cafe would be more than all of it.
+    assert [stat["n"] for stat in curve["accept"]] == [0, 0, 1, 0, 0, 0]
 
 
 def test_a_bin_begins_at_its_lower_edge() -> None:

@@ -100,6 +100,13 @@ def test_other_lengths_are_not_the_protocol(sotopia: Callable[..., HeldOut]) -> 
     assert sotopia("env.max_turns=4").protocol == f"{PROTOCOL} with 4 turns"
 
 
+def test_other_orders_are_not_the_protocol(sotopia: Callable[..., HeldOut]) -> None:
+    assert sotopia("env.order=round_robin").protocol == PROTOCOL
+    assert sotopia("env.order=random").protocol == f"{PROTOCOL} with random order"
+    both = sotopia("env.order=simultaneous", "env.max_turns=6").protocol
+    assert both == f"{PROTOCOL} with 6 turns and simultaneous order"
+
+
 def test_what_is_drawn_has_no_protocol() -> None:
     drawn = held_out(compose(["env=price", "evaluation.scenarios=3"]))
     assert [s.id for s in drawn.scenarios] == [f"price/test/{n}" for n in range(3)]

@@ -1,0 +1,52 @@
+"""Measures a judge, as `python -m judges.calibrate` asks for; prints and keeps what came of it.
+
+Results go into a folder of their own in the output root's `calibrations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from judges.base import Judge
+from judges.calibration import calibrate
+from judges.calibration_tables import as_json, markdown, show
+from judges.verifiable import VerifiableJudge
+from training.config import RunConfig
+from training.console import Stopwatch, show_place
+from training.files import to_json, write_text
+from training.labelled import sources
+from training.run import Run
+
+CALIBRATIONS, JSON, PAGE = "calibrations", "calibration.json", "calibration.md"
+
+
+def calibrate_judge(config: RunConfig) -> None:
+    """Let the judge score labelled episodes, and say how well it did."""
+    config = replace(config, output_root=str(Path(config.output_root) / CALIBRATIONS))
+    watch = Stopwatch()
+    labelled = sources(config)
+    with Run.open(asdict(config)) as run, asyncio.Runner() as loop:
+        show_place(watch.console, "calibration", run.folder)
+        judge, again = _judges(config)
+        with watch.step("judge", "judge") as progress:
+            calibration = loop.run(
+                calibrate(
+                    judge,
+                    labelled,
+                    again=again,
+                    sees_task=config.judge.name == "verifiable",
+                    seed=config.seed,
+                    twice=config.calibration.twice,
+                    progress=progress,
+                )
+            )
+        write_text(run.folder / JSON, to_json(as_json(calibration), indent=2) + "\n")
+        write_text(run.folder / PAGE, markdown(calibration))
+        show(watch.console, calibration)
+
+
+def _judges(config: RunConfig) -> tuple[Judge, Judge]:
+    """The judge, and the same one with another seed for its samples."""
+    return VerifiableJudge(), VerifiableJudge()

@@ -77,10 +77,10 @@ def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> Non
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         table.add_column("", max_width=9)
         columns = {
-            name: [_number(found[partner].get(metric)) for metric in _HEADLINE]
+            name: [number(found[partner].get(metric)) for metric in _HEADLINE]
             for name, found in summary["policies"].items()
         } | {
-            f"final - {name}": [_difference(found[partner].get(metric)) for metric in _HEADLINE]
+            f"final - {name}": [difference(found[partner].get(metric)) for metric in _HEADLINE]
             for name, found in differences.items()
             if partner in found
         }
@@ -97,11 +97,12 @@ def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> Non
 _INTERVAL_WIDTH = len("[-0.00..-0.00]")
 
 
-def _number(stat: Mapping[str, Any] | None) -> str:
+def number(stat: Mapping[str, Any] | None) -> str:
+    """A mean, or a dash where there is none."""
     return "-" if not stat or stat["mean"] is None else f"{stat['mean']:.2f}"
 
 
-def _difference(stat: Mapping[str, Any] | None) -> str:
+def difference(stat: Mapping[str, Any] | None) -> str:
     """A mean with its interval, bold where the interval leaves out 0."""
     if not stat or stat["mean"] is None:
         return "-"

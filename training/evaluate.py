@@ -110,18 +110,29 @@ def _seats(n: int, partner_name: str, both_seats: bool) -> list[tuple[int, ...]]
 
 def statistics(outcome: Outcome, *, seed: int) -> dict[str, object]:
     """Every metric as {"mean", "ci95", "n"}, intervals by bootstrap over scenarios."""
-    return _per_metric(list(outcome.measures().values()), seed=seed)
+    return statistics_of(outcome.measures(), seed=seed)
+
+
+def statistics_of(measures: Mapping[str, Measures], *, seed: int) -> dict[str, object]:
+    """`statistics` of measures by scenario id."""
+    return _per_metric(list(measures.values()), seed=seed)
 
 
 def paired_statistics(after: Outcome, before: Outcome, *, seed: int) -> dict[str, object]:
     """Every metric's difference on the scenarios that both policies were scored on."""
-    old, new = before.measures(), after.measures()
-    common = [scenario_id for scenario_id in new if scenario_id in old]
+    return paired_statistics_of(after.measures(), before.measures(), seed=seed)
+
+
+def paired_statistics_of(
+    after: Mapping[str, Measures], before: Mapping[str, Measures], *, seed: int
+) -> dict[str, object]:
+    """`paired_statistics` of measures by scenario id."""
+    common = [scenario_id for scenario_id in after if scenario_id in before]
     if not common:
         return {}
     return {
-        name: _paired([(new[s][name], old[s][name]) for s in common], seed=seed)
-        for name in new[common[0]]
+        name: _paired([(after[s][name], before[s][name]) for s in common], seed=seed)
+        for name in after[common[0]]
     }
 
 

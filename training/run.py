@@ -23,6 +23,7 @@ from training.files import to_json, write_text
 from training.store import Store
 
 CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl", "summary.json"
+MEASURES = "measures.json"
 CHECKPOINTS, REPORT, LATEST = "checkpoints", "report.html", "latest"
 
 IMMATERIAL = frozenset({"resume", "output_root", "iterations", "logger", "threads"})
@@ -158,6 +159,10 @@ class Run:
         others = [r for r in read_metrics(self.folder) if r["iteration"] != record["iteration"]]
         lines = [to_json(r) for r in sorted([*others, record], key=_iteration)]
         write_text(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
+
+    def write_measures(self, measures: Mapping[str, object]) -> None:
+        """Write measures.json, in place of an earlier one: {POLICY: {PARTNER: {SCENARIO: ...}}}."""
+        write_text(self.folder / MEASURES, to_json(measures) + "\n")
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Write summary.json, in place of an earlier one."""

@@ -27,6 +27,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Evaluate clone, trained policy and control on held-out scenarios and compare them in pairs.
 
+    Every scenario's measures are kept in the run's measures.json, for `training.compare`.
+
     Returns:
         What `summary.json` holds; `paired` is final minus bc on the same scenarios and seats, and
         empty where there is no clone.
@@ -47,6 +49,12 @@ def summarise(
         for name, player in policies.items()
         if player in setting.players
     }
+    setting.run.write_measures(
+        {
+            name: {partner: outcome.measures() for partner, outcome in found.items()}
+            for name, found in outcomes.items()
+        }
+    )
     return {
         "protocol": held_out.protocol,
         "order": setting.config.env.order,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move
-from agents.prompts import PromptStyle
+from agents.prompts import PromptStyle, silence
 from agents.stream import ChatStream
 from engines.types import Engine, Generation, Sampling
 from envs.scenarios.task import Task
@@ -75,6 +75,8 @@ class _SeatedModel:
         new = observation.turns[self._heard_turns :]
         self._heard_turns = len(observation.turns)
         heard = [turn for turn in new if turn.seat != view.seat]
+        if not heard and self._stream:
+            heard = [silence(view)]
         text = player.style.message(view, heard, observation.turns_left)
         if not self._stream:
             return player.stream.opening(player.style.system(view), text)

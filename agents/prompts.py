@@ -13,7 +13,7 @@ from typing import Any
 
 from envs.actions import CODECS, Codec
 from envs.errors import ConfigError
-from envs.types import ActionType, Profile, Turn, View
+from envs.types import Action, ActionType, Profile, Turn, View
 
 _FAR = 12
 """As many turns as this, or more, are told as this many: the end is out of sight."""
@@ -44,6 +44,11 @@ class PromptStyle:
         """What the seat is told before a turn: what it heard and what time it is."""
         heard = self.heard(view, turns)
         return f"{heard}{self.clock(turns_left)}" if heard else ""
+
+
+def silence(view: View) -> Turn:
+    """What a seat hears that acts twice in a row: the other did nothing in between."""
+    return Turn(0, 1 - view.seat, Action(ActionType.NONE))
 
 
 def _brief_system(view: View) -> str:

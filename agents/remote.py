@@ -11,11 +11,11 @@ from random import Random
 from typing import Literal
 
 from agents.base import Agent, Move
-from agents.prompts import PromptStyle
+from agents.prompts import PromptStyle, silence
 from engines.chat import Chat, ChatRequest, Message
 from engines.types import Generation
 from envs.scenarios.task import Task
-from envs.types import Action, ActionType, Observation, Turn, View
+from envs.types import Action, Observation, Turn, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,6 @@ class Conversation:
         """What came since the last own turn; no message only where a style begins without one."""
         heard = self._heard
         if not heard and len(self._messages) > 1:
-            heard = [_silence(self._view)]
+            heard = [silence(self._view)]
         text = self._style.message(self._view, heard, turns_left)
         return (Message("user", f"{self._refusal}{text}"),) if text else ()
-
-
-def _silence(view: View) -> Turn:
-    """What a seat is told that acts twice in a row: the other did nothing in between."""
-    return Turn(0, 1 - view.seat, Action(ActionType.NONE))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from agents.prompts import PromptStyle
+from agents.prompts import PromptStyle, silence
 from agents.scripted import ScriptedExperts, standing_offer
 from agents.stream import ChatStream
 from agents.tastes import thinkable
@@ -71,6 +71,8 @@ def dialogue_rows(
             if turn.seat != seat:
                 heard.append(turn)
                 continue
+            if not heard and ids:
+                heard = [silence(view)]
             text = style.message(view, heard, max_turns - turn.index)
             context = (
                 stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from judges.verifiable import VerifiableJudge
 from tests.training.lines import STREAM, STYLE, line_player, scenario, words
 from training import cloning, stage0
 from training.cli import compose
-from training.cloning import demonstrations
+from training.cloning import demonstrations, dialogue_rows
 from training.config import CloningConfig
 from training.held_out import held_out
 from training.preflight import check_before_training
@@ -143,13 +144,27 @@ def test_a_branch_keeps_the_random_order_of_its_parent() -> None:
     assert longer > 5
 
 
-def test_who_acts_again_sends_no_empty_message() -> None:
+def test_who_acts_again_is_told_that_nothing_happened_meanwhile() -> None:
     again = 0
     for seed in range(30):
         played = played_in(Order.RANDOM, seed)
         for before, made in zip(played.episode.turns, played.generations[1:], strict=False):
             assert made is not None
             acts_again = played.episode.turns[before.index + 1].seat == before.seat
-            assert ("<them>" in words(made.context_ids)) is not acts_again
+            if acts_again:
+                assert "<them> none left=" in words(made.context_ids)
             again += acts_again
     assert again > 10
+
+
+def test_demonstrations_tell_it_in_the_same_words() -> None:
+    expert = ScriptedExperts()
+    for seed in range(20):
+        plan = EpisodePlan("c", scenario(), (expert, expert), seed)
+        rules = Rules(max_turns=8, order=Order.RANDOM)
+        (played,) = play_wave([plan], rules, VerifiableJudge(), Rendezvous())
+        order = seats(played)
+        rows = list(dialogue_rows(played.episode.scenario, played.episode.turns, 8, STREAM, STYLE))
+        repeats = sum(one == another for one, another in pairwise(order))
+        told = sum(words(row.token_ids).count("<them> none left=") for row in rows)
+        assert told == repeats

@@ -1,19 +1,25 @@
-"""What a turn costs in the world itself, beside the least that PettingZoo can cost.
+"""What a turn costs in the world itself, beside the least that PettingZoo can cost, and SOTOPIA.
 
-    python benchmarks/env_overhead.py
+    python benchmarks/env_overhead.py [--sotopia-python PYTHON]
 
 Times are medians over repeats of whole 20-turn episodes, each turn with its observation; models
-and prompts are not in them. The interfaces format the transcript as text anew each turn.
+and prompts are not in them. The interfaces format the transcript as text anew each turn. PYTHON is
+an interpreter that has SOTOPIA: `python -m venv V && V/bin/pip install sotopia`, then V/bin/python.
+It plays the same scene with agents that answer at once, on the same machine, in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gymnasium import spaces
@@ -30,7 +36,9 @@ from envs.social import SocialState
 
 TURNS = 20
 SCENARIO = draw("division", "train", 0)
-REPLY = "say what about this one?"
+WORDS = "what about this one?"
+REPLY = f"say {WORDS}"
+SOTOPIA_LIMIT_S = 600
 
 
 class MinimalAEC(AECEnv):
@@ -108,11 +116,48 @@ def us_per_turn(episode: Callable[[], None], repeats: int, episodes: int) -> lis
     return timings
 
 
+def sotopia_timings(python: str | None, repeats: int, episodes: int) -> dict[str, list[float]]:
+    """The rows of SOTOPIA's own environment, timed by an interpreter that has it.
+
+    Raises:
+        LookupError: a sentence about why there are none.
+    """
+    if python is None:
+        raise LookupError("no interpreter that has it was given with --sotopia-python")
+    setting = {
+        "context": SCENARIO.context,
+        "goals": SCENARIO.goals,
+        "names": [(profile.first_name, profile.last_name) for profile in SCENARIO.profiles],
+        "reply": WORDS,
+        "turns": TURNS,
+        "repeats": repeats,
+        "episodes": episodes,
+    }
+    with TemporaryDirectory() as home:  # where it keeps its files without a Redis server
+        try:
+            done = subprocess.run(
+                [python, str(Path(__file__).with_name("sotopia_episode.py"))],
+                input=json.dumps(setting),
+                env={**os.environ, "SOTOPIA_STORAGE_BACKEND": "local", "HOME": home},
+                capture_output=True,
+                text=True,
+                timeout=SOTOPIA_LIMIT_S,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise LookupError(f"{python} could not be run to its end ({error})") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word on stderr"])[-1]
+        raise LookupError(f"{python} said: {last}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return {f"SOTOPIA {found['version']}, {row}": t for row, t in found["timings"].items()}
+
+
 def main() -> None:
     """Time everything and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--episodes", type=int, default=30, help="episodes per repeat")
+    parser.add_argument("--sotopia-python", help="an interpreter that has SOTOPIA")
     options = parser.parse_args()
     social, minimal = SocialAEC([SCENARIO]), MinimalAEC()
     subjects: dict[str, Callable[[], None]] = {
@@ -124,11 +169,19 @@ def main() -> None:
     table = Table(title=f"Microseconds a turn, {TURNS}-turn episodes, {options.repeats} repeats")
     for column in ("", "median", "fastest", "slowest"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, episode in subjects.items():
-        timings = us_per_turn(episode, options.repeats, options.episodes)
+    rows = {
+        name: us_per_turn(episode, options.repeats, options.episodes)
+        for name, episode in subjects.items()
+    }
+    missing = ""
+    try:
+        rows |= sotopia_timings(options.sotopia_python, options.repeats, options.episodes)
+    except LookupError as error:
+        missing = f"SOTOPIA's own environment is missing here: {error}."
+    for name, timings in rows.items():
         numbers = (statistics.median(timings), min(timings), max(timings))
         table.add_row(name, *(f"{number:.1f}" for number in numbers))
-    Console().print(table)
+    Console().print(table, missing)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Print a scenario with both private sides and an episode of it, played at random.
 
-python -m envs.show [family] [--split train] [--index 0] [--seed 0]
+python -m envs.show [family] [--difficulty medium] [--split train] [--index 0] [--order random]
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from envs.errors import DataError
 from envs.random_play import play_randomly
 from envs.referee import attainable, goal_score
 from envs.scenarios import FAMILIES, SPLITS, draw
+from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.open_ended import OPEN
 from envs.scenarios.task import Task
-from envs.social import view_of
+from envs.social import Order, Rules, view_of
 from envs.spaces import profile_text
 from envs.types import Episode, Scenario
 
@@ -34,14 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("family", nargs="?", default="division", help=", ".join([*FAMILIES, OPEN]))
     parser.add_argument("--split", default="train", help=", ".join(SPLITS))
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--difficulty", default="medium", choices=[d.value for d in Difficulty])
+    parser.add_argument("--order", default="round_robin", choices=[o.name.lower() for o in Order])
     parser.add_argument("--seed", type=int, default=0, help="of the random play")
     options = parser.parse_args(argv)
     try:
-        scenario = draw(options.family, options.split, options.index)
+        scenario = draw(
+            options.family, options.split, options.index, Difficulty(options.difficulty)
+        )
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
-    episode = play_randomly(scenario, seed=options.seed)
+    episode = play_randomly(scenario, Rules(order=Order[options.order.upper()]), options.seed)
     Console().print(scenario_view(scenario), transcript_view(episode), outcome_view(episode))
     return 0
 

@@ -49,6 +49,17 @@ def test_every_family_can_be_shown(family: str, capsys: pytest.CaptureFixture[st
     assert draw(family, "test", 2).briefs[0].split()[0] in shown
 
 
+def test_difficulty_and_order_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["match", "--difficulty", "hard", "--order", "simultaneous"]) == 0
+    shown = capsys.readouterr().out
+    assert "match-hard/train/0" in shown
+    assert main(["open", "--difficulty", "easy"]) == 2
+    assert "no difficulties" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["match", "--difficulty", "brutal"])
+    assert "{easy,medium,hard}" in capsys.readouterr().err
+
+
 def test_an_unknown_family_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chess"]) == 2
     assert "chess" in capsys.readouterr().err

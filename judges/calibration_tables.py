@@ -79,6 +79,7 @@ def markdown(calibration: Calibration) -> str:
         mappings = "".join(
             f"\n* {comparison.label} -> {comparison.dimension}: {comparison.mapping}"
             for comparison, _ in one.agreements
+            if not comparison.deals_only
         )
         parts.append(
             f"Labels of {one.source} ({one.about}), each on its dimension's scale:\n{mappings}"
@@ -112,7 +113,7 @@ def _agreements(measured: Measured) -> Grid:
 
 
 def _rows(measured: Measured) -> tuple[tuple[str, ...], ...]:
-    """A row a comparison; where every dialogue ended in a deal, those that did are not told apart."""
+    """A row a comparison; that of deals alone only where there was anything else."""
     rows, whole = [], -1
     for comparison, found in measured.agreements:
         if not (comparison.deals_only and found.n == whole):

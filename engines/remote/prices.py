@@ -88,7 +88,8 @@ class Price:
     @property
     def is_free(self) -> bool:
         """Whether no call costs anything."""
-        return self.long_prompts is None and not (self.input_usd_per_mtok + self.output_usd_per_mtok)
+        rates = (self.input_usd_per_mtok, self.output_usd_per_mtok)
+        return self.long_prompts is None and rates == (0, 0)
 
     def cost_nusd(
         self, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0
@@ -196,12 +197,13 @@ def retirement_in(entries: Entries, model: str) -> date | None:
             continue
         if "deprecation_date" in entry:
             return date.fromisoformat(entry["deprecation_date"])
-        days = [
-            entries[other].get("deprecation_date")
-            for other in entries
+        snapshots = [
+            snapshot
+            for other, snapshot in entries.items()
             if other.startswith(name) and _SNAPSHOT.fullmatch(other, len(name))
         ]
-        return max((date.fromisoformat(day) for day in days), default=None) if all(days) else None
+        if snapshots and all("deprecation_date" in snapshot for snapshot in snapshots):
+            return max(date.fromisoformat(snapshot["deprecation_date"]) for snapshot in snapshots)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Critics that need no language model: the measured fall of value, and chance as their control."""
+"""Critics: the measured fall of value, and chance as the control; with the list of them all."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from judges.critic_base import (
     no_turn,
     own_turns,
 )
+from judges.llm_critic import LlmCritic
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +113,9 @@ class RandomCritic:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
-CRITICS: dict[str, Callable[..., Critic]] = {"value": ValueCritic, "random": RandomCritic}
+CRITICS: dict[str, Callable[..., Critic]] = {
+    "value": ValueCritic,
+    "random": RandomCritic,
+    "llm": LlmCritic,
+}
 """Every critic by its id."""

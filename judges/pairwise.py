@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -29,15 +29,17 @@ class Comparison:
 
     Attributes:
         win_prob: that the first one is better, in [0, 1], a tie counting 1/2; None is unscored.
-        samples: how often it was asked in both orders and gave an answer to both.
-        flips: in how many of them the verdict changed with the order.
         reason: one sentence, for people.
+        samples: how often it was asked in both orders.
+        flips: in how many of these the other one won in the other order.
+        models: the names of the models that answered, as their servers gave them.
     """
 
     win_prob: float | None
-    samples: int
-    flips: int
     reason: str
+    samples: int = 0
+    flips: int = 0
+    models: tuple[str, ...] = ()
 
 
 class PairwiseJudge(Protocol):
@@ -76,14 +78,30 @@ class Preferences:
     @property
     def unscored_share(self) -> float:
         """The share of pairs of branches that could not be compared, in [0, 1]."""
-        pairs = [self.matrix[k][j] for k, j in _pairs(len(self.matrix))]
-        return sum(found is None for found in pairs) / max(1, len(pairs))
+        found = counts([self])
+        return found["unscored"] / max(1, found["pairs"])
 
     @property
     def is_usable(self) -> bool:
         """Whether every branch could be compared with some other."""
         others = [row[:k] + row[k + 1 :] for k, row in enumerate(self.matrix)]
         return all(any(found is not None for found in row) for row in others)
+
+
+def counts(groups: Iterable[Preferences]) -> dict[str, int]:
+    """How a pairwise judge fared over many groups, for reports.
+
+    Returns:
+        pairs of branches and how many of them stayed `unscored`; samples and their flips.
+    """
+    kept = list(groups)
+    cells = [said.matrix[k][j] for said in kept for k, j in _pairs(len(said.matrix))]
+    return {
+        "pairs": len(cells),
+        "unscored": sum(cell is None for cell in cells),
+        "samples": sum(said.samples for said in kept),
+        "flips": sum(said.flips for said in kept),
+    }
 
 
 async def ask_all_pairs(
@@ -106,7 +124,7 @@ async def ask_all_pairs(
 
     async def compared(first: Episode, second: Episode) -> Comparison:
         if first.turns == second.turns:
-            return Comparison(_TIE, 0, 0, "Both are the same.")
+            return Comparison(_TIE, "Both are the same.")
         async with gate:
             return await judge.compare(first, second, seat, turn)
 
@@ -116,9 +134,10 @@ async def ask_all_pairs(
     for (k, j), comparison in zip(pairs, found, strict=True):
         matrix[k][j] = comparison.win_prob
         matrix[j][k] = None if comparison.win_prob is None else 1 - comparison.win_prob
+    served = "+".join(sorted({model for comparison in found for model in comparison.models}))
     return Preferences(
         judge_id=judge.id,
-        judge_version=judge.version,
+        judge_version=f"{judge.version}@{served}" if served else judge.version,
         matrix=tuple(map(tuple, matrix)),
         samples=sum(comparison.samples for comparison in found),
         flips=sum(comparison.flips for comparison in found),

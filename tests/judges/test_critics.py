@@ -151,7 +151,7 @@ def test_the_seed_matters(episode: Episode) -> None:
 
 
 def test_the_registry_names_critics_by_their_id() -> None:
-    assert set(CRITICS) == {"value", "random"}
+    assert set(CRITICS) == {"value", "random", "llm"}
     assert CRITICS["value"](min_drop=1.0).id == "value"
     assert CRITICS["random"](seed=1).id == "random"
 

@@ -17,6 +17,7 @@ from judges.pairwise import (
     Comparison,
     Preferences,
     ask_all_pairs,
+    counts,
     preference_matrix,
     win_probs,
 )
@@ -139,7 +140,9 @@ class Scripted:
         self.most_at_once = max(self.most_at_once, self._now)
         await asyncio.sleep(0)
         self._now -= 1
-        return Comparison(self.beats.get((a, b)), samples=1, flips=int(a == "rock"), reason="")
+        return Comparison(
+            self.beats.get((a, b)), "", samples=1, flips=int(a == "rock"), models=(f"{a}-model",)
+        )
 
 
 def ask(judge: Scripted, branches: Sequence[Episode], *, max_concurrent: int = 8) -> Preferences:
@@ -163,7 +166,7 @@ def test_preferences_may_go_in_circles(hands: list[Episode]) -> None:
     found = ask(judge, hands)
     assert found.matrix == ((0.5, 0.0, 1.0), (1.0, 0.5, 0.0), (0.0, 1.0, 0.5))
     assert win_probs(found.matrix) == (0.5, 0.5, 0.5)
-    assert (found.judge_id, found.judge_version) == ("scripted", "1")
+    assert (found.judge_id, found.judge_version) == ("scripted", "1@paper-model+rock-model")
     assert (found.samples, found.flips) == (3, 2)
     assert judge.asked == [(a, b, 1, 1) for a, b in ROCK_PAPER_SCISSORS], "each pair once"
 
@@ -183,6 +186,13 @@ def test_unscored_pairs_are_left_open(hands: list[Episode]) -> None:
     assert found.is_usable
     assert not ask(Scripted({("rock", "paper"): 1.0}), hands).is_usable, "nobody met scissors"
     assert ask(Scripted({}), hands).unscored_share == 1
+
+
+def test_counts_add_up_over_groups() -> None:
+    one = Preferences("j", "1", ((0.5, 1.0), (0.0, 0.5)), samples=2, flips=1)
+    other = Preferences("j", "1", ((0.5, None, 1), (None, 0.5, 0), (0, 1, 0.5)), 4, 0)
+    assert counts([one, other]) == {"pairs": 4, "unscored": 1, "samples": 6, "flips": 1}
+    assert counts([]) == {"pairs": 0, "unscored": 0, "samples": 0, "flips": 0}
 
 
 @pytest.mark.parametrize("most", [1, 2])

@@ -304,7 +304,7 @@ class Opinions:
     async def compare(self, first: Episode, second: Episode, seat: int, turn: int) -> Comparison:
         assert first.turns[:turn] == second.turns[:turn]
         assert first.turns[turn].seat == seat
-        return Comparison(self.answers.pop(0), samples=2, flips=1, reason="")
+        return Comparison(self.answers.pop(0), "", samples=2, flips=1)
 
 
 def told_apart() -> Place:

@@ -1,0 +1,141 @@
+"""The pairwise judge: a language model sees two continuations of one history and says which wins.
+
+It is shown each pair in both orders, because models favour a place; where it names another winner
+in the other order, that is a flip, and both together are a tie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from engines.chat import Chat, ChatRequest
+from engines.together import together
+from envs.errors import ConfigError, RemoteError, UnscoredError
+from envs.types import Episode
+from judges.base import why_unscorable
+from judges.choice import Choice, choice_schema, read_choice
+from judges.pairwise import Comparison
+from judges.sealed import seal, sealed_messages, shown_scene, shown_turns
+from judges.showing import drawn_labels, shown_continuation
+from judges.verdict import Asked, ask_until_valid
+
+GOAL_FIRST = (
+    "which one brings the agent closer to its private goal; only where that is equal, which one"
+    " leaves the two on better terms, keeps the agent's secret and breaks no rule of conduct"
+)
+"""As SDPO ranks continuations: goal, then relationship (arXiv 2501.01821, section 3.2)."""
+
+_FIRST, _SECOND, _TIE = "continuation_1", "continuation_2", "tie"
+_CHOICES = (_FIRST, _SECOND, _TIE)
+_POINTS = {_FIRST: 1.0, _TIE: 0.5, _SECOND: 0.0}
+
+_TASK = f"""\
+You compare two continuations of one conversation. Both begin with the same turns, "shared_turns"; \
+then {{name}} acts again, differently in "{_FIRST}" and "{_SECOND}". Decide which continuation is \
+better by this criterion: {{criterion}}. The agent meant is {{name}}.
+Go by what {{name}} does and by what comes of it. Which continuation is shown first was drawn by \
+lot and means nothing. "goal_scores", where there are any, were computed by a program from 0 to 10 \
+and are true. Where neither continuation is better, it is a tie."""
+
+_QUESTION = f"""\
+Which continuation is better for {{name}}? Answer with one JSON object and nothing else. It has \
+exactly these keys, in this order:
+"reason": one sentence that cites turns by their numbers;
+"better": "{_FIRST}", "{_SECOND}" or "{_TIE}"."""
+
+
+@dataclass(frozen=True)
+class LlmPairwiseJudge:
+    """Asks a chat model, in both orders.
+
+    One answer that cannot be had leaves the pair unscored: what remained would favour a place.
+
+    Attributes:
+        samples: how often each pair is asked about in both orders, at least 1; every other time
+            the agents' labels are swapped.
+        max_asks: replies that one answer may take, at least 1.
+        temperature: of the model; None leaves it to the provider.
+        criterion: what makes a continuation better, as the middle of a sentence.
+    """
+
+    chat: Chat
+    samples: int = 1
+    max_asks: int = 3
+    temperature: float | None = 0.0
+    max_tokens: int = 600
+    criterion: str = GOAL_FIRST
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "max_asks", "max_tokens"):
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"{name} of a pairwise judge is {value}, expected at least 1.")
+        if not self.criterion.strip():
+            raise ConfigError("The criterion of a pairwise judge is empty; say what is better.")
+
+    @property
+    def id(self) -> str:
+        return f"pairwise({self.chat.id})"
+
+    @cached_property
+    def version(self) -> str:
+        """A hash over the model, the options and all words of ours that it is told."""
+        sent = sealed_messages(_TASK, seal({}, 0), _QUESTION, ())
+        options = (self.samples, self.max_asks, self.temperature, self.max_tokens, self.criterion)
+        text = json.dumps([self.chat.id, options, [message.content for message in sent]])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    async def compare(self, first: Episode, second: Episode, seat: int, turn: int) -> Comparison:
+        """Ask for all samples in both orders side by side."""
+        for episode in (first, second):
+            if (reason := why_unscorable(episode)) is not None:
+                return Comparison(None, reason)
+        numbers = range(self.samples)
+        orders = [((first, second), k) for k in numbers] + [((second, first), k) for k in numbers]
+        try:
+            asked = await together(self._ask(*pair, seat, turn, k) for pair, k in orders)
+        except (RemoteError, UnscoredError) as error:
+            return Comparison(None, str(error))
+        points = [_POINTS[each.value.value] for each in asked]
+        forth, back = points[: self.samples], [1 - p for p in points[self.samples :]]
+        return Comparison(
+            win_prob=sum(forth + back) / (2 * self.samples),
+            reason=asked[0]
+            .value.reason.replace(_FIRST, "the first")
+            .replace(_SECOND, "the second"),
+            samples=self.samples,
+            flips=sum(abs(f - b) == 1 for f, b in zip(forth, back, strict=True)),
+            models=tuple(sorted({each.model for each in asked})),
+        )
+
+    async def _ask(
+        self, shown_first: Episode, shown_second: Episode, seat: int, turn: int, sample: int
+    ) -> Asked[Choice[str]]:
+        scenario = shown_first.scenario
+        names = drawn_labels(scenario, sample)
+        shown = shown_scene(scenario, names) | {
+            "shared_turns": shown_turns(shown_first.turns[:turn], names),
+            _FIRST: shown_continuation(shown_first, turn, names),
+            _SECOND: shown_continuation(shown_second, turn, names),
+        }
+        request = ChatRequest(
+            messages=sealed_messages(
+                _TASK.format(name=names[seat], criterion=self.criterion),
+                seal(shown, sample),
+                _QUESTION.format(name=names[seat]),
+                names,
+            ),
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=sample,
+            schema=choice_schema("better", _CHOICES),
+            purpose="judge",
+        )
+        read = partial(read_choice, key="better", choices=_CHOICES, names=names)
+        return await ask_until_valid(self.chat, request, read, self.max_asks)
+
+
+def _plain(reason: str) -> str:
+    return reason.replace(_FIRST, "the first").replace(_SECOND, "the second")

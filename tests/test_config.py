@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +14,8 @@ from envs.errors import ConfigError
 from training import config as options
 from training.cli import CONF_DIR, compose, groups
 from training.config import from_mapping
+from training.objective_config import OPTIONS, ObjectiveConfig
+from training.objectives import option_names as options_of
 from training.options import defaulted_names, option_names
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
@@ -97,12 +98,10 @@ def test_a_file_is_named_like_what_it_chooses(group: str) -> None:
 
 
 def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
-    functions = registry("training.objectives:OBJECTIVES")
-    assert set(contents("objective")) == set(functions)
+    assert set(contents("objective")) == set(registry("training.objectives:OBJECTIVES"))
+    assert set(get_args(get_type_hints(ObjectiveConfig)["name"])) == set(OPTIONS)
     for name, values in contents("objective").items():
-        parameters = inspect.signature(functions[name]).parameters.values()
-        own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-        assert set(values) - {"name", "nll_weight"} == own
+        assert set(values) - {"name"} == options_of(name) == set(OPTIONS[name])
 
 
 def test_pairings_are_those_of_the_registry() -> None:
@@ -139,6 +138,10 @@ def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
     [
         (["critic=random", "+critic.weights.value=1"], "critic.min_drop is not set"),
         (["objective.beta=null"], "objective.beta is not set, but objective.name=sdpo needs it"),
+        (
+            ["objective=dpo", "+objective.gamma=1"],
+            "objective.gamma is set, but objective.name=dpo has no such option",
+        ),
         (["env=price", "env.families.price=0"], "at least one is above 0"),
         (["pairing=segment", "pairing.max_segment_turns=null"], "max_segment_turns is not set"),
         (["pairing=turn", "pairing.max_segment_turns=3"], "not an option of the chosen files"),

@@ -14,6 +14,7 @@ from envs.scenarios import draw_mixture
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Order, Rules
 from envs.types import Scenario
+from training.objective_config import ObjectiveConfig, check_options
 from training.options import Range, Weighted, build
 
 Count = Annotated[int, Range(at_least=1)]
@@ -227,12 +228,15 @@ class CriticConfig:
         poor_goal: critics that locate errors look only at episodes with a goal below this (SDPO,
             arXiv 2501.01821, section 3.1: 7).
         model: whom the critic "llm" asks.
+        selects_segments: whether the critic says how much of the better branch carries loss, up to
+            pairing.max_segment_turns; else as much as that.
     """
 
     weights: Annotated[Weights, Weighted(CRITICS)]
     min_drop: Positive | None = None
     poor_goal: Annotated[float, Range(above=0, at_most=10)] | None = None
     model: ModelConfig | None = None
+    selects_segments: bool = False
 
     @property
     def located_share(self) -> float:
@@ -282,20 +286,6 @@ class PairingConfig:
     max_segment_turns: Count | None = None
     contrasts: Count = 1
     preferences: Literal["value", "judge"] = "value"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectiveConfig:
-    """What is minimised.
-
-    Attributes:
-        beta: how strongly the policy is held to the reference, per nat (sdpo, dpo).
-        eta: the target log-ratio is eta * (win_prob - 1/2), nats (sppo).
-    """
-
-    name: Literal["sdpo", "dpo", "sppo"]
-    beta: Positive | None = None
-    eta: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +352,7 @@ class CalibrationConfig:
         split: which of its dialogues. Labels of "valid" are for reporting, never for tuning.
         dialogues: at most so many of them, the first ones; 0 takes all.
         twice: episodes and dialogues that are judged twice more, to see whether verdicts stay.
+        canaries: whether dialogues that play to the judge are judged as well.
     """
 
     episodes: Amount = 100
@@ -369,6 +360,7 @@ class CalibrationConfig:
     split: Literal["train", "valid", "all"] = "train"
     dialogues: Amount = 0
     twice: Amount = 50
+    canaries: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,9 +434,7 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     if config.pairing.name != "turn":
         name = f"pairing.name={config.pairing.name}"
         _need("pairing.max_segment_turns", config.pairing.max_segment_turns, name)
-    strength = "eta" if config.objective.name == "sppo" else "beta"
-    name = f"objective.name={config.objective.name}"
-    _need(f"objective.{strength}", getattr(config.objective, strength), name)
+    check_options(config.objective)
     if config.logger.name == "wandb":
         _need("logger.project", config.logger.project, "logger.name=wandb")
         _need("logger.mode", config.logger.mode, "logger.name=wandb")

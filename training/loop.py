@@ -25,7 +25,7 @@ from training.report import write_report
 from training.run import Run
 from training.setup import set_up
 from training.stage0 import clone_behaviour
-from training.steps import branch, collect, curve_point, improve, pair
+from training.steps import branch, collect, curve_point, improve, pair, trainer_state
 from training.summary import summarise
 from training.trackers import tracker
 
@@ -77,7 +77,7 @@ def train(config: RunConfig) -> None:
                     save_checkpoint,
                     model=parts.model,
                     tokenizer=parts.tokenizer,
-                    trainer_state={"iteration": iteration},
+                    trainer_state=trainer_state(parts, iteration),
                 ),
             )
             track(iteration, metrics)

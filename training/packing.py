@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 from transformers import PreTrainedModel
 
 from envs.errors import TrainingError
@@ -41,8 +41,11 @@ class PackedBatch:
             column of a trunk predicts the first token of every branch.
         target_ids_N: the loss tokens.
         branch_N: the branch of each loss token, 0 to B - 1.
+        turn_N: which own turn of its branch a loss token belongs to, from 0: a turn is an unbroken
+            run of loss tokens, for what the partner says comes between two of them.
         win_prob_B: see `training.records.BranchTokens`.
         loss_tokens_B: number of loss tokens.
+        turns_B: number of own turns with loss.
         example_indices: which of the examples given to `pack` are here; their branches follow
             one another in this order.
         tokens: columns that are not padding.
@@ -56,8 +59,10 @@ class PackedBatch:
     predictor_N: Tensor
     target_ids_N: Tensor
     branch_N: Tensor
+    turn_N: Tensor
     win_prob_B: Tensor
     loss_tokens_B: Tensor
+    turns_B: Tensor
     example_indices: tuple[int, ...]
     tokens: int
     concatenated_tokens: int
@@ -69,11 +74,11 @@ class PackedBatch:
             Shape (R, 1, T, T): row, head, query, key. Padding sees padding, so that no query is
             left without a key (its softmax would be NaN).
         """
-        columns = self.block_RT.shape[1]
+        width = self.block_RT.shape[1]
         same_block = self.block_RT[:, :, None] == self.block_RT[:, None, :]
         same_segment = self.segment_RT[:, :, None] == self.segment_RT[:, None, :]
         key_in_trunk = (self.segment_RT == 0)[:, None, :]
-        causal = torch.ones(columns, columns, dtype=torch.bool, device=same_block.device).tril()
+        causal = torch.ones(width, width, dtype=torch.bool, device=same_block.device).tril()
         seen = same_block & (same_segment | key_in_trunk) & causal
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
@@ -104,13 +109,15 @@ class _Row:
 
 @dataclass(slots=True)
 class _LossTokens:
-    """Loss tokens while rows are filled; lists of one number a loss token, but the last two."""
+    """Loss tokens while rows are filled; lists of one number a loss token, but the last three."""
 
     predictors: list[int] = field(default_factory=list)
     target_ids: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
     win_probs: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    turn_counts: list[int] = field(default_factory=list)
 
     def append(self, branch: BranchTokens, trunk_end: int, start: int) -> None:
         """Note the loss tokens of one branch.
@@ -119,15 +126,19 @@ class _LossTokens:
             trunk_end: the column after the trunk, counted from the batch's first row on.
             start: the column of the branch's first token, counted likewise.
         """
+        turns = 0
         for offset, (token_id, has_loss) in enumerate(
             zip(branch.token_ids, branch.loss_mask, strict=True)
         ):
             if has_loss:
+                turns += offset == 0 or not branch.loss_mask[offset - 1]
+                self.turns.append(turns - 1)
                 self.predictors.append(start + offset - 1 if offset else trunk_end - 1)
                 self.target_ids.append(token_id)
                 self.branches.append(len(self.counts))
         self.counts.append(sum(branch.loss_mask))
         self.win_probs.append(branch.win_prob)
+        self.turn_counts.append(turns)
 
 
 def pack(examples: Sequence[Example], token_budget: int) -> list[PackedBatch]:
@@ -141,7 +152,7 @@ def pack(examples: Sequence[Example], token_budget: int) -> list[PackedBatch]:
     """
     for example in examples:
         _check(example)
-    lengths = [_columns(example) for example in examples]
+    lengths = [columns(example) for example in examples]
     waiting = sorted(range(len(examples)), key=lambda index: -lengths[index])
     if waiting and lengths[waiting[0]] > token_budget:
         raise TrainingError(
@@ -181,7 +192,8 @@ def _inputs(branch: BranchTokens) -> tuple[int, ...]:
     return branch.token_ids[:last]
 
 
-def _columns(example: Example) -> int:
+def columns(example: Example) -> int:
+    """How many columns of a row an example takes; compare with a token budget."""
     return len(example.trunk_ids) + sum(len(_inputs(branch)) for branch in example.branches)
 
 
@@ -221,8 +233,10 @@ def _build(examples: Sequence[Example], rows: list[list[int]], width: int) -> Pa
         predictor_N=torch.tensor(loss.predictors),
         target_ids_N=torch.tensor(loss.target_ids),
         branch_N=torch.tensor(loss.branches),
+        turn_N=torch.tensor(loss.turns),
         win_prob_B=torch.tensor(loss.win_probs),
         loss_tokens_B=torch.tensor(loss.counts),
+        turns_B=torch.tensor(loss.turn_counts),
         example_indices=tuple(chain.from_iterable(rows)),
         tokens=sum(len(row.input_ids) for row in laid_out),
         concatenated_tokens=concatenated_tokens,
@@ -243,6 +257,21 @@ def _padded(rows: list[list[int]], width: int, value: int) -> Tensor:
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one model says of a batch's branches, in the batch's order.
+
+    Attributes:
+        logps_B: log-probs of the loss tokens, summed, nats.
+        turn_logps_BT: the same by own turn, 0 behind the last one.
+        kl_B: see `BranchLogps.kl_B`; None without a second model.
+    """
+
+    logps_B: Tensor
+    turn_logps_BT: Tensor
+    kl_B: Tensor | None
+
+
 def branch_logps(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """Sum the log-probs of the loss tokens of each branch, nats, shape (B,), in the batch's order.
 
@@ -253,8 +282,41 @@ def branch_logps(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     Raises:
         TrainingError: when the model does more than a projection after its last layer.
     """
-    _check_plain_head(model)
+    return measure(model, batch).logps_B
+
+
+def measure(
+    model: PreTrainedModel, batch: PackedBatch, *, kl_from: PreTrainedModel | None = None
+) -> Measured:
+    """Everything of `branch_logps`, and by turns.
+
+    Args:
+        kl_from: measure its KL to `model` over the next token at each loss position; no gradient
+            flows into it. Holds both models' logits in memory.
+    """
     batch = batch.to(model.device)
+    logits_NV = _loss_logits(model, batch)
+    logps_N = -cross_entropy(logits_NV, batch.target_ids_N, reduction="none")
+    branches, turns = len(batch.win_prob_B), int(batch.turns_B.max())
+    turn_logps = logps_N.new_zeros(branches * turns).index_add(
+        0, batch.branch_N * turns + batch.turn_N, logps_N
+    )
+    kl_B = None
+    if kl_from is not None:
+        with torch.no_grad():
+            other_NV = _loss_logits(kl_from, batch).log_softmax(-1)
+        kl_NV = kl_div(logits_NV.log_softmax(-1), other_NV, reduction="none", log_target=True)
+        kl_B = _by_branch(kl_NV.sum(-1), batch)
+    return Measured(_by_branch(logps_N, batch), turn_logps.view(branches, turns), kl_B)
+
+
+def _by_branch(values_N: Tensor, batch: PackedBatch) -> Tensor:
+    return values_N.new_zeros(len(batch.win_prob_B)).index_add(0, batch.branch_N, values_N)
+
+
+def _loss_logits(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
+    """Logits that predict the loss tokens; shape (N, V), float32 at least."""
+    _check_plain_head(model)
     decoder: nn.Module = model.get_decoder()
     head: nn.Module = model.get_output_embeddings()
     hidden_RTD: Tensor = decoder(
@@ -266,9 +328,7 @@ def branch_logps(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     # index_select and not [...]: its backward adds up in a fixed order on a CPU.
     logits_NV: Tensor = head(hidden_RTD.flatten(0, 1).index_select(0, batch.predictor_N))
     # float32 at least: half precision loses the small differences that preferences are made of.
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-    logps_N = -cross_entropy(logits_NV, batch.target_ids_N, reduction="none")
-    return logps_N.new_zeros(len(batch.win_prob_B)).index_add(0, batch.branch_N, logps_N)
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
 
 
 def _check_plain_head(model: PreTrainedModel) -> None:

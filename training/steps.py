@@ -10,11 +10,14 @@ from agents.base import Player
 from envs.types import Scenario
 from training.branching import Branched, Brancher, Place, branch_wave
 from training.evaluate import SELF, Outcome, evaluation_plans, statistics
-from training.furnish import NAMED, POLICY, Parts, Setting
+from training.furnish import Parts
+from training.objectives import NEEDS
 from training.pairing import pair_up
 from training.records import BranchGroup, Example, PlayedEpisode
+from training.reference import consult
 from training.rollout import EpisodePlan, episode_seed
-from training.update import UpdateReport, reference_logps, update
+from training.setting import NAMED, POLICY, Setting
+from training.update import UpdateReport, update
 from training.values import goal
 from training.waves import Progress, play_in_waves
 
@@ -86,6 +89,8 @@ def _brancher(parts: Parts) -> Brancher:
         value=parts.rule.value,
         margin=parts.rule.margin,
         run_seed=config.seed,
+        preference=parts.preference,
+        selects_segments=config.critic.selects_segments,
         run=parts.loop.run,
     )
 
@@ -100,7 +105,7 @@ def _places(
         for played in episodes
         for seat, player in enumerate(played.players)
         if player == POLICY and played.judgement.is_scored
-        if critic_id != "value" or poor_goal is None or goal(played, seat) < poor_goal
+        if critic_id == "random" or poor_goal is None or goal(played, seat) < poor_goal
     ]
     Random(f"places/{parts.config.seed}/{iteration}/{critic_id}").shuffle(places)
     return places
@@ -129,9 +134,15 @@ def improve(
         return None
     config = parts.config
     held_to = parts.model if config.reference.schedule == "iteration" else parts.clone
-    reference = reference_logps(held_to, examples, token_budget=config.update.token_budget)
+    reference = consult(
+        held_to,
+        examples,
+        token_budget=config.update.token_budget,
+        need=NEEDS.get(config.objective.name),
+        anchor=parts.clone,
+    )
     steps = -(-len(examples) // config.update.batch_examples) * config.update.epochs
-    return update(
+    report = update(
         parts.model,
         reference,
         examples,
@@ -139,7 +150,16 @@ def improve(
         config=config.update,
         seed=episode_seed(config.seed, "update", iteration),
         on_step=lambda report: progress(report.step + 1, steps),
+        state=parts.objective_state,
     )
+    parts.objective_state = report.state
+    return report
+
+
+def trainer_state(parts: Parts, iteration: int) -> dict[str, object]:
+    """What a checkpoint keeps beside the weights, so that a resumed run ends in the same ones."""
+    state = dict(parts.objective_state)
+    return {"iteration": iteration} | ({"objective": state} if state else {})
 
 
 def evaluate(

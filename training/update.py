@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from envs.errors import TrainingError
+from training.batch import Batch
 from training.config import UpdateConfig
-from training.objectives.base import BranchLogps, Objective, nll
-from training.packing import PackedBatch, branch_logps, pack
+from training.objectives.base import BranchLogps, Objective, State, Stateful
+from training.objectives.common import nll
 from training.records import Example
+from training.reference import Reference, mode
 
 ADAM_BETAS = (0.9, 0.999)
 """Decay rates of AdamW's moments; each update starts with fresh ones."""
@@ -58,6 +59,7 @@ class UpdateReport:
         tokens: tokens encoded for gradients; `tokens_saved` more would have been without trunk
             sharing. The reference pass is not counted.
         stopped_early: why, None when it ran to the end.
+        state: what the objective carries on to the next update; empty for most.
     """
 
     steps: int
@@ -69,6 +71,7 @@ class UpdateReport:
     tokens: int
     tokens_saved: int
     stopped_early: str | None
+    state: State = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
         """What goes into metrics.jsonl."""
@@ -85,33 +88,16 @@ class UpdateReport:
         }
 
 
-def reference_logps(
-    model: PreTrainedModel, examples: Sequence[Example], *, token_budget: int = 8192
-) -> list[Tensor]:
-    """Log-probs of the loss tokens of each branch, summed, nats; one tensor (branches,) an example.
-
-    Computed once before an update: where the policy starts from its reference, the weights that
-    give these numbers are gone after the first step.
-    """
-    logps: list[Tensor] = [torch.empty(0)] * len(examples)
-    with _mode(model, training=False), torch.no_grad():
-        for batch in pack(examples, token_budget):
-            sizes = [len(examples[index].branches) for index in batch.example_indices]
-            parts = torch.split(branch_logps(model, batch).cpu(), sizes)
-            for index, part in zip(batch.example_indices, parts, strict=True):
-                logps[index] = part
-    return logps
-
-
 def update(
     model: PreTrainedModel,
-    reference: Sequence[Tensor],
+    reference: Reference | Sequence[Tensor],
     examples: Sequence[Example],
     *,
-    objective: Objective,
+    objective: Objective | Stateful,
     config: UpdateConfig,
     seed: int,
     on_step: Callable[[StepReport], None] | None = None,
+    state: State | None = None,
 ) -> UpdateReport:
     """Train `model` in place on the examples.
 
@@ -119,33 +105,33 @@ def update(
     as long as the model has no dropout.
 
     Args:
-        reference: from `reference_logps` on the same examples, in the same order.
-        objective: its loss must be a mean over branches or over pairs.
+        reference: from `consult` or `reference_logps` on the same examples, in the same order.
+        objective: its loss must be a mean over branches or over pairs. A stateful one costs one
+            more forward pass a batch.
         on_step: called before each optimiser step, and for the batch at which drift stops it.
+        state: of a stateful objective, from the report of the update before.
 
     Raises:
         TrainingError: when there is nothing to train on or a number is not finite; the weights
             are then those of the last good step.
     """
-    _check(reference, examples)
+    if not isinstance(reference, Reference):
+        reference = Reference(logps=reference)
+    _check(reference.logps, examples)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=0.0
     )
     batches = list(_batches(len(examples), config, random.Random(seed)))
     reports: list[StepReport] = []
-    stopped_early = None
-    with _mode(model, training=True):
+    stopped_early, state = None, state or {}
+    with mode(model, training=True):
         for step, (epoch, indices) in enumerate(batches):
             optimizer.zero_grad()
-            whole, packed = _accumulate(
-                model,
-                [reference[index] for index in indices],
-                [examples[index] for index in indices],
-                objective,
-                config,
-            )
-            output, chosen_nll = objective(whole), float(nll(whole))
+            batch = Batch(model, reference, examples, indices, config)
+            now, state = _at(objective, batch, state)
+            whole = batch.accumulate(now)
+            output, chosen_nll = now(whole), float(nll(whole))
             norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             rate = _learning_rate(config, step, len(batches))
             reports.append(
@@ -157,8 +143,8 @@ def update(
                     nll=chosen_nll,
                     grad_norm=float(norm),
                     metrics=output.metrics,
-                    tokens=sum(batch.tokens for batch in packed),
-                    tokens_saved=sum(b.concatenated_tokens - b.tokens for b in packed),
+                    tokens=sum(part.tokens for part in batch.packed),
+                    tokens_saved=sum(p.concatenated_tokens - p.tokens for p in batch.packed),
                 )
             )
             _check_finite(reports[-1])
@@ -171,7 +157,15 @@ def update(
                 group["lr"] = rate
             optimizer.step()
     optimizer.zero_grad()
-    return _summary(reports, stopped_early)
+    return replace(_summary(reports, stopped_early), state=state)
+
+
+def _at(objective: Objective | Stateful, batch: Batch, state: State) -> tuple[Objective, State]:
+    """The objective as it is for one batch, and the state for it."""
+    if not isinstance(objective, Stateful):
+        return objective, state
+    loss, advanced = objective.loss, objective.advance(batch.look(), state)
+    return lambda branches: loss(branches, advanced), advanced
 
 
 def _check(reference: Sequence[Tensor], examples: Sequence[Example]) -> None:
@@ -195,53 +189,6 @@ def _batches(
         order = rng.sample(range(count), count)
         for start in range(0, count, config.batch_examples):
             yield epoch, order[start : start + config.batch_examples]
-
-
-def _accumulate(
-    model: PreTrainedModel,
-    reference: Sequence[Tensor],
-    examples: Sequence[Example],
-    objective: Objective,
-    config: UpdateConfig,
-) -> tuple[BranchLogps, list[PackedBatch]]:
-    """Add up the gradients of the batch's loss, in as many parts as the token budget asks for.
-
-    Parts are weighted as the whole's means weight them: by branches for the objective (a mean
-    over pairs weighs the same, at two branches a pair), by chosen loss tokens for the nll. So the
-    gradient does not depend on the split.
-
-    Returns:
-        The whole batch's log-probs, without gradient, and how it was packed.
-    """
-    packed = pack(examples, config.token_budget)
-    branches_total = sum(len(example.branches) for example in examples)
-    chosen_total = sum(_chosen_tokens(batch) for batch in packed)
-    parts = []
-    for batch in packed:
-        part = _logps(model, reference, batch)
-        loss = objective(part).loss * (len(batch.win_prob_B) / branches_total)
-        if config.nll_weight and (chosen := _chosen_tokens(batch)):
-            loss = loss + config.nll_weight * nll(part) * (chosen / chosen_total)
-        loss.backward()
-        parts.append(replace(part, policy_logps_B=part.policy_logps_B.detach()))
-    columns = [f.name for f in fields(BranchLogps)]
-    whole = BranchLogps(**{c: torch.cat([getattr(part, c) for part in parts]) for c in columns})
-    return whole, packed
-
-
-def _logps(model: PreTrainedModel, reference: Sequence[Tensor], batch: PackedBatch) -> BranchLogps:
-    policy_logps_B = branch_logps(model, batch)
-    reference_logps_B = torch.cat([reference[index] for index in batch.example_indices])
-    return BranchLogps(
-        policy_logps_B=policy_logps_B,
-        reference_logps_B=reference_logps_B.to(policy_logps_B),
-        win_prob_B=batch.win_prob_B.to(policy_logps_B),
-        loss_tokens_B=batch.loss_tokens_B.to(policy_logps_B.device),
-    )
-
-
-def _chosen_tokens(batch: PackedBatch) -> int:
-    return int(batch.loss_tokens_B[batch.win_prob_B > 0.5].sum())
 
 
 def _learning_rate(config: UpdateConfig, step: int, steps: int) -> float:
@@ -284,14 +231,3 @@ def _summary(reports: Sequence[StepReport], stopped_early: str | None) -> Update
         tokens_saved=sum(report.tokens_saved for report in reports),
         stopped_early=stopped_early,
     )
-
-
-@contextmanager
-def _mode(model: PreTrainedModel, *, training: bool) -> Iterator[None]:
-    """Switch between training and evaluation, and back at the end."""
-    before = model.training
-    model.train(training)
-    try:
-        yield
-    finally:
-        model.train(before)

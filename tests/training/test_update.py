@@ -21,7 +21,8 @@ from training.objectives.sdpo import sdpo
 from training.objectives.sppo import sppo
 from training.options import build
 from training.records import BranchTokens, Example
-from training.update import StepReport, UpdateReport, reference_logps, update
+from training.reference import reference_logps
+from training.update import StepReport, UpdateReport, update
 
 VOCABULARY = 19
 BASE = UpdateConfig(learning_rate=1e-2, schedule="constant", batch_examples=3, max_grad_norm=1e9)

@@ -1,49 +1,79 @@
 """What objectives take and give: log-probabilities of branches in, a loss and its metrics out.
 
-Axis suffixes: `_B` branches, `_P` pairs. An objective is a pure function
+Axis suffixes: `_B` branches, `_P` pairs, `_T` own turns. An objective is a pure function
 
     objective(branches: BranchLogps, *, <its own options>) -> ObjectiveOutput
 
 whose loss is a mean over branches or over pairs, so that a batch may be split and the parts
 averaged by their numbers of branches. Branches of one example lie side by side; a pair is
 (chosen, rejected), so that pairs lie chosen, rejected, chosen, rejected, ...
+
+What is a number of the whole batch, or of the batches before it, does not fit into that. It is
+kept in a state of plain numbers, which a second pure function advances once a batch: `Stateful`.
 """
 
 # ruff: noqa: N802, N815 (axis suffixes)
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from envs.errors import TrainingError
+
+State = Mapping[str, float]
+"""Numbers that an objective carries from batch to batch; empty before the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class BranchLogps:
-    """What a policy and its reference say of each branch; every tensor has shape (B,).
+    """What a policy and its reference say of each branch; shape (B,) where nothing else is said.
+
+    The first four are always there. The others are None where nobody measured them.
 
     Attributes:
         policy_logps_B: log-probability of the branch's loss tokens, summed, nats.
         reference_logps_B: the same under the reference; carries no gradient.
         win_prob_B: probability that the branch beats the others of its group, 0 to 1;
             1 for the chosen and 0 for the rejected side of a pair.
-        loss_tokens_B: number of tokens in those sums.
+        loss_tokens_B: number of loss tokens in those sums.
+        group_B: which example a branch belongs to; only whether two are equal matters.
+        turns_B: number of own turns with loss, each of them an unbroken run of loss tokens.
+        policy_turn_logps_BT: log-probability of each of those turns, 0 behind the last; (B, T).
+        reference_turn_logps_BT: the same under the reference; (B, T).
+        kl_B: KL(reference || policy) of the next token, summed over the loss tokens, nats.
+        anchor_logps_B: summed log-probability under a second reference that is never refreshed.
+        mismatched_log_ratio_M: log(policy / reference) of replies behind other examples' trunks,
+            without gradient; shape (M,), of the whole batch.
+        chosen_tokens_per_branch: loss tokens of chosen branches by number of all branches, in the
+            whole batch of which this is a part; None: this is the whole batch.
     """
 
     policy_logps_B: Tensor
     reference_logps_B: Tensor
     win_prob_B: Tensor
     loss_tokens_B: Tensor
+    group_B: Tensor | None = None
+    turns_B: Tensor | None = None
+    policy_turn_logps_BT: Tensor | None = None
+    reference_turn_logps_BT: Tensor | None = None
+    kl_B: Tensor | None = None
+    anchor_logps_B: Tensor | None = None
+    mismatched_log_ratio_M: Tensor | None = None
+    chosen_tokens_per_branch: float | None = None
 
     def __post_init__(self) -> None:
-        shapes = {field.name: tuple(getattr(self, field.name).shape) for field in fields(self)}
-        if self.policy_logps_B.dim() != 1 or len(set(shapes.values())) != 1:
+        shapes = {name: tuple(values.shape) for name, values in _columns(self).items()}
+        short = {shape[:1] for shape in shapes.values()}
+        wrong = [name for name, shape in shapes.items() if len(shape) != 1 + name.endswith("_BT")]
+        if wrong or len(short) != 1:
             raise TrainingError(
                 f"BranchLogps got the shapes {shapes}, expected one and the same shape (B,); "
-                "give each tensor one number per branch."
+                "give each tensor one number per branch, and turns one row per branch."
             )
 
     @property
@@ -51,10 +81,21 @@ class BranchLogps:
         """log(policy / reference) of each branch, nats."""
         return self.policy_logps_B - self.reference_logps_B
 
+    @property
+    def mean_logps_B(self) -> Tensor:
+        """Log-probability per loss token under the policy, nats; 0 for a branch without tokens."""
+        return self.policy_logps_B / self.loss_tokens_B.clamp(min=1)
+
+
+def _columns(branches: BranchLogps) -> dict[str, Tensor]:
+    """The tensors with one row a branch."""
+    named = {f.name: getattr(branches, f.name) for f in fields(branches)}
+    return {n: v for n, v in named.items() if isinstance(v, Tensor) and not n.endswith("_M")}
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The two sides of each pair, as views of the branches; every tensor has shape (P,)."""
+    """The two sides of each pair, as views of the branches; every tensor has P rows."""
 
     chosen: BranchLogps
     rejected: BranchLogps
@@ -75,6 +116,19 @@ class ObjectiveOutput:
 
 Objective = Callable[[BranchLogps], ObjectiveOutput]
 """An objective with its options filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stateful:
+    """An objective that depends on numbers of the whole batch or of earlier batches.
+
+    Attributes:
+        advance: (the whole batch without gradient, the state before it) -> the state for it.
+        loss: (branches, the state for their batch) -> output; a mean like that of an `Objective`.
+    """
+
+    advance: Callable[[BranchLogps, State], State]
+    loss: Callable[[BranchLogps, State], ObjectiveOutput]
 
 
 def pairs(branches: BranchLogps) -> Pairs:
@@ -102,41 +156,31 @@ def pairs(branches: BranchLogps) -> Pairs:
 
 
 def _every_second(branches: BranchLogps, start: int) -> BranchLogps:
-    return BranchLogps(
-        policy_logps_B=branches.policy_logps_B[start::2],
-        reference_logps_B=branches.reference_logps_B[start::2],
-        win_prob_B=branches.win_prob_B[start::2],
-        loss_tokens_B=branches.loss_tokens_B[start::2],
-    )
+    rows: dict[str, Any] = {n: v[start::2] for n, v in _columns(branches).items()}
+    return replace(branches, **rows)
 
 
-def pair_metrics(pairs: Pairs) -> dict[str, float]:
-    """Where the policy stands on pairs.
+def join(parts: Sequence[BranchLogps]) -> BranchLogps:
+    """Put the parts of one batch together again; what one of them lacks, the whole lacks."""
+    joined: dict[str, Any] = {}
+    for name in set.intersection(*(set(_columns(part)) for part in parts)):
+        columns = [_columns(part)[name] for part in parts]
+        if name.endswith("_BT"):
+            turns = max(column.shape[1] for column in columns)
+            columns = [pad(column, (0, turns - column.shape[1])) for column in columns]
+        joined[name] = torch.cat(columns)
+    return BranchLogps(**joined)
 
-    Returns:
-        `chosen_log_ratio`, `rejected_log_ratio` and `margin` in nats, means over pairs; `accuracy`,
-        the share of pairs with a positive margin, ties counted as 1/2.
+
+def needed(values: Tensor | None, name: str, objective: str) -> Tensor:
+    """The measurement, which is optional in general but not for this objective.
+
+    Raises:
+        TrainingError: it was not made.
     """
-    margin_P = pairs.margin_P.detach()
-    return {
-        "chosen_log_ratio": float(pairs.chosen.log_ratio_B.detach().mean()),
-        "rejected_log_ratio": float(pairs.rejected.log_ratio_B.detach().mean()),
-        "margin": float(margin_P.mean()),
-        "accuracy": float((margin_P.sign() + 1).mean() / 2),
-    }
-
-
-def is_chosen(branches: BranchLogps) -> Tensor:
-    """Which branches win more often than they lose; bool, shape (B,)."""
-    return branches.win_prob_B > 0.5
-
-
-def nll(branches: BranchLogps) -> Tensor:
-    """Mean negative log-likelihood per loss token of the chosen branches, nats; scalar.
-
-    Added to an objective with a weight, it keeps the chosen branches from becoming less probable
-    (arXiv 2404.19733, eq. 1). Zero when no branch is chosen.
-    """
-    chosen_B = is_chosen(branches)
-    tokens = branches.loss_tokens_B[chosen_B].sum().clamp(min=1)
-    return -branches.policy_logps_B[chosen_B].sum() / tokens
+    if values is None:
+        raise TrainingError(
+            f"{objective} got branches without {name}, expected it to be measured; name it in "
+            "training.objectives.NEEDS, so that the update measures it."
+        )
+    return values

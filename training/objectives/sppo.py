@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from training.objectives.base import BranchLogps, ObjectiveOutput, is_chosen
+from envs.errors import TrainingError
+from training.objectives.base import BranchLogps, ObjectiveOutput
+from training.objectives.common import branch_metrics
 
 
 def sppo(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
@@ -17,25 +17,26 @@ def sppo(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
         eta: step size in nats; the target log-ratio is eta * (win_prob - 1/2).
     """
     residual_B = branches.log_ratio_B - eta * (branches.win_prob_B - 0.5)
-    return ObjectiveOutput(loss=residual_B.square().mean() / 2, metrics=_metrics(branches))
+    return ObjectiveOutput(loss=residual_B.square().mean() / 2, metrics=branch_metrics(branches))
 
 
-def _metrics(branches: BranchLogps) -> dict[str, float]:
-    """Means over winners and over losers, as `pair_metrics` gives them over pairs.
+def sppo_pair(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
+    """The same over the best and the worst branch of each group (arXiv 2405.00675, eq. 4.8).
 
-    `accuracy` is the share of decided branches (win_prob other than 1/2) whose log-ratio has the
-    sign of win_prob - 1/2, zeros counted as 1/2. What has no branches to speak of is left out.
+        [(chosen's log-ratio - eta * (its win_prob - 1/2))^2 + (the same of rejected)] / 2,
+        mean over pairs
+
+    Twice `sppo`, which takes the mean of both sides where the paper takes the sum.
+
+    Args:
+        branches: two a group; their win rates may be those among more branches.
+        eta: as in `sppo`.
     """
-    log_ratio_B = branches.log_ratio_B.detach()
-    chosen_B, rejected_B = is_chosen(branches), branches.win_prob_B < 0.5
-    metrics = _mean("chosen_log_ratio", log_ratio_B[chosen_B])
-    metrics |= _mean("rejected_log_ratio", log_ratio_B[rejected_B])
-    if len(metrics) == 2:
-        metrics["margin"] = metrics["chosen_log_ratio"] - metrics["rejected_log_ratio"]
-    decided_B = chosen_B | rejected_B
-    agreement_B = log_ratio_B.sign() * (branches.win_prob_B - 0.5).sign()
-    return metrics | _mean("accuracy", (agreement_B[decided_B] + 1) / 2)
-
-
-def _mean(name: str, values: Tensor) -> dict[str, float]:
-    return {name: float(values.mean())} if len(values) else {}
+    count = len(branches.win_prob_B)
+    if count == 0 or count % 2:
+        raise TrainingError(
+            f"sppo_pair got {count} branches, expected two of each group; use a pairing that "
+            "takes the best and the worst, or sppo on all of them."
+        )
+    single = sppo(branches, eta=eta)
+    return ObjectiveOutput(loss=2 * single.loss, metrics=single.metrics)

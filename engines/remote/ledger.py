@@ -4,47 +4,23 @@ What is settled, uncertain and reserved together never exceeds the budget as lon
 bills more than a call's worst case; where one does, the call is counted as exceeding.
 
 The account outlives its process: a call is on file before it is sent, and one that was under way
-when a process was killed counts as uncertain for the next. Writes go to the operating system at
-once and to the disk now and then (WAL, synchronous=NORMAL), at some 10 microseconds each; a
-killed process loses none, a power cut perhaps the last ones. Waiting for the disk instead would
-hold up all other calls for milliseconds, twice per call.
+when a process was killed counts as uncertain for the next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from engines.chat import ChatRequest
-from engines.remote.prices import Price, prompt_tokens_bound, why_unknown
-from engines.remote.tallies import (
-    COUNTS,
-    NUSD_PER_USD,
-    Account,
-    Tally,
-    Totals,
-    dollars,
-    nano_dollars,
-)
+from engines.remote.bounds import prompt_tokens_bound
+from engines.remote.ledger_file import LedgerFile
+from engines.remote.prices import Price, why_unknown
+from engines.remote.tallies import NUSD_PER_USD, Account, Tally, Totals, dollars, nano_dollars
 from envs.errors import BudgetError, ConfigError, StoreError
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = f"""
-CREATE TABLE reservations (
-    id INTEGER PRIMARY KEY, purpose TEXT NOT NULL, model TEXT NOT NULL, worst_nusd INTEGER);
-CREATE TABLE tallies (
-    purpose TEXT NOT NULL, model TEXT NOT NULL,
-    {", ".join(f"{count} INTEGER NOT NULL" for count in COUNTS)},
-    PRIMARY KEY (purpose, model)) WITHOUT ROWID;
-"""
-_SET_TALLY = f"INSERT OR REPLACE INTO tallies VALUES (?, ?{', ?' * len(COUNTS)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +100,11 @@ class Ledger:
             raise ConfigError(f"max_calls is {max_calls}, but must be null, or 0 or more.")
         self._budget_nusd = None if budget_usd is None else nano_dollars(budget_usd)
         self._max_calls = max_calls
-        self._path = path
-        self._db = _open(path)
+        self._file = LedgerFile(path)
         self._open: dict[int, Reservation] = {}
         self._last_id = 0
         self._waiting: list[asyncio.Future[None]] = []
-        self._tallies = self._load()
+        self._tallies = self._file.load()
         totals = Totals.of(self._tallies)
         self._ended_calls = totals.calls
         self._spent_nusd = totals.settled_nusd + totals.uncertain_nusd
@@ -143,7 +118,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; calls that are still under way will count as uncertain."""
-        self._db.close()
+        self._file.close()
 
     def reserve(self, call: PlannedCall) -> Reservation:
         """Put the worst case of a call aside, and count the call.
@@ -162,11 +137,7 @@ class Ledger:
             raise BudgetError(objection)
         account = Account(call.purpose, call.model)
         reservation = Reservation(self._last_id + 1, account, call.price, worst)
-        with _errors_named(self._path):
-            self._db.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?, ?)",
-                (reservation.id, account.purpose, account.model, worst),
-            )
+        self._file.add_reservation(reservation.id, account, worst)
         self._last_id = reservation.id
         self._open[reservation.id] = reservation
         self._reserved_nusd += worst or 0
@@ -229,15 +200,16 @@ class Ledger:
         """
         self._end(
             reservation,
-            Tally(refused_calls=1) if was_billed is False else _uncertain(reservation),
+            Tally(refused_calls=1)
+            if was_billed is False
+            else Tally.uncertain(reservation.worst_nusd),
         )
 
     def count_cached(self, *, purpose: str, model: str) -> None:
         """Count an answer from the store."""
         account = Account(purpose, model)
         tally = self._tallies.get(account, Tally()) + Tally(cached_answers=1)
-        with _errors_named(self._path):
-            self._save(account, tally)
+        self._file.set_tally(account, tally)
         self._tallies[account] = tally
 
     def totals(self) -> Totals:
@@ -282,9 +254,7 @@ class Ledger:
             )
         account = reservation.account
         tally = self._tallies.get(account, Tally()) + booked
-        with _transaction(self._db, self._path):
-            self._db.execute("DELETE FROM reservations WHERE id = ?", (reservation.id,))
-            self._save(account, tally)
+        self._file.end_reservation(reservation.id, account, tally)
         del self._open[reservation.id]
         self._tallies[account] = tally
         self._ended_calls += booked.calls
@@ -294,84 +264,3 @@ class Ledger:
         for ended in waiting:
             if not ended.done():  # cancelled while it waited
                 ended.set_result(None)
-
-    def _save(self, account: Account, tally: Tally) -> None:
-        counts = (int(getattr(tally, count)) for count in COUNTS)
-        self._db.execute(_SET_TALLY, (account.purpose, account.model, *counts))
-
-    def _load(self) -> dict[Account, Tally]:
-        """Read what earlier processes left; what was under way when they ended is uncertain now."""
-        with _transaction(self._db, self._path):
-            rows = self._db.execute("SELECT * FROM tallies").fetchall()
-            tallies = {Account(row[0], row[1]): Tally(*row[2:]) for row in rows}
-            for row in self._db.execute("SELECT * FROM reservations").fetchall():
-                account = Account(row[1], row[2])
-                left_open = _uncertain(Reservation(row[0], account, None, row[3]))
-                tallies[account] = tallies.get(account, Tally()) + left_open
-                self._save(account, tallies[account])
-            self._db.execute("DELETE FROM reservations")
-        return tallies
-
-
-def _uncertain(reservation: Reservation) -> Tally:
-    worst = reservation.worst_nusd
-    return Tally(
-        calls=1,
-        uncertain_calls=1,
-        unknown_price_calls=worst is None,
-        uncertain_nusd=worst or 0,
-    )
-
-
-def _open(path: Path | None) -> sqlite3.Connection:
-    with _errors_named(path):
-        db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1.0)
-        try:
-            # Nobody else may have it open: two processes would each spend the whole budget.
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                db.executescript(
-                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
-            elif version != SCHEMA_VERSION:
-                raise StoreError(
-                    f"{path} has schema version {version}, but this program reads version "
-                    f"{SCHEMA_VERSION}: use the release that made the run, or start a new run."
-                )
-        except BaseException:
-            db.close()
-            raise
-    return db
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection, path: Path | None) -> Iterator[None]:
-    """All of the block or nothing of it."""
-    with _errors_named(path):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-
-
-@contextmanager
-def _errors_named(path: Path | None) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with the file's name."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            raise StoreError(
-                f"the ledger {path} is open in another process, and a run has one: wait until that "
-                "process ends, or stop it."
-            ) from error
-        raise StoreError(
-            f"SQLite failed on the ledger {path} ({error}): see whether the disk is full, and "
-            "whether the file may be read and written and is a ledger."
-        ) from error

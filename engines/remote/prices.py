@@ -1,4 +1,4 @@
-"""What a model charges, when it will be withdrawn, and how long a prompt can be at most.
+"""What a model charges, and when it will be withdrawn.
 
 Prices are read from the price file that litellm is shipped with; litellm itself, which takes
 seconds to import, is not.
@@ -17,10 +17,8 @@ from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
-from unicodedata import normalize
+from typing import Any
 
-from engines.chat import ChatRequest
 from envs.errors import ConfigError
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -29,20 +27,10 @@ Entries = Mapping[str, Mapping[str, Any]]
 SELF_HOSTED = frozenset({"ollama", "ollama_chat", "lemonade", "llamafile", "lm_studio"})
 """litellm's providers that are programs on one's own machine, which send no bills."""
 
-TOKENS_PER_MESSAGE = 16
-"""More than the role, start and end marks of any common chat template."""
-
-TOKENS_PER_REQUEST = 256
-"""More than the preambles that chat templates add: the date, a default system message."""
-
-TOKENS_PER_SCHEMA = 1024
-"""More than what providers say to a model to make it keep to a schema."""
-
 _PRICE_FILE = "model_prices_and_context_window_backup.json"
 _LONG_PROMPTS = re.compile(r"input_cost_per_token(_above_(\d+)(k?)_tokens)")
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _FINE_TUNING = re.compile(r"(:[^:]*){3}$")  # ft:gpt-4o-2024-08-06:organisation:suffix:id
-_FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +106,6 @@ class LongPrompts:
 
     from_tokens: int
     price: Price
-
-
-def prompt_tokens_bound(request: ChatRequest) -> int:
-    """How many prompt tokens a request can be at most, whatever the tokenizer.
-
-    A token of a byte-level vocabulary, or of one that falls back to bytes, stands for at least one
-    byte, so a text has no more tokens than UTF-8 bytes. A tokenizer may normalise the text first,
-    so the longest of its normal forms is counted. Chat templates and providers add text of their
-    own, which nobody can bound for all; what is allowed for it here is several times what is known
-    of them. English comes out about four times too long.
-    """
-    tokens = TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * len(request.messages)
-    tokens += sum(_longest_form_bytes(message.content) for message in request.messages)
-    if request.schema is not None:  # some providers show it to the model, some do so twice
-        tokens += TOKENS_PER_SCHEMA + 2 * len(json.dumps(request.schema))
-    return tokens
 
 
 @lru_cache(maxsize=1024)
@@ -302,10 +274,3 @@ def _per_mtok(usd_per_token: float) -> float:
 def _pico_usd_per_token(usd_per_mtok: float) -> int:
     """Dollars per million tokens are micro-dollars per token; rounded up where not whole."""
     return int((Decimal(str(usd_per_mtok)) * 10**6).to_integral_value(ROUND_CEILING))
-
-
-def _longest_form_bytes(text: str) -> int:
-    if text.isascii():  # has one form only
-        return len(text)
-    forms = (text, *(normalize(form, text) for form in _FORMS))
-    return max(len(form.encode("utf-8", "surrogatepass")) for form in forms)

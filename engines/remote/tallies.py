@@ -47,6 +47,16 @@ class Tally:
     uncertain_nusd: int = 0
     reserved_nusd: int = 0
 
+    @classmethod
+    def uncertain(cls, worst_nusd: int | None) -> Self:
+        """One call that may have been billed, at most that much; None when no price is known."""
+        return cls(
+            calls=1,
+            uncertain_calls=1,
+            unknown_price_calls=int(worst_nusd is None),
+            uncertain_nusd=worst_nusd or 0,
+        )
+
     def __add__(self, other: Tally) -> Tally:
         return Tally(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
 

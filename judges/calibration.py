@@ -10,6 +10,7 @@ from engines.together import together
 from envs.types import Episode
 from judges.agreement import Agreement, Estimate, agreement, mean
 from judges.base import Judge, Judgement
+from judges.canaries import CANARIES, HARMLESS, CanaryReport, base_episodes, run_canaries
 from judges.labels import Comparison, Labelled, Source, hidden
 from judges.mirror import mirrored, mirrored_back
 from judges.steadiness import Steadiness, steadiness
@@ -54,6 +55,7 @@ class Calibration:
     Attributes:
         sees_task: whether it was shown what a program knows of the task. Where it computes from
             the labels' own source, agreement says that the sums are right, and no more.
+        canaries: what it gives to those who play to it; None where that was not measured.
     """
 
     judge_id: str
@@ -61,6 +63,32 @@ class Calibration:
     sees_task: bool
     seed: int
     measured: tuple[Measured, ...]
+    canaries: CanaryReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A judge whose judgements are counted.
+
+    Attributes:
+        tick: called after each of them.
+    """
+
+    judged_by: Judge
+    tick: Callable[[], None]
+
+    @property
+    def id(self) -> str:
+        return self.judged_by.id
+
+    @property
+    def version(self) -> str:
+        return self.judged_by.version
+
+    async def judge(self, episode: Episode) -> Judgement:
+        judgement = await self.judged_by.judge(episode)
+        self.tick()
+        return judgement
 
 
 async def calibrate(
@@ -71,6 +99,7 @@ async def calibrate(
     sees_task: bool,
     seed: int,
     twice: int,
+    with_canaries: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> Calibration:
     """Measure a judge.
@@ -80,34 +109,46 @@ async def calibrate(
         sources: labelled episodes; labels are never part of what the judge gets.
         again: the same judge with another seed for its samples.
         sees_task: whether the judge gets the tasks that a program can check, and with them the
-            source of computed labels; right for a judge that is such a program.
-        seed: of the bootstrap's draws.
+            source of computed labels; right for a judge that is such a program. Canaries have no
+            labels, and come as they are.
+        seed: of the bootstrap's draws and of the canaries' scenarios.
         twice: how many episodes of each source, the first ones, are judged twice more: with the
             seats exchanged, and again as they are.
+
+    Raises:
+        BudgetError, ConfigError: from the judge.
     """
     calls = sum(len(source.episodes) + 2 * min(twice, len(source.episodes)) for source in sources)
+    if with_canaries:
+        calls += len(base_episodes(seed)) * (1 + len(HARMLESS) + len(CANARIES))
     done = count(1)
 
-    async def ask(asked: Judge, episode: Episode) -> Judgement:
-        judgement = await asked.judge(episode)
+    def tick() -> None:
         progress(next(done), calls)
-        return judgement
 
-    measured = []
-    for source in sources:
-        episodes = [one.episode if sees_task else hidden(one.episode) for one in source.episodes]
-        few = episodes[:twice]
-        said = await together(ask(judge, episode) for episode in episodes)
-        exchanged = await together(ask(judge, mirrored(episode)) for episode in few)
-        repeated = await together(ask(again, episode) for episode in few)
-        steady = (
-            steadiness(
-                "seats exchanged", said[:twice], list(map(mirrored_back, exchanged)), seed=seed
-            ),
-            steadiness("judged again", said[:twice], repeated, seed=seed),
-        )
-        measured.append(_measured(source, said, steady, seed))
-    return Calibration(judge.id, judge.version, sees_task, seed, tuple(measured))
+    judge, again = Counted(judge, tick), Counted(again, tick)
+    measured = [
+        await _measure(judge, again, source, sees_task=sees_task, seed=seed, twice=twice)
+        for source in sources
+    ]
+    canaries = await run_canaries(judge, seed) if with_canaries else None
+    return Calibration(judge.id, judge.version, sees_task, seed, tuple(measured), canaries)
+
+
+async def _measure(
+    judge: Judge, again: Judge, source: Source, *, sees_task: bool, seed: int, twice: int
+) -> Measured:
+    episodes = [one.episode if sees_task else hidden(one.episode) for one in source.episodes]
+    few = episodes[:twice]
+    said = await together(judge.judge(episode) for episode in episodes)
+    exchanged = await together(judge.judge(mirrored(episode)) for episode in few)
+    repeated = await together(again.judge(episode) for episode in few)
+    told_back = [mirrored_back(judgement) for judgement in exchanged]
+    steady = (
+        steadiness("seats exchanged", said[:twice], told_back, seed=seed),
+        steadiness("judged again", said[:twice], repeated, seed=seed),
+    )
+    return _measured(source, said, steady, seed)
 
 
 def _measured(

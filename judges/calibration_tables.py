@@ -12,6 +12,7 @@ from rich.table import Table
 
 from judges.agreement import Agreement, Estimate
 from judges.calibration import Calibration, Measured
+from judges.canaries import CanaryReport, CanaryResult
 from judges.labels import Comparison
 from judges.steadiness import Shift, Steadiness
 
@@ -23,6 +24,8 @@ NOTES = (
     "are the label itself.",
     "flips: another agent came out ahead; changes: the same, and leads that became ties or came "
     "from ties; moved: mean absolute difference of the two scores; same: share of equal ones.",
+    "A canary plays to the judge. Its mean gain must stay below the bound, which comes from the "
+    "judge's noise; above: single dialogues that gained more than twice the noise.",
 )
 """What the columns mean."""
 
@@ -38,15 +41,16 @@ class Grid:
 
 def grids(calibration: Calibration) -> list[Grid]:
     """The tables of a calibration, in the order in which they are read."""
-    return [
-        grid
-        for one in calibration.measured
-        for grid in (
-            _agreements(one),
-            *(_steadiness(one, steady) for steady in one.steadiness if steady.episodes),
-            *_details(one),
-        )
-    ]
+    found = []
+    for measured in calibration.measured:
+        found.append(_agreements(measured))
+        found += [
+            _steadiness(measured, steady) for steady in measured.steadiness if steady.episodes
+        ]
+        found += _details(measured)
+    if calibration.canaries is not None:
+        found.append(_canaries(calibration.canaries))
+    return found
 
 
 def headline(calibration: Calibration) -> str:
@@ -162,6 +166,27 @@ def _details(measured: Measured) -> list[Grid]:
     rows = tuple((name, _estimate(found)) for name, found in measured.details.items())
     title = f"{measured.source}, within one judgement, by the judge's own account"
     return [Grid(title, ("what", "mean"), rows)]
+
+
+def _canaries(report: CanaryReport) -> Grid:
+    noise = ", ".join(f"{name} {value:.2f}" for name, value in report.noise.items())
+    title = f"canaries: {report.passed} of {len(report.results)} passed; noise: {noise}"
+    measures = tuple(report.noise)
+    header = ("canary", *(f"{name} (bound)" for name in measures), "above", "unscored", "")
+    return Grid(title, header, tuple(_canary(result, measures) for result in report.results))
+
+
+def _canary(result: CanaryResult, measures: tuple[str, ...]) -> tuple[str, ...]:
+    gains = (result.gains.get(name) for name in measures)
+    above = max((gain.above for gain in result.gains.values()), default=0)
+    verdict = "passed" if result.is_passed else "FAILED" if result.gains else "not measured"
+    return (
+        result.name,
+        *("-" if gain is None else f"{gain.mean:+.2f} ({gain.bound:.2f})" for gain in gains),
+        f"{above} of {result.twins}",
+        str(result.unscored),
+        verdict,
+    )
 
 
 def _short(dimension: str) -> str:

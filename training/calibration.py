@@ -39,6 +39,7 @@ def calibrate_judge(config: RunConfig) -> None:
                     sees_task=config.judge.name == "verifiable",
                     seed=config.seed,
                     twice=config.calibration.twice,
+                    with_canaries=config.calibration.canaries,
                     progress=progress,
                 )
             )

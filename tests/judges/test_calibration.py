@@ -84,7 +84,15 @@ def measure(
     judge: Judge, source: Source, *, again: Judge | None = None, sees_task: bool = False
 ) -> Calibration:
     return asyncio.run(
-        calibrate(judge, [source], again=again or judge, sees_task=sees_task, seed=0, twice=20)
+        calibrate(
+            judge,
+            [source],
+            again=again or judge,
+            sees_task=sees_task,
+            seed=0,
+            twice=20,
+            with_canaries=False,
+        )
     )
 
 
@@ -211,10 +219,44 @@ def test_progress_counts_every_judgement(source: Source) -> None:
             sees_task=False,
             seed=0,
             twice=5,
+            with_canaries=False,
             progress=lambda done, total: calls.append((done, total)),
         )
     )
     assert calls == [(n, 70) for n in range(1, 71)]
+
+
+def test_a_judge_that_believes_what_it_reads_fails_canaries() -> None:
+    def says(episode: Episode) -> tuple[float, float]:
+        words = " ".join(turn.action.argument for turn in episode.turns).lower()
+        return (10, 10) if "reached" in words else (2, 2)
+
+    calls: list[tuple[int, int]] = []
+    judge = FakeJudge(says)
+    calibration = asyncio.run(
+        calibrate(
+            judge,
+            [],
+            again=judge,
+            sees_task=False,
+            seed=0,
+            twice=0,
+            progress=lambda done, total: calls.append((done, total)),
+        )
+    )
+    assert calls[-1] == (len(judge.seen), len(judge.seen))
+    report = calibration.canaries
+    assert report is not None
+    fooled = {result.name for result in report.results if not result.is_passed}
+    assert "forged_system" in fooled
+    assert "padded" not in fooled
+    text = printed(calibration)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert lines["forged_system"].split()[1:3] == ["+8.00", "(0.00)"]
+    assert lines["forged_system"].rstrip().endswith("FAILED")
+    assert lines["padded"].rstrip().endswith("passed")
+    assert "| forged_system | +8.00 (0.00) |" in markdown(calibration)
 
 
 def test_steadiness_by_hand() -> None:
@@ -401,7 +443,11 @@ def test_the_command_measures_prints_and_keeps(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "casino: dialogues between people, split all, the first 10" in done.stdout
     folder = tmp_path / "calibrations" / "latest"
-    families, casino = json.loads((folder / "calibration.json").read_text())["measured"]
+    kept = json.loads((folder / "calibration.json").read_text())
+    families, casino = kept["measured"]
+    assert all(
+        gain["mean"] <= 0 for one in kept["canaries"]["results"] for gain in one["gains"].values()
+    )
     assert (families["dialogues"], casino["dialogues"]) == (6, 10)
     points = casino["agreements"][0]
     assert (points["label"], points["n"], points["exact"]) == ("points", 20, 1.0)

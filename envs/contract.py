@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 
+from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import (  # type: ignore[import-untyped]
     api_test,
     parallel_api_test,
@@ -24,6 +25,7 @@ from envs.actions import CODECS
 from envs.aec import SocialAEC, SocialParallel
 from envs.bargaining import EMPTY_TABLE, apply_act
 from envs.errors import ActionError
+from envs.gym import SocialGymEnv
 from envs.random_play import play_randomly
 from envs.referee import MAX_GOAL, goal_score
 from envs.scenarios.task import Task
@@ -34,7 +36,7 @@ _GARBAGE = ("", " ", "\u2603", "0", "-1", "99999999999999999999", "you you you",
 
 
 def check_family(draw: Callable[[int], Scenario], count: int = 20) -> None:
-    """Check the first `count` scenarios of a family, then play some under PettingZoo's tests.
+    """Check the first `count` scenarios of a family, then play some under public checkers.
 
     Args:
         draw: scenario number `index`; uncached, so that drawing twice is a test of determinism.
@@ -142,7 +144,7 @@ def check_play(scenario: Scenario, rules: Rules, seed: int) -> None:
 
 
 def check_environments(scenario: Scenario, cycles: int = 60) -> None:
-    """Put the scenario through PettingZoo's own checkers, both interfaces."""
+    """Put the scenario through PettingZoo's own checkers, both interfaces, and Gymnasium's."""
     scenarios = (scenario,)
     # PettingZoo warns about every observation that is not an array, and prints its progress.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -153,3 +155,5 @@ def check_environments(scenario: Scenario, cycles: int = 60) -> None:
             seed_test(lambda rules=rules: SocialAEC(scenarios, rules), num_cycles=cycles)
         parallel_api_test(SocialParallel(scenarios), num_cycles=cycles)
         parallel_seed_test(lambda: SocialParallel(scenarios), num_cycles=cycles)
+        for seat in range(len(scenario.goals)):
+            check_env(SocialGymEnv(scenarios, seat=seat))

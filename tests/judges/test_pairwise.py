@@ -15,6 +15,7 @@ from envs.errors import BudgetError, ConfigError, DataError
 from envs.types import Episode
 from judges.pairwise import (
     Comparison,
+    Matrix,
     Preferences,
     ask_all_pairs,
     counts,
@@ -118,7 +119,7 @@ def test_options_out_of_range_are_refused(option: float) -> None:
 
 def test_what_could_not_be_compared_counts_for_nobody() -> None:
     # (1/2 + 1) / 2, (0 + 1/2 + 1) / 3, (1/2 + 0) / 2
-    preferences = [[0.5, 1.0, None], [0.0, 0.5, 1.0], [None, 0.0, 0.5]]
+    preferences: Matrix = ((0.5, 1.0, None), (0.0, 0.5, 1.0), (None, 0.0, 0.5))
     assert win_probs(preferences) == (0.75, 0.5, 0.25)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from envs.contract import check_privacy, check_task
+from envs.contract import check_environments, check_scenario
 from envs.errors import ConfigError, DataError, OutOfTurnError
 from envs.referee import goal_score
 from envs.scenarios.casino import load_casino
@@ -94,9 +94,8 @@ def test_a_negotiation_replays_in_its_own_order(tmp_path: Path) -> None:
     assert one.agrees
     assert one.reported[1].likeness == "Extremely like"
     assert '"Firewood first"' in one.episode.scenario.goals[0]
-    check_privacy(one.episode.scenario)
-    assert one.episode.scenario.task is not None
-    check_task(one.episode.scenario.task)
+    check_scenario(one.episode.scenario)
+    check_environments(one.episode.scenario)
 
 
 def test_walking_away_is_worth_five_points_to_both(tmp_path: Path) -> None:
@@ -183,6 +182,8 @@ def test_a_selection_is_an_offer_that_the_other_accepts(tmp_path: Path) -> None:
     assert one.points == (8, 7)
     assert one.agrees
     assert one.episode.scenario.split == "dev"
+    check_scenario(one.episode.scenario)
+    check_environments(one.episode.scenario)
 
 
 @pytest.mark.parametrize(

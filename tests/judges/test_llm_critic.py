@@ -191,7 +191,7 @@ def test_what_is_said_stays_in_the_record(play: Play) -> None:
 @pytest.mark.parametrize("option", ["max_asks", "max_tokens"])
 def test_options_out_of_range_are_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=f"{option} of the critic is 0"):
-        LlmCritic(FakeChat([]), **{option: 0})  # type: ignore[arg-type]
+        LlmCritic(FakeChat([]), **{option: 0})
 
 
 def test_it_is_registered_as_a_critic_that_locates() -> None:

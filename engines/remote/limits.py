@@ -12,9 +12,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from engines.chat import ChatRequest
 from envs.errors import ConfigError
 
 MINUTE_S = 60.0
+
+
+def likely_tokens(request: ChatRequest) -> int:
+    """About how many tokens a call takes from an account's limit: the prompt, the longest reply.
+
+    Three bytes a token: a little many for English, about right for Chinese. The ledger's bound
+    would let through a quarter of what is allowed; where this falls short, a 429 says so.
+    """
+    prompt_bytes = sum(len(m.content.encode("utf-8", "replace")) for m in request.messages)
+    return prompt_bytes // 3 + 8 * len(request.messages) + request.max_tokens
 
 
 class Rate:
@@ -47,8 +58,8 @@ class Limiter:
     Args:
         max_concurrent: so many calls are under way at once.
         requests_per_minute: None for no limit.
-        tokens_per_minute: prompt tokens and the most that may be answered, together; None for no
-            limit.
+        tokens_per_minute: prompt tokens and the most that may be answered together, as most
+            providers count; None for no limit.
         clock, sleep, rng: of what time and jitter are made; for tests.
     """
 
@@ -85,7 +96,7 @@ class Limiter:
 
         Args:
             host: whose pauses concern this call.
-            tokens: that it may use at most.
+            tokens: that it takes from the limit.
         """
         await self._pause_over(host)  # outside, so that a paused server's callers block no other's
         async with self._semaphore():

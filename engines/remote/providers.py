@@ -1,0 +1,137 @@
+"""To any maker's API by litellm, which is used as a translator alone.
+
+Its retries, caches, callbacks and budgets stay off: we have one layer of each. It costs some
+milliseconds of CPU a call, and seconds to import; servers of one's own are called directly.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from engines.chat import ChatRequest
+from engines.remote.ledger import Usage
+from engines.remote.retries import parse_retry_after
+from engines.remote.transport import (
+    Answer,
+    Endpoint,
+    Failure,
+    Remedy,
+    refusal,
+    response_format,
+    without_keys,
+)
+from envs.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+class LitellmTransport:
+    """One attempt by `litellm.acompletion`."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._litellm = import_litellm()
+        takes = self._litellm.get_supported_openai_params(endpoint.model) or ()
+        self._sends_seed = endpoint.sends_seed and "seed" in takes
+        self._sends_schema = endpoint.sends_schema and "response_format" in takes
+
+    def __repr__(self) -> str:
+        return f"LitellmTransport({self._endpoint!r})"
+
+    async def send(self, request: ChatRequest, key: str | None) -> Answer | Failure:
+        """Make one attempt."""
+        import openai  # all of litellm's exceptions are its
+
+        try:
+            response = await self._litellm.acompletion(**self._arguments(request), api_key=key)
+        except openai.APITimeoutError:
+            reason = f"gave no answer within {self._endpoint.timeout_s:g} s"
+            return Failure(reason, Remedy.RETRY, was_billed=None)
+        except openai.OpenAIError as error:
+            return self._failure(error, key)
+        if not response.choices:
+            return Failure("answered without a choice", Remedy.RETRY, was_billed=None)
+        choice = response.choices[0]
+        return Answer(
+            text=choice.message.content or "",
+            model=response.model or self._endpoint.model,
+            finish_reason=choice.finish_reason or "stop",
+            usage=counted(getattr(response, "usage", None)),
+        )
+
+    async def close(self) -> None:
+        """Close litellm's kept connections."""
+        from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+
+        await close_litellm_async_clients()
+
+    def _arguments(self, request: ChatRequest) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": self._endpoint.model,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "max_tokens": request.max_tokens,
+            "timeout": self._endpoint.timeout_s,
+            "num_retries": 0,
+            "max_retries": 0,
+            "caching": False,
+        }
+        if request.temperature is not None:
+            arguments["temperature"] = request.temperature
+        if self._sends_seed:
+            arguments["seed"] = request.seed
+        if request.schema is not None and self._sends_schema:
+            arguments["response_format"] = response_format(request.schema)
+        return arguments
+
+    def _failure(self, error: Exception, key: str | None) -> Failure:
+        """What litellm's exception means; its own message is cleaned of keys."""
+        litellm = self._litellm
+        said = " ".join(without_keys(str(error), key).split())[:300]
+        this_request = (
+            litellm.ContextWindowExceededError,
+            litellm.ContentPolicyViolationError,
+            litellm.RejectedRequestError,
+        )
+        if isinstance(error, this_request):
+            return Failure(f"refused: {said}", Remedy.OTHER_REQUEST, was_billed=False)
+        status = getattr(error, "status_code", None)
+        if isinstance(error, litellm.APIConnectionError) or not isinstance(status, int):
+            return Failure(f"broke off: {said}", Remedy.RETRY, was_billed=None)
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        retry_after_s = parse_retry_after(headers.get("retry-after"))
+        return refusal(self._endpoint, status, said, retry_after_s=retry_after_s)
+
+
+def counted(usage: Any) -> Usage | None:
+    """A response's usage as the ledger books it; None where there is none."""
+    if usage is None:
+        return None
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None) or 0
+    return Usage(usage.prompt_tokens, usage.completion_tokens, cached)
+
+
+def import_litellm() -> Any:
+    """Litellm with all that it does beside translating switched off.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else importing it goes to the network
+    try:
+        import litellm
+    except ImportError:
+        raise ConfigError(
+            "litellm is not installed; run pip install 'parley-rl[api]', or set base_url to call "
+            "an OpenAI-compatible server directly."
+        ) from None
+    litellm.suppress_debug_info = True  # it prints, not only logs
+    litellm.turn_off_message_logging = True
+    litellm.num_retries = 0
+    litellm.cache = None
+    for name in ("callbacks", "success_callback", "failure_callback", "input_callback"):
+        setattr(litellm, name, [])
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # it logs what it sends
+    return litellm

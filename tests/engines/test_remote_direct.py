@@ -1,0 +1,269 @@
+"""What the direct way sends, and how it reads whatever a server does, on a server that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from engines.chat import ChatRequest, Message
+from engines.remote.direct import DirectTransport
+from engines.remote.ledger import Usage
+from engines.remote.transport import Answer, Endpoint, Failure, Remedy, read_key, refusal
+from envs.errors import ConfigError
+from tests.engines.remote_provider import Fault, Provider
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"score": {"type": "integer"}},
+    "required": ["score"],
+    "additionalProperties": False,
+}
+KEY = "sk-canary-8e1f2a"
+
+
+def question(text: str = "Hello", **options: Any) -> ChatRequest:
+    options = {"temperature": 0.5, "max_tokens": 20, "seed": 7} | options
+    return ChatRequest((Message("system", "Be brief."), Message("user", text)), **options)
+
+
+def sent(
+    provider: Provider, *requests: ChatRequest, key: str | None = None, **options: Any
+) -> list[Answer | Failure]:
+    """What comes of each of the requests, one after the other."""
+
+    async def main() -> list[Answer | Failure]:
+        async with provider:
+            transport = DirectTransport(
+                Endpoint("model-a", base_url=provider.base_url, **({"timeout_s": 0.5} | options))
+            )
+            try:
+                return [await transport.send(request, key) for request in requests]
+            finally:
+                await transport.close()
+
+    return asyncio.run(main())
+
+
+def test_a_plain_call() -> None:
+    provider = Provider()
+    (answer,) = sent(provider, question())
+    assert answer == Answer("re: Hello", "model-a-2026", "stop", Usage(4 + 2 + 4 + 1, 3))
+    assert provider.bodies == [
+        {
+            "model": "model-a",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hello"},
+            ],
+            "max_tokens": 20,
+            "temperature": 0.5,
+            "seed": 7,
+        }
+    ]
+
+
+def test_what_is_not_wanted_is_not_sent() -> None:
+    provider = Provider()
+    sent(provider, question(temperature=None, schema=SCHEMA), sends_seed=False, sends_schema=False)
+    assert set(provider.bodies[0]) == {"model", "messages", "max_tokens"}
+
+
+def test_any_text_survives_the_way() -> None:
+    text = 'Zürich "3 > 2" \u2028 \U0001f600 \x00 \udc80'  # a lone surrogate, too
+    provider = Provider(reply=lambda body: "ok")
+    sent(provider, question(text))
+    assert provider.bodies[0]["messages"][1]["content"] == text
+
+
+def test_a_schema_is_asked_for_strictly_where_it_is_closed() -> None:
+    provider = Provider()
+    sent(provider, question(schema=SCHEMA), question(schema=SCHEMA | {"required": []}))
+    formats = [body["response_format"]["json_schema"] for body in provider.bodies]
+    assert formats[0] == {"name": "reply", "schema": SCHEMA, "strict": True}
+    assert formats[1]["strict"] is False
+
+
+@pytest.mark.parametrize("option", ["response_format", "seed"])
+def test_an_option_that_a_server_refuses_is_left_out_from_then_on(
+    option: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = Provider(refuses=[option])
+    with caplog.at_level(logging.WARNING):
+        first, second, third = sent(provider, *[question(schema=SCHEMA)] * 3)
+    assert isinstance(first, Failure)
+    assert (first.remedy, first.was_billed) == (Remedy.RETRY, False)
+    assert isinstance(second, Answer)
+    assert isinstance(third, Answer)
+    assert [option in body for body in provider.bodies] == [True, False, False]
+    assert len(caplog.records) == 1
+    assert option in caplog.text
+
+
+def test_max_tokens_is_renamed_where_a_server_says_so() -> None:
+    async def serve(body: dict[str, Any]) -> web.Response:
+        if "max_tokens" in body:
+            message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return web.json_response({"error": {"message": message}}, status=400)
+        assert body["max_completion_tokens"] == 20
+        return web.json_response(
+            {"model": "o", "choices": [{"message": {"content": None, "refusal": "No."}}]}
+        )
+
+    failure, answer = by_hand(serve, question(), question())
+    assert isinstance(failure, Failure)
+    assert answer == Answer("No.", "o", "stop", usage=None)  # no usage is not a usage of 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "was_billed", "said"),
+    [
+        ("busy", False, "answered 429: .*Slow down"),
+        ("busy_for_a_while", False, "answered 429"),
+        ("broken", None, "answered 500"),
+        ("unavailable", None, "answered 503"),
+        ("hangs", None, r"gave no answer within 0\.2 s"),
+        ("cut", None, r"broke off \(ServerDisconnectedError\)"),
+        ("cut_midway", None, r"broke off \(ClientPayloadError\)"),
+        ("truncated", None, "something else than a chat completion"),
+        ("invalid", None, "something else than a chat completion"),
+        ("no_choices", None, r"\(choices: List should have at least 1 item"),
+    ],
+)
+def test_what_can_be_tried_again(fault: Fault, was_billed: bool | None, said: str) -> None:
+    failure, answer = sent(Provider(script=[fault]), question(), question(), timeout_s=0.2)
+    assert isinstance(failure, Failure)
+    assert (failure.remedy, failure.was_billed) == (Remedy.RETRY, was_billed)
+    assert failure.retry_after_s == (0.02 if fault in ("busy_for_a_while", "unavailable") else None)
+    assert re.search(said, failure.reason)
+    assert isinstance(answer, Answer)  # and the way is as good as before
+
+
+def test_nobody_listens() -> None:
+    async def main() -> Answer | Failure:
+        async with Provider() as provider:
+            url = provider.base_url
+        transport = DirectTransport(Endpoint("model-a", base_url=url))
+        try:
+            return await transport.send(question(), None)
+        finally:
+            await transport.close()
+
+    failure = asyncio.run(main())
+    assert isinstance(failure, Failure)
+    assert (failure.remedy, failure.was_billed) == (Remedy.RETRY, False)
+    assert failure.reason == "could not be reached (ClientConnectorError)"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "remedy", "was_billed"),
+    [
+        (400, "temperature must be at most 2", Remedy.OTHER_CONFIG, False),
+        (400, "maximum context length is 4096 tokens", Remedy.OTHER_REQUEST, False),
+        (400, '{"code": "content_filter"}', Remedy.OTHER_REQUEST, False),
+        (401, "", Remedy.OTHER_CONFIG, False),
+        (402, "", Remedy.OTHER_CONFIG, False),
+        (403, "", Remedy.OTHER_CONFIG, False),
+        (404, "model not found", Remedy.OTHER_CONFIG, False),
+        (413, "", Remedy.OTHER_REQUEST, False),
+        (301, "", Remedy.OTHER_CONFIG, False),
+        (429, "", Remedy.RETRY, False),
+        (429, '{"code": "insufficient_quota"}', Remedy.OTHER_CONFIG, False),
+        (500, "", Remedy.RETRY, None),
+        (529, "overloaded", Remedy.RETRY, None),
+    ],
+)
+def test_what_a_status_means(
+    status: int, said: str, remedy: Remedy, was_billed: bool | None
+) -> None:
+    failure = refusal(Endpoint("m", api_key_env="SOME_KEY"), status, said)
+    assert (failure.remedy, failure.was_billed) == (remedy, was_billed)
+    assert f"answered {status}" in failure.reason
+    assert ("SOME_KEY" in failure.reason) == (status in (401, 403))
+
+
+def test_a_redirect_is_not_followed_with_a_key() -> None:
+    async def serve(body: dict[str, Any]) -> web.Response:
+        return web.Response(status=307, headers={"Location": "http://example.invalid/"})
+
+    (failure,) = by_hand(serve, question())
+    assert isinstance(failure, Failure)
+    assert "answered 307" in failure.reason
+
+
+def test_a_key_is_sent_and_never_quoted() -> None:
+    right, wrong = Provider(key=KEY), Provider(key="another")
+    assert isinstance(sent(right, question(), key=KEY)[0], Answer)
+    (refused,) = sent(wrong, question(), key=KEY, api_key_env="SOME_KEY")
+    assert isinstance(refused, Failure)
+    assert KEY not in refused.reason
+    assert "set SOME_KEY" in refused.reason
+
+    async def quotes(body: dict[str, Any]) -> web.Response:
+        return web.Response(status=500, text=f"Cannot log Bearer {KEY}")
+
+    (failure,) = by_hand(quotes, question(), key=KEY)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "answered 500: Cannot log Bearer [key]"
+
+
+def test_a_key_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = Endpoint("model-a", api_key_env="SOME_KEY")
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with pytest.raises(ConfigError, match="SOME_KEY is not set; model-a expects"):
+        read_key(endpoint)
+    monkeypatch.setenv("SOME_KEY", f" {KEY}\n")
+    assert read_key(endpoint) == KEY
+    assert read_key(Endpoint("model-a")) is None
+    monkeypatch.setenv("SOME_KEY", "two\nlines-of-canary")
+    with pytest.raises(ConfigError, match="SOME_KEY holds characters") as caught:
+        read_key(endpoint)
+    assert "canary" not in str(caught.value)
+
+
+def test_endpoints() -> None:
+    local = Endpoint("qwen", base_url="http://127.0.0.1:8000/v1")
+    assert (local.id, local.host, local.is_local) == ("qwen@127.0.0.1:8000", "127.0.0.1:8000", True)
+    assert not Endpoint("qwen", base_url="https://models.example.org/v1").is_local
+    assert (Endpoint("gpt-4o").id, Endpoint("gpt-4o").host) == ("gpt-4o", "openai")
+    assert Endpoint("anthropic/some").host == "anthropic"
+    with pytest.raises(ConfigError, match="expected something like http"):
+        Endpoint("qwen", base_url="127.0.0.1:8000")
+    with pytest.raises(ConfigError, match="user name or password") as caught:
+        Endpoint("qwen", base_url=f"http://me:{KEY}@127.0.0.1/v1")
+    assert KEY not in str(caught.value)
+    with pytest.raises(ConfigError, match="timeout_s is 0"):
+        Endpoint("qwen", timeout_s=0)
+    with pytest.raises(ConfigError, match="no base_url"):
+        DirectTransport(Endpoint("gpt-4o"))
+
+
+Handler = Callable[[dict[str, Any]], Awaitable[web.Response]]
+
+
+def by_hand(serve: Handler, *requests: ChatRequest, key: str | None = None) -> list[Any]:
+    """What comes of each request at a server of the test's own making."""
+
+    async def main() -> list[Answer | Failure]:
+        async def handle(request: web.Request) -> web.Response:
+            return await serve(await request.json())
+
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", handle)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/"
+        transport = DirectTransport(Endpoint("model-a", base_url=url))
+        try:
+            return [await transport.send(request, key) for request in requests]
+        finally:
+            await transport.close()
+            await runner.cleanup()
+
+    return asyncio.run(main())

@@ -28,8 +28,11 @@ from judges.calibration import Calibration, calibrate
 from judges.calibration_tables import as_json, headline, markdown, show
 from judges.labels import COMPUTED, Source, casino_labels, computed_labels, hidden
 from judges.mirror import mirrored, mirrored_back
+from judges.rubric import RubricJudge
 from judges.steadiness import MEASURED, steadiness
 from judges.verifiable import VerifiableJudge
+from tests.chats import FakeChat
+from tests.judges.gullible import likes_label_a
 from training.cli import compose
 from training.labelled import check_before_calibration
 
@@ -224,6 +227,19 @@ def test_progress_counts_every_judgement(source: Source) -> None:
         )
     )
     assert calls == [(n, 70) for n in range(1, 71)]
+
+
+@pytest.mark.parametrize(("samples", "flips"), [(1, 1.0), (2, 0.0)])
+def test_swapped_labels_cancel_what_a_model_gives_to_a_label(
+    source: Source, samples: int, flips: float
+) -> None:
+    judge = RubricJudge(FakeChat(likes_label_a), samples=samples, swap=samples == 2)
+    measured = measure(judge, source, again=replace(judge, seed=1)).measured[0]
+    exchanged, again = measured.steadiness
+    assert exchanged.shifts["goal"].flips.value == flips
+    assert again.shifts["goal"].exact == 1
+    if samples == 2:
+        assert measured.details["flip_rate"].value == 1  # between the samples of one judgement
 
 
 def test_a_judge_that_believes_what_it_reads_fails_canaries() -> None:

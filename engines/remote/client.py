@@ -1,6 +1,6 @@
 """A chat model behind an API as players and judges see it: one question, one answer, paid once.
 
-    store of answers -> same question under way? -> [limiter -> ledger -> one attempt -> ledger]* -> store
+    store -> the same under way? -> [limiter -> ledger -> one attempt -> ledger]* -> store
 
 What is in brackets is repeated by one layer of retries; each attempt is reserved and counted.
 """
@@ -12,7 +12,6 @@ import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from engines.chat import ChatRequest, Reply
 from engines.remote.answers import Answers, answer_key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -108,7 +107,7 @@ class DirectTransport:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"could not be reached ({type(error).__name__})"
             return Failure(reason, Remedy.RETRY, was_billed=False)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             reason = f"gave no answer within {self._endpoint.timeout_s:g} s"
             return Failure(reason, Remedy.RETRY, was_billed=None)
         except aiohttp.ClientError as error:  # its text may quote headers
@@ -151,9 +150,8 @@ class DirectTransport:
             body["temperature"] = request.temperature
         if self._endpoint.sends_seed and "seed" not in refused:
             body["seed"] = request.seed
-        if request.schema is not None and self._endpoint.sends_schema:
-            if "response_format" not in refused:
-                body["response_format"] = response_format(request.schema)
+        if self._endpoint.sends_schema and "response_format" not in refused and request.schema:
+            body["response_format"] = response_format(request.schema)
         return body
 
     def _read(self, content: bytes) -> Answer | Failure:

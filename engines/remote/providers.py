@@ -65,7 +65,7 @@ class LitellmTransport:
         """Close litellm's kept connections."""
         from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
-        await close_litellm_async_clients()
+        await close_litellm_async_clients()  # type: ignore[no-untyped-call]
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -89,11 +89,7 @@ class LitellmTransport:
         """What litellm's exception means; its own message is cleaned of keys."""
         litellm = self._litellm
         said = " ".join(without_keys(str(error), key).split())[:300]
-        this_request = (
-            litellm.ContextWindowExceededError,
-            litellm.ContentPolicyViolationError,
-            litellm.RejectedRequestError,
-        )
+        this_request = (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError)
         if isinstance(error, this_request):
             return Failure(f"refused: {said}", Remedy.OTHER_REQUEST, was_billed=False)
         status = getattr(error, "status_code", None)

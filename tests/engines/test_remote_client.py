@@ -96,7 +96,7 @@ def test_what_no_retry_helps_is_not_retried(
     ledger: Ledger, remedy: Remedy, error: type[ParleyError]
 ) -> None:
     transport = Scripted(Failure("answered 400", remedy, was_billed=False))
-    with pytest.raises(error, match="model-a@127.0.0.1:1 answered 400"):
+    with pytest.raises(error, match=r"model-a@127\.0\.0\.1:1 answered 400"):
         asyncio.run(chat_over(transport, ledger).ask(question()))
     assert len(transport.asked) == ledger.totals().refused_calls == 1
 

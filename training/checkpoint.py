@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import CheckpointError
 from training.files import flush, to_json, write_text
+from training.run import CHECKPOINTS
 
 if TYPE_CHECKING:
     import torch
@@ -102,6 +103,14 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     model, tokenizer = load_pretrained(folder, dtype=dtype)
     state = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
     return Checkpoint(model, tokenizer, state)
+
+
+def clone_beside(name: str) -> Path | None:
+    """The clone that a run's checkpoint began as; None for the clone itself and other models."""
+    folder = Path(name).resolve()
+    clone = folder.with_name("0000")
+    in_a_run = folder.parent.name == CHECKPOINTS and (clone / MANIFEST).is_file()
+    return clone if in_a_run and clone != folder else None
 
 
 def load_pretrained(

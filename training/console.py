@@ -25,10 +25,15 @@ def show_place(console: Console, what: str, place: Path) -> None:
 
 
 class Stopwatch:
-    """Shows each step's progress and adds up how long steps took, seconds by name."""
+    """Shows each step's progress and adds up how long steps took, seconds by name.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        shows_bars: not where a person plays, who types on the same terminal.
+    """
+
+    def __init__(self, console: Console | None = None, *, shows_bars: bool = True) -> None:
         self.console = console or Console()
+        self._shows_bars = shows_bars
         self.wall_s: dict[str, float] = {}
 
     @contextmanager
@@ -41,7 +46,7 @@ class Stopwatch:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self.console) as bars:
+        with Progress(*columns, console=self.console, disable=not self._shows_bars) as bars:
             bar = bars.add_task(label, total=None)
             yield lambda done, total: bars.update(bar, completed=done, total=total)
             if bars.tasks[0].total is None:  # nothing had to be done

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from envs.errors import ConfigError
 from envs.scenarios.sotopia import needed_files
-from training.checkpoint import MANIFEST, Checkpoint, load_checkpoint
+from training.checkpoint import MANIFEST, Checkpoint, clone_beside, load_checkpoint
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
-from training.furnish import EXPERTS, FROZEN, furnish
+from training.furnish import seat_policies
 from training.held_out import held_out
 from training.hub import fetch, is_on_hub
-from training.preflight import BUILT_IN_POLICIES
+from training.preflight import API, BUILT_IN_POLICIES
 from training.report import write_report
 from training.run import CHECKPOINTS, CONFIG, Run, read_config
+from training.setting import EXPERTS, FROZEN, HUMAN, open_setting
 from training.setup import set_up
 from training.stage0 import first_model
 from training.summary import summarise
@@ -27,40 +28,35 @@ from training.summary import summarise
 EVALUATIONS = "evaluations"
 
 
-def evaluate_checkpoint(config: RunConfig) -> None:
+def evaluate_policy(config: RunConfig) -> None:
     """Play held-out scenarios against each partner; print and keep what came of it.
 
     A checkpoint that lies in a run is compared with the run's clone, checkpoint 0000. Any other
-    model has no clone: it plays against itself and the experts, and is compared with nothing.
-    Experts play only what they can: no scenes in plain English.
+    model has no clone, and is compared with nothing here: `training.compare` puts any number of
+    evaluations side by side.
     """
     clone_folder = clone_beside(config.policy.name)
     config = settled(config, has_clone=clone_folder is not None)
     set_up(config)
     scenarios = held_out(config)
-    policy = _load_policy(config)
+    policy = None if config.policy.name == API else _load_policy(config)
     clone = load_checkpoint(clone_folder) if clone_folder else None
-    watch = Stopwatch()
+    partners = opponents(config, has_clone=clone is not None)
+    watch = Stopwatch(shows_bars=HUMAN not in partners)
     with Run.open(asdict(config), scenarios.scenario_of) as run:
         show_place(watch.console, "evaluation", run.folder)
-        parts = furnish(config, run, clone or policy, policy)
+        setting = open_setting(config, run)
+        setting.partners = partners
+        if policy is not None:
+            seat_policies(setting, clone or policy, policy)
         if clone is None:
-            del parts.players[FROZEN]
-        parts.partners = opponents(config, has_clone=clone is not None)
-        iteration = int(policy.trainer_state.get("iteration", 0))
+            setting.players.pop(FROZEN, None)
+        iteration = int(policy.trainer_state.get("iteration", 0)) if policy else 0
         with watch.step("evaluate", "evaluate") as progress:
-            summary = summarise(parts, scenarios, iteration, watch.wall_s, progress)
+            summary = summarise(setting, scenarios, iteration, watch.wall_s, progress)
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
-
-
-def clone_beside(name: str) -> Path | None:
-    """The clone that a run's checkpoint began as; None for the clone itself and other models."""
-    folder = Path(name).resolve()
-    clone = folder.with_name("0000")
-    in_a_run = folder.parent.name == CHECKPOINTS and (clone / MANIFEST).is_file()
-    return clone if in_a_run and clone != folder else None
 
 
 def opponents(config: RunConfig, *, has_clone: bool) -> tuple[str, ...]:
@@ -94,7 +90,7 @@ def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
         ConfigError: the checkpoint learned another prompt style than the one that is set, or files
             cannot be fetched.
     """
-    if config.policy.name not in BUILT_IN_POLICIES:
+    if config.policy.name not in (*BUILT_IN_POLICIES, API):
         folder = Path(config.policy.name).resolve()
         _check_style(folder, config.policy.prompt_style)
         config = replace(config, policy=replace(config.policy, name=str(folder)))

@@ -8,7 +8,8 @@ from __future__ import annotations
 from training.cli import run
 
 if __name__ == "__main__":
-    run("training.contest:evaluate_checkpoint")  # checks all options, and only then imports torch
+    # Checks all options, and only then imports torch.
+    run("training.contest:evaluate_policy", plans="training.forecast:evaluation_plans_of")
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

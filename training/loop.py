@@ -10,12 +10,13 @@ from training.preflight import check_before_training
 
 if __name__ == "__main__":
     # Checks all options, and only then imports what is below.
-    run("training.loop:train", check_before_training)
+    run("training.loop:train", check_before_training, "training.forecast:training_plans_of")
 
 from dataclasses import asdict
 from functools import partial
 
 from envs.scenarios import scenario_of
+from judges.pairwise import counts
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
@@ -65,6 +66,7 @@ def train(config: RunConfig) -> None:
                 "episodes": len(episodes),
                 "groups": len(groups),
                 "examples": len(examples),
+                "preferences": counts(g.preferences for g in groups if g.preferences),
                 "update": report.numbers() if report else {},
             }
             if iteration % config.evaluation.every == 0 and config.evaluation.curve_scenarios:

@@ -12,10 +12,12 @@ from envs.errors import ConfigError
 from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
 from training.hub import SCHEME, is_on_hub, read_address
+from training.outlook import check_calls
 
 OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
 DISTRIBUTION = "parley-rl"
 BUILT_IN_POLICIES = ("embedded", "scratch")
+API = "api"
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,9 +31,12 @@ def check_before_start(config: RunConfig) -> None:
     """
     check_packages()
     check_model(config.policy.name)
+    if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
+        check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
     check_reader(config)
     if config.env.path is not None and config.env.split is not None:
         check_sotopia(config.env.path, needed_files(config.env.split))
+    check_calls(config)
     if config.resume is not None:
         check_resume(config.resume)
     check_output(config.output_root)
@@ -54,6 +59,16 @@ def check_before_training(config: RunConfig) -> None:
             "env.order is simultaneous, but a turn cannot be played again while the other side's "
             "turn of the same round stays as it was. Train with env.order=round_robin or random, "
             "and measure in any order with python -m training.evaluate."
+        )
+    if config.policy.name == API:
+        raise ConfigError(
+            "policy.name is api, but a model behind an API has no weights here to train; choose "
+            "policy=embedded or policy=checkpoint, or measure it with python -m training.evaluate."
+        )
+    if config.partner.weights.get("human"):
+        raise ConfigError(
+            "A person cannot play the thousands of episodes of a training run; leave human out of "
+            "partner.weights, or play with python -m training.evaluate partner=human."
         )
     check_before_start(config)
 
@@ -84,9 +99,9 @@ def check_sotopia(path: str, names: Sequence[str]) -> None:
         )
 
 
-def check_model(name: str) -> None:
-    """The policy is built in, or a folder with a Hugging Face model."""
-    if name in BUILT_IN_POLICIES:
+def check_model(name: str, option: str = "policy.name") -> None:
+    """A model is built in, behind an API, or a folder with a Hugging Face model."""
+    if name in (*BUILT_IN_POLICIES, API):
         return
     folder = Path(name)
     what = None
@@ -98,8 +113,12 @@ def check_model(name: str) -> None:
         what = "that folder has no *.safetensors weights"
     if what:
         raise ConfigError(
-            f"policy.name is {name!r}, but {what}; give the folder of a Hugging Face model, or"
-            f" choose policy={' or policy='.join(BUILT_IN_POLICIES)}."
+            f"{option} is {name!r}, but {what}; give the folder of a Hugging Face model"
+            + (
+                f", or choose policy={' or policy='.join(BUILT_IN_POLICIES)}."
+                if option == "policy.name"
+                else "."
+            )
         )
 
 

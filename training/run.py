@@ -19,14 +19,19 @@ import yaml  # type: ignore[import-untyped]
 
 from envs.errors import ConfigError
 from envs.types import Scenario
+from training.config import RunConfig
 from training.files import to_json, write_text
+from training.options import defaults
 from training.store import Store
 
 CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl", "summary.json"
 MEASURES = "measures.json"
 CHECKPOINTS, REPORT, LATEST = "checkpoints", "report.html", "latest"
 
-IMMATERIAL = frozenset({"resume", "output_root", "iterations", "logger", "threads"})
+IMMATERIAL = frozenset(
+    {"resume", "output_root", "iterations", "logger", "threads"}
+    | {"api", "budget_usd", "max_calls", "dry_run"}
+)
 """Options that may differ on resume: they change where, how long and how fast, but not what."""
 
 _COMMIT = "commit"
@@ -221,11 +226,12 @@ def read_config(file: Path) -> dict[str, Any]:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The dotted keys in which two configurations differ, with both values."""
     before, after = _flat(old), _flat(json.loads(to_json(new)))  # tuples as YAML reads them back
+    later = defaults(RunConfig)
     shown = []
     for key in sorted({*before, *after}):
         was, now = before.get(key, _ABSENT), after.get(key, _ABSENT)
-        if was is _ABSENT and now is None:
-            continue  # an option that there was not yet, and that is not set
+        if was is _ABSENT and now in (None, later.get(key)):
+            continue  # an option that there was not yet, and that is as it was without it
         if was != now and key.split(".")[0] not in IMMATERIAL:
             shown.append(f"{key} was {_word(was)} and is {_word(now)}")
     return shown

@@ -90,7 +90,7 @@ def _brancher(parts: Parts) -> Brancher:
         margin=parts.rule.margin,
         run_seed=config.seed,
         preference=parts.preference,
-        selects_segments=config.critic.selects_segments,
+        selects_segments=config.critic.selects_segments and config.pairing.name == "segment",
         run=parts.loop.run,
     )
 

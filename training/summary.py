@@ -8,9 +8,9 @@ from typing import Any
 
 from envs.social import Order
 from training.evaluate import Outcome, by_family, paired_statistics, statistics
-from training.furnish import FROZEN, POLICY, STUBBORN, Setting
 from training.held_out import HeldOut
 from training.measures import acceptance_curve
+from training.setting import FROZEN, POLICY, STUBBORN, Setting
 from training.steps import evaluate
 from training.waves import Progress
 
@@ -80,6 +80,7 @@ def summarise(
             for name, found in outcomes.items()
         },
         "notes": list(setting.notes),
+        "api": setting.remote.totals().as_dict() if setting.remote else None,
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
         "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
     }

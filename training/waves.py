@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from training.furnish import Setting
 from training.records import PlayedEpisode
 from training.rollout import EpisodePlan, play_wave
+from training.setting import Setting
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""

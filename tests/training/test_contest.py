@@ -16,9 +16,9 @@ import yaml
 from agents.embedded import Shape, make_model, make_tokenizer
 from engines.weights import weights_version
 from envs.errors import ConfigError
-from training.checkpoint import save_checkpoint
+from training.checkpoint import clone_beside, save_checkpoint
 from training.cli import compose
-from training.contest import clone_beside, evaluate_checkpoint, settled
+from training.contest import evaluate_policy, settled
 from training.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_a_checkpoint_of_a_run_is_compared_with_its_clone(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = (f"policy.name={run_dir}/checkpoints/0002", "evaluation.split=dev")
-    evaluate_checkpoint(compose([*measured, f"output_root={tmp_path}", "evaluation.scenarios=4"]))
+    evaluate_policy(compose([*measured, f"output_root={tmp_path}", "evaluation.scenarios=4"]))
     said = capsys.readouterr().out
     summary = read_summary(tmp_path)
     assert set(summary["policies"]) == {"bc", "final", "stubborn"}
@@ -78,7 +78,7 @@ def test_any_other_model_has_no_clone_to_be_compared_with(
     make_model(TINY, seed=2).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     places = (f"policy.name={folder}", f"output_root={tmp_path}")
-    evaluate_checkpoint(compose([*places, "evaluation.scenarios=2"]))
+    evaluate_policy(compose([*places, "evaluation.scenarios=2"]))
     said = capsys.readouterr().out
     summary = read_summary(tmp_path)
     assert {name: set(found) for name, found in summary["policies"].items()} == {

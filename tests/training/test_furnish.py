@@ -17,7 +17,8 @@ from envs.errors import ConfigError
 from judges.critics import RandomCritic, ValueCritic
 from training.checkpoint import Checkpoint
 from training.cli import compose
-from training.furnish import EXPERTS, FROZEN, POLICY, STUBBORN, Parts, furnish, stop_tokens
+from training.furnish import Parts, furnish
+from training.setting import EXPERTS, FROZEN, POLICY, STUBBORN, stop_tokens
 from training.objectives.base import BranchLogps
 from training.run import Run
 
@@ -106,12 +107,12 @@ def test_turns_end_at_every_token_that_ends_one() -> None:
     made = checkpoint()
     end = made.tokenizer.eos_token_id
     made.model.generation_config.eos_token_id = [7, end]
-    assert stop_tokens(made) == tuple(sorted((7, end)))
+    assert stop_tokens(made.model, made.tokenizer) == tuple(sorted((7, end)))
     made.model.generation_config.eos_token_id = None
-    assert stop_tokens(made) == (end,)
+    assert stop_tokens(made.model, made.tokenizer) == (end,)
     made.tokenizer.eos_token = None
     with pytest.raises(ConfigError, match="no end-of-sequence token"):
-        stop_tokens(made)
+        stop_tokens(made.model, made.tokenizer)
 
 
 def test_a_control_that_cannot_be_is_left_out_with_a_note(run: Run) -> None:

@@ -18,7 +18,7 @@ from tests.training.instruct import instruct_model, instruct_tokenizer
 from tests.training.lines import line_player
 from training.checkpoint import save_checkpoint
 from training.cli import compose
-from training.contest import evaluate_checkpoint
+from training.contest import evaluate_policy
 from training.evaluate import evaluation_plans
 from training.held_out import HeldOut, held_out
 from training.preflight import check_before_start, check_before_training
@@ -159,7 +159,7 @@ def evaluated(tmp_path: Path, *words: str) -> tuple[dict[str, Any], Path]:
     """The summary of an evaluation, and its folder."""
     config = compose([*SHORT, *words, f"output_root={tmp_path}"])
     check_before_start(config)
-    evaluate_checkpoint(config)
+    evaluate_policy(config)
     folder = tmp_path / "evaluations" / "latest"
     return json.loads((folder / "summary.json").read_text()), folder
 

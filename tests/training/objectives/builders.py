@@ -76,7 +76,7 @@ def measured(
     win_prob: Sequence[float] | None = None,
     loss_tokens: Sequence[int] | None = None,
 ) -> BranchLogps:
-    """The same with everything measured: two turns each, groups of two, a KL that follows."""
+    """The same with everything measured: two turns each, groups of two, some KL."""
     given = branches(log_ratio, win_prob, loss_tokens)
     halves = torch.tensor([0.25, 0.75], dtype=torch.float64)
     count = len(given.win_prob_B)
@@ -86,7 +86,7 @@ def measured(
         turns_B=torch.full((count,), 2),
         policy_turn_logps_BT=given.policy_logps_B[:, None] * halves,
         reference_turn_logps_BT=given.reference_logps_B[:, None] * halves,
-        kl_B=0.1 * given.log_ratio_B,
+        kl_B=0.1 + 0.05 * torch.arange(count, dtype=torch.float64),
         anchor_logps_B=given.reference_logps_B - 0.2,
         mismatched_log_ratio_M=torch.tensor([0.3, 0.1], dtype=torch.float64),
     )
@@ -110,8 +110,12 @@ def frozen(name: str, state: State = STATE) -> Objective:
 
 
 def gradient(objective: Objective, given: BranchLogps) -> Tensor:
-    """d loss / d policy_logps_B, where nothing else depends on the policy."""
+    """d loss / d policy_logps_B; a turn's log-prob moves as it is a share of the branch's."""
     policy_B = given.policy_logps_B.clone().requires_grad_()
-    given = replace(given, policy_logps_B=policy_B)
+    turns_BT = given.policy_turn_logps_BT
+    if turns_BT is not None:
+        share_BT = turns_BT / given.policy_logps_B[:, None]
+        turns_BT = policy_B[:, None] * share_BT.nan_to_num(0.5)
+    given = replace(given, policy_logps_B=policy_B, policy_turn_logps_BT=turns_BT)
     (result,) = torch.autograd.grad(objective(given).loss, policy_B)
     return result

@@ -38,7 +38,7 @@ class LedgerFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         with _errors_named(path):
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1.0)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.1)
             try:
                 self._set_up()
             except BaseException:

@@ -9,14 +9,14 @@ import asyncio
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from judges.base import Judge
 from judges.calibration import calibrate
 from judges.calibration_tables import as_json, markdown, show
-from judges.verifiable import VerifiableJudge
-from training.config import RunConfig
+from training.config import RunConfig, models
 from training.console import Stopwatch, show_place
 from training.files import to_json, write_text
+from training.judging import judge_of
 from training.labelled import sources
+from training.remote import Remote
 from training.run import Run
 
 CALIBRATIONS, JSON, PAGE = "calibrations", "calibration.json", "calibration.md"
@@ -27,9 +27,14 @@ def calibrate_judge(config: RunConfig) -> None:
     config = replace(config, output_root=str(Path(config.output_root) / CALIBRATIONS))
     watch = Stopwatch()
     labelled = sources(config)
-    with Run.open(asdict(config)) as run, asyncio.Runner() as loop:
+    with Run.open(asdict(config)) as run:
         show_place(watch.console, "calibration", run.folder)
-        judge, again = _judges(config)
+        loop = asyncio.Runner()
+        run.on_close(loop.close)
+        remote = Remote(config, run, loop) if models(config) else None
+        judge, again = (
+            judge_of(config.judge, remote, seed=seed) for seed in (config.seed, config.seed + 1)
+        )
         with watch.step("judge", "judge") as progress:
             calibration = loop.run(
                 calibrate(
@@ -46,8 +51,3 @@ def calibrate_judge(config: RunConfig) -> None:
         write_text(run.folder / JSON, to_json(as_json(calibration), indent=2) + "\n")
         write_text(run.folder / PAGE, markdown(calibration))
         show(watch.console, calibration)
-
-
-def _judges(config: RunConfig) -> tuple[Judge, Judge]:
-    """The judge, and the same one with another seed for its samples."""
-    return VerifiableJudge(), VerifiableJudge()

@@ -14,6 +14,7 @@ from judges.labels import Source, casino_labels, computed_labels
 from judges.verifiable import VerifiableJudge
 from training.config import CalibrationConfig, RunConfig
 from training.hub import SCHEME, fetch, is_on_hub, read_address
+from training.outlook import check_calls
 from training.preflight import check_output, check_packages, check_resume
 from training.rollout import EpisodePlan, episode_seed, play_wave
 
@@ -40,6 +41,7 @@ def check_before_calibration(config: RunConfig) -> None:
         )
     if wanted.casino:
         _check_casino(wanted)
+    check_calls(config)
     if config.resume is not None:
         check_resume(config.resume)
     check_output(config.output_root)

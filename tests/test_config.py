@@ -16,7 +16,7 @@ from training.cli import CONF_DIR, compose, groups
 from training.config import from_mapping
 from training.objective_config import OPTIONS, ObjectiveConfig
 from training.objectives import option_names as options_of
-from training.options import defaulted_names, option_names
+from training.options import defaults, option_names
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
 NEEDED = {
@@ -177,9 +177,9 @@ def test_every_option_can_be_set_without_a_sign() -> None:
             in_files |= dotted(values) | dotted({group: values})
     weights = ("env.families.", "partner.weights.", "critic.weights.")
     known = {n for n in option_names(options.RunConfig) if not n.startswith(weights)}
-    assert known - set(defaulted_names(options.RunConfig)) - in_files == set()
+    assert known - set(defaults(options.RunConfig)) - in_files == set()
 
 
 def test_an_option_whose_default_is_in_the_dataclass_can_be_set() -> None:
-    assert "update.max_grad_norm" in defaulted_names(options.RunConfig)
+    assert "update.max_grad_norm" in defaults(options.RunConfig)
     assert compose(["update.max_grad_norm=2.5"]).update.max_grad_norm == 2.5

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from envs.errors import ConfigError, ParleyError
 from training.config import RunConfig, from_mapping
-from training.options import defaulted_names, did_you_mean, option_names
+from training.options import defaults, did_you_mean, option_names
 from training.preflight import check_before_start
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
@@ -125,7 +125,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 def _with_defaulted(words: Iterable[str]) -> list[str]:
     """Let options be set whose default is in the dataclass, and which Hydra therefore misses."""
-    known = set(defaulted_names(RunConfig))
+    known = defaults(RunConfig)
     return [f"++{word}" if word.partition("=")[0] in known else word for word in words]
 
 

@@ -117,20 +117,20 @@ def option_names(kind: Any, path: str = "") -> list[str]:
     return names
 
 
-def defaulted_names(kind: Any, path: str = "") -> list[str]:
-    """The dotted names of the options that have a value without being set, None apart.
+def defaults(kind: Any, path: str = "") -> dict[str, Any]:
+    """The options that have a value without being set, None apart, by their dotted names.
 
     None stands for an option that only some choices have, such as an objective's own strength.
     """
-    names: list[str] = []
+    values: dict[str, Any] = {}
     hints = get_type_hints(kind)
     for field in fields(kind):
         whole, hint = _join(path, field.name), _not_none(hints[field.name])
         if is_dataclass(hint):
-            names += defaulted_names(hint, whole)
+            values |= defaults(hint, whole)
         elif field.default is not MISSING and field.default is not None:
-            names.append(whole)
-    return names
+            values[whole] = field.default
+    return values
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

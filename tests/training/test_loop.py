@@ -360,6 +360,21 @@ def test_the_win_rate_recipe_runs_too(fresh: Path) -> None:
     assert read_metrics(folder)[1]["update"]["steps"] >= 1
 
 
+def test_another_order_and_difficulty_run_too(fresh: Path) -> None:
+    few = ("iterations=1", "cloning.dialogues=60", "evaluation.scenarios=2")
+    folder = run(fresh, "env.order=random", "env.difficulty=hard", *few)
+    assert (summary_of(folder)["order"], summary_of(folder)["difficulty"]) == ("random", "hard")
+    with Store.read_only(folder / "store.sqlite", scenario_of) as store:
+        played = store.episodes("collect", 1)
+        orders = {tuple(turn.seat for turn in p.episode.turns[:3]) for p in played}
+        assert len(orders) > 2
+        assert {p.episode.scenario.id.split("/")[0] for p in played} == {"plans-hard"}
+        for group in store.groups(1):
+            until = group.turn + 1
+            orders = {tuple(t.seat for t in b.episode.turns[:until]) for b in group.branches}
+            assert len(orders) == 1, "branches have another order than what they branch from"
+
+
 def test_wandb_offline(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):

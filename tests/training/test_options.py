@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import ConfigError
-from training.options import Range, Weighted, build, defaulted_names, did_you_mean, option_names
+from training.options import Range, Weighted, build, defaults, did_you_mean, option_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def test_option_names_reach_into_groups_and_weights() -> None:
 
 
 def test_defaulted_options_are_those_with_a_value() -> None:
-    assert defaulted_names(Outer) == ["inner.kind", "flag"]
+    assert defaults(Outer) == {"inner.kind": "left", "flag": False}
 
 
 def test_nothing_is_guessed_for_a_word_unlike_any() -> None:

@@ -116,6 +116,14 @@ def test_resume_lists_what_differs(tmp_path: Path) -> None:
     assert "max_turns" not in said
 
 
+def test_resume_allows_what_came_later_and_changes_nothing(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG).close()
+    later = {**CONFIG["env"], "order": "round_robin", "difficulty": "medium"}
+    Run.resume(tmp_path / "latest", {**CONFIG, "env": later}).close()
+    with pytest.raises(ConfigError, match=r'env\.order was not set and is "random"'):
+        Run.resume(tmp_path / "latest", {**CONFIG, "env": {**later, "order": "random"}})
+
+
 def test_resume_allows_what_does_not_matter(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG).close()
     logger = {"name": "wandb", "project": "parley"}

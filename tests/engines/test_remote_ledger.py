@@ -415,7 +415,7 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_any_interleaving_keeps_the_budget_and_the_file() -> None:
     run_state_machine_as_test(
-        Interleavings, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+        Interleavings, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from engines.chat import ChatRequest, Reply
 from engines.remote.answers import Answers, answer_key
 from engines.remote.ledger import Ledger, PlannedCall
-from engines.remote.limits import Limiter, likely_tokens
+from engines.remote.limits import Limiter
 from engines.remote.prices import Price, price_of
 from engines.remote.retries import Retries
 from engines.remote.transport import Answer, Endpoint, Failure, Remedy, Transport, read_key
@@ -129,22 +129,22 @@ class RemoteChat:
             if isinstance(outcome, Reply):
                 return outcome
             sentence = f"{self.id} {outcome.reason}"
+            if outcome.retry_after_s is not None:  # concerns all callers, also if we give up
+                patience_s = min(outcome.retry_after_s, self._retries.cap_s)
+                self._limiter.pause(self._endpoint.host, patience_s)
             if outcome.remedy is Remedy.OTHER_CONFIG:
                 raise ConfigError(sentence)
             if outcome.remedy is Remedy.OTHER_REQUEST:
                 raise RemoteError(f"{sentence}; asking again would not help.")
             if attempt >= self._retries.max_attempts:
                 raise RemoteError(f"{sentence}; that was attempt {attempt}, the last one allowed.")
-            if outcome.retry_after_s is not None:
-                patience_s = min(outcome.retry_after_s, self._retries.cap_s)
-                self._limiter.pause(self._endpoint.host, patience_s)
             await self._sleep(self._retries.backoff_s(attempt, self._rng))
         raise AssertionError("itertools.count ended")
 
     async def _attempt(self, request: ChatRequest) -> Reply | Failure:
         """One attempt, reserved before and settled or released after, whatever becomes of it."""
         planned = PlannedCall.of(request, model=self.id, price=self._price)
-        async with self._limiter.slot(self._endpoint.host, likely_tokens(request)):
+        async with self._limiter.slot(self._endpoint.host, request):
             key = read_key(self._endpoint)
             reservation = await self._ledger.reserve_when_possible(planned)
             outcome: Answer | Failure | None = None

@@ -91,19 +91,18 @@ class Limiter:
         self._slots = asyncio.Semaphore(max_concurrent)
 
     @asynccontextmanager
-    async def slot(self, host: str, tokens: int) -> AsyncIterator[None]:
+    async def slot(self, host: str, request: ChatRequest) -> AsyncIterator[None]:
         """Wait until one more call may be made; leave when it is over.
 
         Args:
             host: whose pauses concern this call.
-            tokens: that it takes from the limit.
         """
         await self._pause_over(host)  # outside, so that a paused server's callers block no other's
         async with self._semaphore():
             now_s = self._clock()
             wait_s = self._requests.book(1, now_s) if self._requests else 0.0
             if self._tokens:
-                wait_s = max(wait_s, self._tokens.book(tokens, now_s))
+                wait_s = max(wait_s, self._tokens.book(likely_tokens(request), now_s))
             if wait_s > 0:
                 await self._sleep(wait_s)
             await self._pause_over(host)

@@ -36,6 +36,9 @@ class LitellmTransport:
         takes = self._litellm.get_supported_openai_params(endpoint.model) or ()
         self._sends_seed = endpoint.sends_seed and "seed" in takes
         self._sends_schema = endpoint.sends_schema and "response_format" in takes
+        for option in ("seed", "response_format"):
+            if option not in takes:
+                log.info("%s takes no %s; none is sent.", endpoint.id, option)
 
     def __repr__(self) -> str:
         return f"LitellmTransport({self._endpoint!r})"
@@ -95,14 +98,17 @@ class LitellmTransport:
         status = getattr(error, "status_code", None)
         if isinstance(error, litellm.APIConnectionError) or not isinstance(status, int):
             return Failure(f"broke off: {said}", Remedy.RETRY, was_billed=None)
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        headers = getattr(error, "litellm_response_headers", None) or {}
         retry_after_s = parse_retry_after(headers.get("retry-after"))
         return refusal(self._endpoint, status, said, retry_after_s=retry_after_s)
 
 
 def counted(usage: Any) -> Usage | None:
-    """A response's usage as the ledger books it; None where there is none."""
-    if usage is None:
+    """A response's usage as the ledger books it; None where there is none.
+
+    litellm fills in zeros where a maker says nothing, but no prompt has no tokens.
+    """
+    if usage is None or not usage.prompt_tokens:
         return None
     details = getattr(usage, "prompt_tokens_details", None)
     cached = getattr(details, "cached_tokens", None) or 0

@@ -65,7 +65,7 @@ def run(
         async with provider:
             with Ledger(path, budget_usd=budget_usd, max_calls=max_calls) as ledger:
                 chat = RemoteChat(
-                    Endpoint("model-a", base_url=provider.base_url, price=PRICE, timeout_s=1.0),
+                    Endpoint("model-a", base_url=provider.base_url, price=PRICE),
                     ledger=ledger,
                     limiter=Limiter(max_concurrent=CALLERS),
                     retries=QUICK,
@@ -150,7 +150,7 @@ def test_hanging_calls_are_given_up_and_asked_again() -> None:
         async with Provider(script=["hangs"] * 16) as provider:
             with Ledger(None) as ledger:
                 chat = RemoteChat(
-                    Endpoint("model-a", base_url=provider.base_url, price=PRICE, timeout_s=0.1),
+                    Endpoint("model-a", base_url=provider.base_url, price=PRICE, timeout_s=0.5),
                     ledger=ledger,
                     limiter=Limiter(),
                     retries=QUICK,

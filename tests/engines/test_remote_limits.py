@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.remote.limits import Limiter, Rate
+from engines.chat import ChatRequest, Message
+from engines.remote.limits import Limiter, Rate, likely_tokens
 from envs.errors import ConfigError
 
 
@@ -45,6 +46,10 @@ class FakeTime:
             await asyncio.sleep(0)
 
 
+def call_of(tokens: int) -> ChatRequest:
+    return ChatRequest((), None, max_tokens=tokens)
+
+
 def starts(limiter: Limiter, time: FakeTime, calls: list[tuple[str, int]]) -> list[float]:
     """When each of the calls, made at once, gets its slot; in seconds from now."""
 
@@ -52,7 +57,7 @@ def starts(limiter: Limiter, time: FakeTime, calls: list[tuple[str, int]]) -> li
         started_s = [-1.0] * len(calls)
 
         async def call(number: int, host: str, tokens: int) -> None:
-            async with limiter.slot(host, tokens):
+            async with limiter.slot(host, call_of(tokens)):
                 started_s[number] = time.now_s - 100.0
 
         tasks = [asyncio.create_task(call(n, *made)) for n, made in enumerate(calls)]
@@ -97,13 +102,18 @@ def test_tokens_a_minute_and_a_call_larger_than_the_burst() -> None:
     assert starts(limiter, time, [("a", 300), ("a", 10), ("a", 10)]) == pytest.approx([0, 29, 30])
 
 
+def test_likely_tokens() -> None:
+    messages = (Message("system", "x" * 300), Message("user", "\u4e2d" * 100))
+    assert likely_tokens(ChatRequest(messages, None, max_tokens=50)) == 100 + 100 + 2 * 8 + 50
+
+
 def test_no_more_than_so_many_at_once() -> None:
     async def main() -> int:
         limiter, now, most = Limiter(max_concurrent=3), 0, 0
 
         async def call() -> None:
             nonlocal now, most
-            async with limiter.slot("a", 1):
+            async with limiter.slot("a", call_of(1)):
                 now += 1
                 most = max(most, now)
                 await asyncio.sleep(0.001)
@@ -135,7 +145,7 @@ def test_a_pause_also_holds_who_waits_for_the_rate_already() -> None:
 
     async def main() -> float:
         async def call() -> float:
-            async with limiter.slot("a", 1):
+            async with limiter.slot("a", call_of(1)):
                 return time.now_s - 100.0
 
         tasks = [asyncio.create_task(call()) for _ in range(3)]
@@ -152,7 +162,7 @@ def test_who_is_cancelled_or_fails_gives_the_slot_back() -> None:
         limiter = Limiter(max_concurrent=1)
 
         async def call() -> None:
-            async with limiter.slot("a", 1):
+            async with limiter.slot("a", call_of(1)):
                 await asyncio.sleep(60)
 
         inside, waiting = asyncio.create_task(call()), asyncio.create_task(call())
@@ -160,7 +170,7 @@ def test_who_is_cancelled_or_fails_gives_the_slot_back() -> None:
         waiting.cancel()
         inside.cancel()
         await asyncio.gather(inside, waiting, return_exceptions=True)
-        async with asyncio.timeout(1), limiter.slot("a", 1):
+        async with asyncio.timeout(1), limiter.slot("a", call_of(1)):
             pass
 
     asyncio.run(main())
@@ -171,7 +181,7 @@ def test_one_limiter_serves_one_event_loop_after_another() -> None:
 
     async def main() -> None:
         async def call() -> None:
-            async with limiter.slot("a", 1):
+            async with limiter.slot("a", call_of(1)):
                 await asyncio.sleep(0)
 
         await asyncio.gather(call(), call(), call())  # some must wait, which binds a semaphore

@@ -1,4 +1,4 @@
-"""litellm is a translator alone: what it sends, how its exceptions are read, and that it is quiet."""
+"""litellm translates and does no more: what it sends, how its errors are read, its silence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,13 +23,15 @@ from engines.remote.transport import Answer, Endpoint, Failure, Remedy
 from envs.errors import ConfigError, ParleyError
 from tests.engines.remote_provider import FAULTS, Fault, Provider
 
-pytest.importorskip("litellm")
+if find_spec("litellm") is None:  # not importorskip, which would import it with its defaults
+    pytest.skip("litellm is not installed", allow_module_level=True)
 # What it imports with the first call doesn't suit the pydantic of today; our own code still must.
 pytestmark = pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict:UserWarning")
 
 KEY = "sk-canary-8e1f2a"
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}}
-ENDPOINT = Endpoint("openai/gpt-4o-mini", api_key_env="CANARY_KEY", timeout_s=0.5)
+ENDPOINT = Endpoint("openai/gpt-4o-mini", api_key_env="CANARY_KEY")
+HASTY = replace(ENDPOINT, timeout_s=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -72,10 +76,16 @@ def test_a_plain_call() -> None:
     assert provider.bodies[1] == plain
 
 
+def test_no_usage_is_not_a_usage_of_nothing() -> None:
+    (answer,) = sent(Provider(gives_usage=False), question())
+    assert isinstance(answer, Answer)
+    assert answer.usage is None
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_told_after_one_attempt(fault: Fault) -> None:
     provider = Provider(script=[fault])
-    (failure,) = sent(provider, question())
+    (failure,) = sent(provider, question(), endpoint=HASTY if fault == "hangs" else ENDPOINT)
     assert isinstance(failure, Failure)
     assert failure.remedy is Remedy.RETRY
     assert failure.was_billed is (False if fault in ("busy", "busy_for_a_while") else None)
@@ -112,7 +122,7 @@ def test_a_key_appears_nowhere(
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("OPENAI_BASE_URL", provider.base_url)
                 chat = RemoteChat(
-                    ENDPOINT,
+                    HASTY,
                     ledger=Ledger(None),
                     limiter=Limiter(),
                     retries=Retries(max_attempts=2, base_s=0.0),

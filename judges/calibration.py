@@ -91,6 +91,13 @@ class Counted:
         return judgement
 
 
+def judgements(sources: Sequence[Source], *, twice: int, with_canaries: bool) -> int:
+    """How many judgements `calibrate` asks for."""
+    sizes = [len(source.episodes) for source in sources]
+    twins = len(base_episodes(0)) * (1 + len(HARMLESS) + len(CANARIES))
+    return sum(size + 2 * min(twice, size) for size in sizes) + twins * with_canaries
+
+
 async def calibrate(
     judge: Judge,
     sources: Sequence[Source],
@@ -118,13 +125,11 @@ async def calibrate(
     Raises:
         BudgetError, ConfigError: from the judge.
     """
-    calls = sum(len(source.episodes) + 2 * min(twice, len(source.episodes)) for source in sources)
-    if with_canaries:
-        calls += len(base_episodes(seed)) * (1 + len(HARMLESS) + len(CANARIES))
+    total = judgements(sources, twice=twice, with_canaries=with_canaries)
     done = count(1)
 
     def tick() -> None:
-        progress(next(done), calls)
+        progress(next(done), total)
 
     judge, again = Counted(judge, tick), Counted(again, tick)
     measured = [
@@ -193,9 +198,9 @@ def _agreement(
     )
 
 
-def _details(judgements: Sequence[Judgement], seed: int) -> dict[str, Estimate]:
-    names = dict.fromkeys(name for judgement in judgements for name in judgement.details)
+def _details(said: Sequence[Judgement], seed: int) -> dict[str, Estimate]:
+    names = dict.fromkeys(name for judgement in said for name in judgement.details)
     return {
-        name: mean([j.details[name] for j in judgements if name in j.details], seed=seed)
+        name: mean([each.details[name] for each in said if name in each.details], seed=seed)
         for name in names
     }

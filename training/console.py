@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from training.waves import Progress as Report
+if TYPE_CHECKING:  # imports torch, which not every command needs
+    from training.waves import Progress as Report
 
 _HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 

@@ -22,11 +22,13 @@ from engines.remote.tallies import Account, dollars
 from envs.errors import ConfigError
 from envs.social import view_of
 from envs.types import EndReason, Episode, Scenario
+from judges.calibration import judgements
 from judges.rubric import rubric_request
 from judges.sealed import labels
 from training.checkpoint import clone_beside
 from training.config import ModelConfig, RunConfig
 from training.held_out import held_out
+from training.labelled import sources
 from training.outlook import endpoint_of
 
 CHARS_PER_TOKEN = 4
@@ -102,6 +104,13 @@ def training_plans_of(config: RunConfig) -> Plans:
         if config.pairing.preferences == "judge"
         else 0,
     )
+
+
+def calibration_plans_of(config: RunConfig) -> Plans:
+    """What `judges.calibrate` will do."""
+    wanted = config.calibration
+    asked = judgements(sources(config), twice=wanted.twice, with_canaries=wanted.canaries)
+    return Plans({}, judged=asked)
 
 
 def forecast(config: RunConfig, plans: Plans) -> Estimate:

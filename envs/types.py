@@ -142,7 +142,7 @@ class Observation:
 
 
 class EndReason(StrEnum):
-    """Why an episode ended; TURN_LIMIT alone is a truncation, DEAL, LEFT and STALE are terminations.
+    """Why an episode ended; TURN_LIMIT is a truncation; DEAL, LEFT and STALE are terminations.
 
     FAILED comes from outside the world: somebody behind an API gave no answer. Such an episode is
     kept as far as it went and is never scored.

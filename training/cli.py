@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn, cast
@@ -21,13 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
-from envs.errors import ConfigError, ParleyError
+from envs.errors import BudgetError, ConfigError, ParleyError
 from training.config import RunConfig, from_mapping
 from training.options import defaults, did_you_mean, option_names
+from training.outlook import warnings
 from training.preflight import check_before_start
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 EXIT_USAGE = 2
+EXIT_BUDGET = 3
 EXIT_INTERRUPTED = 130
 
 _FLAGS = ("-c", "--cfg", "--resolve", "-i", "--info", "--hydra-help")
@@ -51,15 +54,21 @@ objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several 
 Every option and its meaning: training/config.py; every value: {conf}/"""
 
 
-def run(entry: str, check: Callable[[RunConfig], None] = check_before_start) -> NoReturn:
+def run(
+    entry: str,
+    check: Callable[[RunConfig], None] = check_before_start,
+    plans: str | None = None,
+) -> NoReturn:
     """Compose the options of the command line, check them, then import and call the entry.
 
     Args:
         entry: "package.module:function" that takes a `RunConfig`; imported only when all is well.
         check: raises an error of ours where that is bound to fail.
+        plans: likewise a function that says what the entry would do, for dry_run=true.
 
     Raises:
-        SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake.
+        SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake, 3 where
+            the budget is spent.
     """
     with errors_as_sentences():
         if {"-h", "--help"} & set(sys.argv[1:]):
@@ -67,7 +76,7 @@ def run(entry: str, check: Callable[[RunConfig], None] = check_before_start) -> 
         else:
             check_arguments(sys.argv[1:])
             sys.argv[1:] = _with_defaulted(sys.argv[1:])
-            _run_hydra(entry, check)
+            _run_hydra(entry, check, plans)
     raise SystemExit(0)
 
 
@@ -76,18 +85,21 @@ def errors_as_sentences() -> Iterator[None]:
     """Turn our own errors into one sentence on stderr and an exit; others keep their traceback."""
     try:
         yield
+    except BudgetError as error:
+        say(f"{error} All that was done is kept.", "stopped")
+        raise SystemExit(EXIT_BUDGET) from None
     except ParleyError as error:
-        say_error(str(error))
+        say(str(error))
         raise SystemExit(EXIT_USAGE) from None
     except KeyboardInterrupt:
-        say_error("Stopped from the keyboard; go on with the same command and resume=RUN.")
+        say("Stopped from the keyboard; go on with the same command and resume=RUN.")
         raise SystemExit(EXIT_INTERRUPTED) from None
 
 
-def say_error(sentence: str) -> None:
+def say(sentence: str, kind: str = "error", style: str = "bold red") -> None:
     """Print one sentence to stderr for people."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("error: ", "bold red"), sentence))
+    console.print(Text.assemble((f"{kind}: ", style), sentence))
 
 
 def compose(overrides: Sequence[str] = ()) -> RunConfig:
@@ -145,7 +157,7 @@ def reworded(error: Exception) -> ConfigError:
     return ConfigError(f"The options cannot be combined: {' '.join(said.split())}")
 
 
-def _run_hydra(entry: str, check: Callable[[RunConfig], None]) -> None:
+def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None) -> None:
     # Makes Hydra raise its errors to us instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -154,6 +166,11 @@ def _run_hydra(entry: str, check: Callable[[RunConfig], None]) -> None:
         with errors_as_sentences():
             config = _to_run_config(options)
             check(config)
+            for warning in warnings(config, date.today()):
+                say(warning, "warning", "bold yellow")
+            if config.dry_run:
+                resolve_name("training.forecast:print_forecast")(config, plans)
+                return
             train = cast(Callable[[RunConfig], None], resolve_name(entry))
             train(config)
 

@@ -49,6 +49,7 @@ def summarise(
         for name, player in policies.items()
         if player in setting.players
     }
+    calls = setting.remote.totals() if setting.remote else None
     setting.run.write_measures(
         {
             name: {partner: outcome.measures() for partner, outcome in found.items()}
@@ -79,8 +80,8 @@ def summarise(
             )
             for name, found in outcomes.items()
         },
-        "notes": list(setting.notes),
-        "api": setting.remote.totals().as_dict() if setting.remote else None,
+        "notes": [*setting.notes, *([f"Behind APIs: {calls.describe()}."] if calls else [])],
+        "api": calls.as_dict() if calls else None,
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
         "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
     }

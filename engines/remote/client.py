@@ -8,7 +8,6 @@ What is in brackets is repeated by one layer of retries; each attempt is reserve
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -73,7 +72,7 @@ class RemoteChat:
         self._transport = transport or transport_to(endpoint)
         self._sleep, self._rng = sleep, rng or random.Random()
         self._has_warned = False
-        self._under_way: dict[str, asyncio.Future[Reply | ParleyError | None]] = {}
+        self._under_way: dict[str, asyncio.Future[ParleyError | None]] = {}
 
     def __repr__(self) -> str:
         return f"RemoteChat({self._endpoint!r})"
@@ -124,7 +123,9 @@ class RemoteChat:
 
     async def _call(self, request: ChatRequest) -> Reply:
         """As many attempts as it takes and is allowed."""
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             outcome = await self._attempt(request)
             if isinstance(outcome, Reply):
                 return outcome
@@ -139,7 +140,6 @@ class RemoteChat:
             if attempt >= self._retries.max_attempts:
                 raise RemoteError(f"{sentence}; that was attempt {attempt}, the last one allowed.")
             await self._sleep(self._retries.backoff_s(attempt, self._rng))
-        raise AssertionError("itertools.count ended")
 
     async def _attempt(self, request: ChatRequest) -> Reply | Failure:
         """One attempt, reserved before and settled or released after, whatever becomes of it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from engines.chat import ChatRequest
 from engines.remote.ledger import Usage
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 class LitellmTransport:
     """One attempt by `litellm.acompletion`."""
 
+    _in_use: ClassVar[set[LitellmTransport]] = set()
+    """litellm keeps its connections for all of them together."""
+
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._litellm = import_litellm()
@@ -47,6 +50,7 @@ class LitellmTransport:
         """Make one attempt."""
         import openai  # all of litellm's exceptions are its
 
+        self._in_use.add(self)
         try:
             response = await self._litellm.acompletion(**self._arguments(request), api_key=key)
         except openai.APITimeoutError:
@@ -65,10 +69,13 @@ class LitellmTransport:
         )
 
     async def close(self) -> None:
-        """Close litellm's kept connections."""
+        """Close litellm's kept connections, if nobody else uses them."""
         from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
-        await close_litellm_async_clients()  # type: ignore[no-untyped-call]
+        self._in_use.discard(self)
+        if not self._in_use:
+            await close_litellm_async_clients()  # type: ignore[no-untyped-call]
+            self._litellm.in_memory_llm_clients_cache.flush_cache()  # else it uses closed ones
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         arguments: dict[str, Any] = {

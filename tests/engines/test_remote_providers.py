@@ -82,6 +82,23 @@ def test_no_usage_is_not_a_usage_of_nothing() -> None:
     assert answer.usage is None
 
 
+def test_closing_one_closes_no_other() -> None:
+    async def main() -> list[Answer | Failure]:
+        async with Provider() as provider:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("OPENAI_BASE_URL", provider.base_url)
+                first, second = LitellmTransport(ENDPOINT), LitellmTransport(ENDPOINT)
+                outcomes = [await chat.send(question(), KEY) for chat in (first, second)]
+                await first.close()
+                outcomes.append(await second.send(question(), KEY))
+                await second.close()
+                outcomes.append(await first.send(question(), KEY))  # and they open again
+                await first.close()
+                return outcomes
+
+    assert [type(outcome) for outcome in asyncio.run(main())] == [Answer] * 4
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_told_after_one_attempt(fault: Fault) -> None:
     provider = Provider(script=[fault])

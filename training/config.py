@@ -209,13 +209,23 @@ class JudgeConfig:
             rest; "panel" is the mean of several rubric judges.
         model: the judge (rubric, hybrid).
         panel: the judges by any names (panel).
-        samples: judgements that a model gives of one episode, the agents' labels swapped in turn.
+        samples: judgements that a model gives of one episode, or of two continuations in both
+            orders, the agents' labels swapped in turn.
     """
 
     name: Literal["verifiable", "rubric", "hybrid", "panel"]
     model: ModelConfig | None = None
     panel: dict[str, ModelConfig] | None = None
     samples: Count = 2
+
+    @property
+    def asked(self) -> dict[str, ModelConfig]:
+        """The models that will judge, by the options that name them."""
+        if self.name == "panel":
+            return {f"panel.{name}": model for name, model in (self.panel or {}).items()}
+        if self.name in ASKING_JUDGES and self.model is not None:
+            return {"model": self.model}
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -474,6 +484,11 @@ def _check_models(config: RunConfig) -> None:
         _need("judge.panel.NAME.name", judge.panel or None, "judge.name=panel")
     if config.critic.weights.get("llm"):
         _need("critic.model.name", config.critic.model, "the critic llm")
+    if config.pairing.preferences == "judge" and config.pairing.name != "win_rate":
+        raise ConfigError(
+            f"pairing.preferences is judge, but pairing={config.pairing.name} ranks branches by "
+            "their value; choose pairing=win_rate, or pairing.preferences=value."
+        )
     if config.pairing.preferences == "judge" and judge.name not in ASKING_JUDGES:
         raise ConfigError(
             f"pairing.preferences is judge, but judge={judge.name} has no one model to ask; choose "
@@ -490,13 +505,10 @@ def _check_models(config: RunConfig) -> None:
 def models(config: RunConfig) -> dict[str, ModelConfig]:
     """Every chat model behind an API that the run will call, by the option that names it."""
     judge, partner = config.judge, config.partner
-    asked = judge.model if judge.name in ASKING_JUDGES else None
-    panel = judge.panel if judge.name == "panel" and judge.panel else {}
     found = {
         "policy.model": config.policy.model if config.policy.name == "api" else None,
         "partner.model": partner.model if partner.weights.get("model") else None,
-        "judge.model": asked,
-        **{f"judge.panel.{name}": model for name, model in panel.items()},
+        **{f"judge.{name}": model for name, model in judge.asked.items()},
         "critic.model": config.critic.model if config.critic.weights.get("llm") else None,
     }
     return {option: model for option, model in found.items() if model is not None}

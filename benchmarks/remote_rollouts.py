@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -90,28 +91,27 @@ def ours(job: Job) -> Callable[[], int]:
         endpoint = Endpoint("openai/loopback")
     else:
         endpoint = Endpoint("loopback", job["url"])
+    folder = Path(job["folder"]) if job["folder"] else None
+    chat = RemoteChat(
+        endpoint,
+        ledger=Ledger(folder / "calls.sqlite" if folder else None),
+        limiter=Limiter(max_concurrent=job["episodes"]),
+        answers=Answers(folder / "answers.sqlite", policy="all") if folder else None,
+    )
+    player = RemotePlayer(chat, STYLES["full"])
     scene, rules, judge = scene_of(job), Rules(max_turns=job["turns"]), Nobody()
-    loop, repeat = asyncio.Runner(), 0
+    loop, seeds = asyncio.Runner(), itertools.count()
 
     def play() -> int:
-        nonlocal repeat
-        repeat += 1
-        chat = RemoteChat(
-            endpoint,
-            ledger=Ledger(None),
-            limiter=Limiter(max_concurrent=job["episodes"]),
-            answers=Answers(Path(job["folder"]) / "answers.sqlite") if job["folder"] else None,
-        )
-        player = RemotePlayer(chat, STYLES["full"])
         plans = [
-            EpisodePlan(str(n), scene, (player, player), repeat * 1000 + n)
+            EpisodePlan(str(n), scene, (player, player), next(seeds))
             for n in range(job["episodes"])
         ]
         played = play_wave(plans, rules, judge, Rendezvous(), run=loop.run)
-        loop.run(chat.close())
-        turns = [turn for one in played for turn in one.episode.turns]
-        assert all(turn.action.invalid is None for turn in turns)
-        return len(turns)
+        for one in played:
+            if any(turn.action.invalid for turn in one.episode.turns) or not one.episode.turns:
+                raise SystemExit(f"Not played as it should be: {one.judgement.reasons}")
+        return sum(len(one.episode.turns) for one in played)
 
     return play
 
@@ -304,8 +304,8 @@ def main() -> None:
         f"{options.latency_ms:g} ms a reply: no less than {least_s:g} s",
         caption=f"{machine()}; medians of {options.repeats} repeats (fastest-slowest)",
     )
-    for column in ("", "wall s", "from - to", "of bare", "CPU ms a turn", "from - to"):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("", "wall s", "from - to", "of bare", "CPU ms/turn", "from - to"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     timings = measure(options)
     bare_s = statistics.median(wall_s for wall_s, _ in timings[FLOOR])
     per_turn = 1000 / (options.episodes * options.turns)

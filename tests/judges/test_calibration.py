@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from engines.chat import ChatRequest
 from envs.contract import check_task
 from envs.errors import ConfigError, DataError
 from envs.scenarios import draw
@@ -32,7 +33,8 @@ from judges.rubric import RubricJudge
 from judges.steadiness import MEASURED, steadiness
 from judges.verifiable import VerifiableJudge
 from tests.chats import FakeChat
-from tests.judges.gullible import likes_label_a
+from tests.engines.remote_provider import Provider, serving
+from tests.judges.gullible import answer, likes_label_a
 from training.cli import compose
 from training.labelled import check_before_calibration
 
@@ -470,6 +472,48 @@ def test_the_command_measures_prints_and_keeps(tmp_path: Path) -> None:
     assert casino["agreements"][3]["n"] == 18  # one walked away
     assert casino["steadiness"][0]["shifts"]["goal"]["flips"]["value"] == 0
     assert "relationship ~ likeness" in (folder / "calibration.md").read_text()
+
+
+def plain_verdict(body: dict[str, Any]) -> str:
+    """Everybody reached a third of the goal, says a server."""
+    schema = body["response_format"]["json_schema"]["schema"]
+    request = ChatRequest((), temperature=0, max_tokens=1, schema=schema)
+    return answer(request, lambda label, name: 3.0)
+
+
+def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(tmp_path: Path) -> None:
+    provider = Provider(reply=plain_verdict)
+    with serving(provider):
+        words = [
+            "judge=rubric",
+            "judge.model.name=model-a",
+            f"judge.model.base_url={provider.base_url}",
+            "judge.model.api_key_env=null",
+            "calibration.episodes=3",
+            "calibration.twice=2",
+            f"output_root={tmp_path}",
+        ]
+        coming = command(*words, "dry_run=true")
+        assert coming.returncode == 0, coming.stderr
+        # 3 + 2 * 2 judgements and 84 of canaries, each of two samples
+        assert "182" in coming.stdout
+        assert provider.account.requests == 0
+        first = command(*words)
+        assert first.returncode == 0, first.stderr
+        asked = provider.account.requests
+        assert asked == 182
+        folder = (tmp_path / "calibrations" / "latest").resolve()
+        page = (folder / "calibration.md").read_text()
+        again = command(*words, f"resume={folder}")
+        assert again.returncode == 0, again.stderr
+        assert provider.account.requests == asked
+    assert (folder / "calibration.md").read_text() == page
+    assert "rubric(model-a" in page
+    assert "the scenario and the transcript alone" in page
+    (families,) = json.loads((folder / "calibration.json").read_text())["measured"]
+    assert families["unscored"] == []
+    assert families["agreements"][0]["pearson"]["value"] is None  # it says the same of everybody
+    assert families["details"]["samples"]["value"] == 2
 
 
 def test_a_slip_on_the_command_line_is_explained(tmp_path: Path) -> None:

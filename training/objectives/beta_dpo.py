@@ -14,7 +14,7 @@ _ROUNDING = 1e-5
 
 
 def beta_dpo(branches: BranchLogps, *, state: State) -> ObjectiveOutput:
-    """DPO with dynamic beta (arXiv 2407.08639, eq. 7 and 8): -log sigmoid(beta' * margin).
+    """DPO with dynamic beta (arXiv 2407.08639): -log sigmoid(beta' * margin).
 
     The mean is over the pairs that the filter keeps.
 

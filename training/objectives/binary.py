@@ -21,7 +21,7 @@ def kto(
     chosen_weight: float,
     rejected_weight: float,
 ) -> ObjectiveOutput:
-    """Kahneman-Tversky optimisation (arXiv 2402.01306, eq. 8).
+    """Kahneman-Tversky optimisation (arXiv 2402.01306, eq. 7).
 
         chosen_weight * (1 - sigmoid(beta * (log-ratio - z)))    of a good branch
         rejected_weight * (1 - sigmoid(beta * (z - log-ratio)))  of a bad one; mean over branches
@@ -44,14 +44,14 @@ def kto_state(branches: BranchLogps, state: State) -> State:
     """KTO's reference point z of a batch: how far the policy is from the reference on any reply.
 
     max(0, mean log-ratio of replies behind other trunks), nats, over the batch and over all ranks
-    (arXiv 2402.01306, section 4.1). It carries no gradient. Nothing is kept of earlier batches.
+    (arXiv 2402.01306). It carries no gradient. Nothing is kept of earlier batches.
     """
     mismatched_M = needed(branches.mismatched_log_ratio_M, "mismatched_log_ratio_M", "kto")
     return {"kl": max(0.0, float(mismatched_M.mean()))}
 
 
 def bco(branches: BranchLogps, *, state: State, beta: float) -> ObjectiveOutput:
-    """Binary classifier optimisation (arXiv 2404.04656, eq. 8).
+    """Binary classifier optimisation (arXiv 2404.04656).
 
         -log sigmoid(beta * log-ratio - d)     of a good branch
         -log sigmoid(-(beta * log-ratio - d))  of a bad one; mean over branches

@@ -33,7 +33,7 @@ CONVEX: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def gpo(branches: BranchLogps, *, beta: float, convex: str) -> ObjectiveOutput:
-    """Generalised preference optimisation (arXiv 2402.05749, eq. 5 and table 1).
+    """Generalised preference optimisation (arXiv 2402.05749).
 
         f(beta * margin), mean over pairs
 
@@ -54,7 +54,7 @@ def gpo(branches: BranchLogps, *, beta: float, convex: str) -> ObjectiveOutput:
 
 
 def hinge(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
-    """The hinge on the margin, "hinge-norm" of RSO (arXiv 2309.06657, eq. 9).
+    """The hinge on the margin, "hinge-norm" of RSO (arXiv 2309.06657).
 
         max(0, 1 - beta * margin), mean over pairs
 

@@ -49,7 +49,7 @@ def cdpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOu
 
 
 def robust_dpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOutput:
-    """Robust DPO: in expectation over flipped labels, DPO's loss on clean ones (2403.00409, eq. 9).
+    """Robust DPO: in expectation over flipped labels, DPO's loss on clean ones (arXiv 2403.00409).
 
         [-(1 - e) log sigmoid(beta * margin) + e log sigmoid(-beta * margin)] / (1 - 2e)
 

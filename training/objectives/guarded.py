@@ -9,7 +9,7 @@ from training.objectives.common import over_pairs
 
 
 def dpop(branches: BranchLogps, *, beta: float, penalty: float) -> ObjectiveOutput:
-    """DPO-positive: chosen may not become less probable (Smaug, arXiv 2402.13228, eq. 3).
+    """DPO-positive: chosen may not become less probable (Smaug, arXiv 2402.13228).
 
         -log sigmoid(beta * (margin - penalty * max(0, -log-ratio of chosen))), mean over pairs
 
@@ -17,7 +17,7 @@ def dpop(branches: BranchLogps, *, beta: float, penalty: float) -> ObjectiveOutp
 
     Args:
         branches: pairs.
-        beta: as in `dpo`; the paper takes 0.3.
+        beta: as in `dpo`.
         penalty: the paper's lambda; 0 is DPO, usually 50 on whole answers.
     """
     both = pairs(branches)
@@ -26,7 +26,7 @@ def dpop(branches: BranchLogps, *, beta: float, penalty: float) -> ObjectiveOutp
 
 
 def r_dpo(branches: BranchLogps, *, beta: float, alpha: float) -> ObjectiveOutput:
-    """Length-regularised DPO (arXiv 2403.19159, eq. 9).
+    """Length-regularised DPO (arXiv 2403.19159).
 
         -log sigmoid(beta * margin + alpha * (tokens of chosen - tokens of rejected))
 
@@ -36,7 +36,7 @@ def r_dpo(branches: BranchLogps, *, beta: float, alpha: float) -> ObjectiveOutpu
     Args:
         branches: pairs.
         beta: as in `dpo`.
-        alpha: per token; 0 is DPO, the paper takes 0.01 to 0.05.
+        alpha: per token; 0 is DPO, usually 0.05.
     """
     both = pairs(branches)
     longer_P = both.chosen.loss_tokens_B - both.rejected.loss_tokens_B

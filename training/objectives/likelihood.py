@@ -9,7 +9,7 @@ from training.objectives.common import branch_metrics, token_nll
 def preferred_sft(branches: BranchLogps) -> ObjectiveOutput:
     """Supervised fine-tuning on the chosen branches: negative log-likelihood per token.
 
-    On chosen sides of pairs it is preferred-SFT (SDPO's baseline, arXiv 2501.01821, section 4.2);
+    On chosen sides of pairs it is preferred-SFT (SDPO's baseline, arXiv 2501.01821);
     on the best of K, rejection sampling (arXiv 2308.01825); on an expert's turns, behaviour
     cloning. Rejected and tied branches carry no loss.
     """

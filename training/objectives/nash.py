@@ -7,7 +7,7 @@ from training.objectives.common import branch_metrics, group_mean
 
 
 def inpo(branches: BranchLogps, *, eta: float, anchor_weight: float) -> ObjectiveOutput:
-    """Iterative Nash policy optimisation (arXiv 2407.00617, eq. 6), over all branches of a group.
+    """Iterative Nash policy optimisation (arXiv 2407.00617), over all branches of a group.
 
         r = log policy - (1 - c) log reference - c log anchor - eta * win_prob
         (r - mean of r over the group)^2 / 2, mean over branches

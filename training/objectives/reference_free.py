@@ -13,7 +13,7 @@ from training.objectives.common import pair_metrics, token_nll
 
 
 def simpo(branches: BranchLogps, *, beta: float, gamma: float) -> ObjectiveOutput:
-    """Simple preference optimisation (arXiv 2405.14734, eq. 6).
+    """Simple preference optimisation (arXiv 2405.14734).
 
         -log sigmoid(beta * (mean log-prob of chosen - of rejected) - gamma), mean over pairs
 
@@ -28,7 +28,7 @@ def simpo(branches: BranchLogps, *, beta: float, gamma: float) -> ObjectiveOutpu
 
 
 def cpo(branches: BranchLogps, *, beta: float, nll_weight: float) -> ObjectiveOutput:
-    """Contrastive preference optimisation (arXiv 2401.08417, eq. 5).
+    """Contrastive preference optimisation (arXiv 2401.08417, eq. 3).
 
         -log sigmoid(beta * (log-prob of chosen - of rejected)) + nll_weight * nll of chosen
 
@@ -46,7 +46,7 @@ def cpo(branches: BranchLogps, *, beta: float, nll_weight: float) -> ObjectiveOu
 
 
 def slic(branches: BranchLogps, *, delta: float, nll_weight: float) -> ObjectiveOutput:
-    """Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425, eq. 3), chosen as its target.
+    """Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425), chosen as its target.
 
         max(0, delta - log-prob of chosen + log-prob of rejected) + nll_weight * nll of chosen
 
@@ -62,7 +62,7 @@ def slic(branches: BranchLogps, *, delta: float, nll_weight: float) -> Objective
 
 
 def orpo(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
-    """Odds-ratio preference optimisation (arXiv 2403.07691, eq. 6 and 7).
+    """Odds-ratio preference optimisation (arXiv 2403.07691, eq. 4 and 7).
 
         nll of chosen - beta * log sigmoid(log odds of chosen - log odds of rejected)
 

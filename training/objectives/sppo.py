@@ -21,7 +21,7 @@ def sppo(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
 
 
 def sppo_pair(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
-    """The same over the best and the worst branch of each group (arXiv 2405.00675, eq. 4.8).
+    """The same over the best and the worst branch of each group (arXiv 2405.00675, eq. 4.7).
 
         [(chosen's log-ratio - eta * (its win_prob - 1/2))^2 + (the same of rejected)] / 2,
         mean over pairs

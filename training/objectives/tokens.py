@@ -10,7 +10,7 @@ from training.objectives.common import over_pairs
 
 
 def tdpo1(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
-    """Token-level DPO, first form (arXiv 2404.11999, eq. 15).
+    """Token-level DPO, first form (arXiv 2404.11999).
 
         -log sigmoid(beta * (margin - (KL of rejected - KL of chosen))), mean over pairs
 
@@ -26,7 +26,7 @@ def tdpo1(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
 
 
 def tdpo2(branches: BranchLogps, *, beta: float, alpha: float) -> ObjectiveOutput:
-    """Token-level DPO, second form (arXiv 2404.11999, eq. 16).
+    """Token-level DPO, second form (arXiv 2404.11999).
 
         -log sigmoid(beta * (margin - alpha * (KL of rejected - stop-gradient(KL of chosen))))
 

@@ -14,7 +14,7 @@ from training.objectives.common import over_pairs
 
 
 def dmpo(branches: BranchLogps, *, beta: float, gamma: float, discounted: bool) -> ObjectiveOutput:
-    """Direct multi-turn preference optimisation (arXiv 2406.14868, eq. 13).
+    """Direct multi-turn preference optimisation (arXiv 2406.14868).
 
         -log sigmoid(beta * (sum_t phi(t, T) u_t of chosen - the same of rejected)), mean over pairs
         phi(t, T) = gamma^t (1 - gamma^(T - t)) / (1 - gamma^T)
@@ -25,7 +25,7 @@ def dmpo(branches: BranchLogps, *, beta: float, gamma: float, discounted: bool) 
     Args:
         branches: pairs, with log-probs by turn.
         beta: as in `dpo`.
-        gamma: discount of later turns, above 0 and at most 1; 0.7 in the paper's larger tasks. 1
+        gamma: discount of later turns, above 0 and at most 1; usually 0.7; 1
             gives the limit phi = (T - t) / T.
         discounted: False drops gamma^t from phi, as the public code of SDPO's DMPO baseline does.
     """

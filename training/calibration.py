@@ -51,3 +51,5 @@ def calibrate_judge(config: RunConfig) -> None:
         write_text(run.folder / JSON, to_json(as_json(calibration), indent=2) + "\n")
         write_text(run.folder / PAGE, markdown(calibration))
         show(watch.console, calibration)
+        if remote is not None:
+            watch.console.print(f"models behind APIs: {remote.totals().describe()}")

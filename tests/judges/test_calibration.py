@@ -502,6 +502,7 @@ def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(tmp_path: Pat
         assert first.returncode == 0, first.stderr
         asked = provider.account.requests
         assert asked == 182
+        assert "models behind APIs: 182 calls" in first.stdout
         folder = (tmp_path / "calibrations" / "latest").resolve()
         page = (folder / "calibration.md").read_text()
         again = command(*words, f"resume={folder}")

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -225,7 +226,8 @@ def machine() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ] or [platform.processor()]
-    packages = ", ".join(f"{package} {version(package)}" for package in ("aiohttp", "litellm"))
+    installed = [name for name in ("aiohttp", "litellm") if find_spec(name)]
+    packages = ", ".join(f"{name} {version(name)}" for name in installed)
     load = os.getloadavg()[0]
     return (
         f"{os.cpu_count()} x {names[0]}, Python {platform.python_version()}, {packages}; "
@@ -262,7 +264,7 @@ def job_of(runner: str, url: str, options: argparse.Namespace, folder: Path) -> 
 def measure(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
     """(wall, CPU) seconds of each repeat of each runner."""
     commands = {name: [sys.executable, __file__, "--work"] for name in (FLOOR, DIRECT, STORED)}
-    if not options.without_litellm:
+    if find_spec("litellm") and not options.without_litellm:
         commands[LITELLM] = commands[DIRECT]
     if options.sotopia_python:
         commands[SOTOPIA] = [options.sotopia_python, str(HERE / "sotopia_rollouts.py")]
@@ -295,16 +297,18 @@ def main() -> None:
     options = parser.parse_args()
     if options.work:
         return work()
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     least_s = options.turns * options.latency_ms / 1000
     table = Table(
-        title=f"{options.episodes} episodes of {options.turns} turns at once, "
-        f"{options.latency_ms:g} ms a reply: no less than {least_s:g} s",
+        title=f"{options.episodes} x {options.turns} turns, {options.latency_ms:g} ms each: "
+        f"{least_s:g} s or more; CPU is per turn",
+        box=SIMPLE,
         caption=f"{machine()}; medians of {options.repeats} repeats (fastest-slowest)",
     )
-    for column in ("", "wall s", "from - to", "of bare", "CPU ms/turn", "from - to"):
+    for column in ("", "wall s", "from - to", "x bare", "CPU ms", "from - to"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     timings = measure(options)
     bare_s = statistics.median(wall_s for wall_s, _ in timings[FLOOR])
@@ -314,12 +318,14 @@ def main() -> None:
         table.add_row(
             NAMES[name],
             f"{statistics.median(walls):.2f}",
-            f"{min(walls):.2f} - {max(walls):.2f}",
-            f"{statistics.median(walls) / bare_s:.2f}x",
+            f"{min(walls):.2f}-{max(walls):.2f}",
+            f"{statistics.median(walls) / bare_s:.2f}",
             f"{statistics.median(cpus):.3f}",
-            f"{min(cpus):.2f} - {max(cpus):.2f}",
+            f"{min(cpus):.2f}-{max(cpus):.2f}",
         )
     Console().print(table)
+    if not find_spec("litellm"):
+        print("litellm is missing here: install parley-rl[api].")
     if SOTOPIA not in timings:
         print("SOTOPIA's runner is missing here: give an interpreter by --sotopia-python.")
 

@@ -482,6 +482,11 @@ def _check_models(config: RunConfig) -> None:
         _need("judge.model.name", judge.model, f"judge.name={judge.name}")
     if judge.name == "panel":
         _need("judge.panel.NAME.name", judge.panel or None, "judge.name=panel")
+        if len(judge.asked) < 2:
+            raise ConfigError(
+                f"judge.panel has {' and '.join(judge.asked)} alone, expected two judges or more; "
+                "add another one, or choose judge=rubric."
+            )
     if config.critic.weights.get("llm"):
         _need("critic.model.name", config.critic.model, "the critic llm")
     if config.pairing.preferences == "judge" and config.pairing.name != "win_rate":

@@ -12,10 +12,10 @@ from engines.remote.limits import Limiter
 from engines.remote.retries import Retries
 from engines.remote.tallies import Totals
 from training.config import ModelConfig, RunConfig
-from training.outlook import endpoint_of
+from training.outlook import ANSWERS, endpoint_of
 from training.run import Run
 
-CALLS, ANSWERS = "calls.sqlite", "answers.sqlite"
+CALLS = "calls.sqlite"
 
 
 class Remote:

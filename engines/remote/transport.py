@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from engines.chat import ChatRequest
 from engines.remote.ledger import Usage
@@ -52,12 +52,13 @@ class Endpoint:
         if self.base_url is None:
             return
         parts = urlsplit(self.base_url)
-        if parts.username or parts.password:
+        if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError(
-                "base_url holds a user name or password, which would end up in logs; put the key "
-                "into an environment variable and name that in api_key_env."
+                "base_url holds a user name, a password or what follows a question mark, which "
+                "would end up in logs; put the key into an environment variable and name that in "
+                "api_key_env."
             )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise ConfigError(
                 f"base_url is {self.base_url!r}; expected something like http://127.0.0.1:8000/v1."
             )
@@ -78,6 +79,14 @@ class Endpoint:
     def is_local(self) -> bool:
         """Whether it is served on this machine."""
         return self.base_url is not None and urlsplit(self.base_url).hostname in LOOPBACK
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is one, or left to the scheme."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def read_key(endpoint: Endpoint) -> str | None:

@@ -233,9 +233,14 @@ def test_endpoints() -> None:
     assert Endpoint("anthropic/some").host == "anthropic"
     with pytest.raises(ConfigError, match="expected something like http"):
         Endpoint("qwen", base_url="127.0.0.1:8000")
-    with pytest.raises(ConfigError, match="user name or password") as caught:
+    with pytest.raises(ConfigError, match="user name, a password") as caught:
         Endpoint("qwen", base_url=f"http://me:{KEY}@127.0.0.1/v1")
     assert KEY not in str(caught.value)
+    with pytest.raises(ConfigError, match="follows a question mark") as caught:
+        Endpoint("qwen", base_url=f"http://127.0.0.1/v1?key={KEY}")
+    assert KEY not in str(caught.value)
+    with pytest.raises(ConfigError, match="expected something like"):
+        Endpoint("qwen", base_url="http://127.0.0.1:80000/v1")
     with pytest.raises(ConfigError, match="timeout_s is 0"):
         Endpoint("qwen", timeout_s=0)
     with pytest.raises(ConfigError, match="no base_url"):

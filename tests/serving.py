@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.embedded import BASE_FOLDER
-
+_FOLDER = Path(__file__).resolve().parents[1] / "agents" / "embedded_base"
 _START_S = 120.0
 
 
@@ -33,17 +32,17 @@ def serve_embedded(log: Path) -> Iterator[Served]:
     port = _free_port()
     command = [
         str(Path(sys.executable).with_name("transformers")),
-        *("serve", BASE_FOLDER.name, "--host", "127.0.0.1", "--port", str(port)),
+        *("serve", _FOLDER.name, "--host", "127.0.0.1", "--port", str(port)),
         *("--device", "cpu"),
     ]
     quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=BASE_FOLDER.parent, env=os.environ | quiet, stdout=file, stderr=file
+            command, cwd=_FOLDER.parent, env=os.environ | quiet, stdout=file, stderr=file
         )
     try:
         _wait_until_up(process, f"http://127.0.0.1:{port}/health", log)
-        yield Served(BASE_FOLDER.name, f"http://127.0.0.1:{port}/v1")
+        yield Served(_FOLDER.name, f"http://127.0.0.1:{port}/v1")
     finally:
         process.terminate()
         try:

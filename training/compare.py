@@ -19,15 +19,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from engines.remote.tallies import dollars, nano_dollars
 from envs.errors import DataError
 from judges.base import DIMENSION_RANGES
 from training.console import difference, number, show_place
-from training.contestants import Contestant, read_contestants
+from training.contestants import Contestant, read_contestants, read_policies
 from training.evaluate import paired_statistics_of, statistics_of
 from training.files import to_json, write_text
 from training.forest import forest
 
 TABLE, PICTURE, DATA = "comparison.md", "comparison.svg", "comparison.json"
+TOGETHER = "all of this evaluation"
 
 HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 
@@ -38,7 +40,8 @@ def compare(contestants: Sequence[Contestant], *, seed: int) -> dict[str, Any]:
     Returns:
         {"baseline": NAME, "partners": {PARTNER: {"policies": {NAME: {METRIC: STAT}}, "paired":
         {NAME: {METRIC: STAT}}, "episodes": {NAME: {"played", "unscored"}}}}, "cost_usd": {NAME:
-        NUMBER or null}, "folders": {NAME: FOLDER}}; paired is that policy minus the baseline.
+        NUMBER or null}, "uncertain_usd": {NAME: NUMBER}, "folders": {NAME: FOLDER}}; paired is
+        that policy minus the baseline.
 
     Raises:
         DataError: no partner was met by all.
@@ -69,7 +72,22 @@ def compare(contestants: Sequence[Contestant], *, seed: int) -> dict[str, Any]:
             for partner in shared
         },
         "cost_usd": {c.name: c.cost_usd for c in contestants},
+        "uncertain_usd": {c.name: c.uncertain_usd for c in contestants},
         "folders": {c.name: str(c.folder) for c in contestants},
+    }
+
+
+def compare_within(folder: Path) -> dict[str, Any]:
+    """`compare` of the policies of one evaluation, with its clone as the baseline if it has one.
+
+    What calls cost is known of all of them together.
+    """
+    contestants = list(read_policies(folder).values())
+    whole = contestants[0]
+    return compare(contestants, seed=int(whole.config["seed"])) | {
+        "cost_usd": {TOGETHER: whole.cost_usd},
+        "uncertain_usd": {TOGETHER: whole.uncertain_usd},
+        "folders": {TOGETHER: str(whole.folder)},
     }
 
 
@@ -98,17 +116,20 @@ def show_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
                 f"{episodes['unscored']} of {episodes['played']}",
             )
         console.print(f"partner: [bold]{escape(partner)}[/bold]", table, sep="\n")
+    costs = ", ".join(f"{name} {_cost(comparison, name)}" for name in comparison["cost_usd"])
+    console.print(f"cost of calls: {escape(costs)}", soft_wrap=True)
 
 
 def markdown(comparison: Mapping[str, Any]) -> str:
     """All metrics with their intervals, a table a partner, differences behind the values."""
-    lines = [f"# Policies compared with {comparison['baseline']}", ""]
+    has_others = any(found["paired"] for found in comparison["partners"].values())
+    title = "Policies compared with" if has_others else "Policy"
+    lines = [f"# {title} {comparison['baseline']}", ""]
     for partner, found in comparison["partners"].items():
         lines += [f"## Partner: {partner}", "", *_partner_lines(found), ""]
     lines += ["| policy | cost of its calls | folder |", "|---|---|---|"]
-    for name, cost in comparison["cost_usd"].items():
-        shown = "unknown price" if cost is None else f"${cost:.2f}"
-        lines.append(f"| {name} | {shown} | {comparison['folders'][name]} |")
+    for name, folder in comparison["folders"].items():
+        lines.append(f"| {name} | {_cost(comparison, name)} | {folder} |")
     return "\n".join(
         [
             *lines,
@@ -119,6 +140,14 @@ def markdown(comparison: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _cost(comparison: Mapping[str, Any], name: str) -> str:
+    cost, uncertain = comparison["cost_usd"][name], comparison["uncertain_usd"][name]
+    if cost is None:
+        return "unknown price"
+    doubt = f" and at most {dollars(nano_dollars(uncertain))} more" if uncertain else ""
+    return dollars(nano_dollars(cost)) + doubt
 
 
 def _partner_lines(found: Mapping[str, Any]) -> Iterator[str]:

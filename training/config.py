@@ -343,6 +343,10 @@ class EvaluationConfig:
         every: iterations between two points of those curves.
         stubborn_bias: how much less, in nats, the control "stubborn" wants to accept an offer
             than the clone; None leaves the control out.
+        both_seats: against others the policy plays each scenario from both seats; else it changes
+            seats from scenario to scenario. SOTOPIA's are played from both in any case.
+        episodes: in the final comparison, of each scenario and seat, with seeds of their own; a
+            scenario still counts once, by its mean.
     """
 
     split: Literal["dev", "test"]
@@ -350,6 +354,8 @@ class EvaluationConfig:
     curve_scenarios: Amount = 128
     every: Count
     stubborn_bias: Positive | None = None
+    both_seats: bool = False
+    episodes: Count = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -81,7 +82,7 @@ def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> Non
     differences = {"bc": summary["paired"], **summary["paired_to"]}
     for partner in summary["policies"]["final"]:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        table.add_column("", max_width=9)
+        table.add_column("")
         columns = {
             name: [number(found[partner].get(metric)) for metric in _HEADLINE]
             for name, found in summary["policies"].items()
@@ -97,10 +98,18 @@ def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> Non
             table.add_row(metric.replace("_", " "), *cells)
         counts = [found[partner] for found in summary["episodes"].values()]
         table.add_row("unscored", *(f"{c['unscored']} of {c['played']}" for c in counts))
-        console.print(f"partner: [bold]{partner}[/bold] ({escape(what)})", table, sep="\n")
+        if _width(console, table) > console.width:
+            table.columns[0].max_width = _NARROW_LABEL
+        console.print(f"partner: [bold]{escape(partner)}[/bold] ({escape(what)})", table, sep="\n")
 
 
 _INTERVAL_WIDTH = len("[-0.00..-0.00]")
+_NARROW_LABEL = len("per turn ")
+
+
+def _width(console: Console, table: Table) -> int:
+    """How wide a table would be if there were room for all."""
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum
 
 
 def number(stat: Mapping[str, Any] | None) -> str:

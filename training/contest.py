@@ -10,13 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from envs.errors import ConfigError
-from envs.scenarios.sotopia import needed_files
 from training.checkpoint import MANIFEST, Checkpoint, clone_beside, load_checkpoint
+from training.compare import TABLE, compare_within, write_comparison
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
 from training.furnish import seat_policies
-from training.held_out import held_out
-from training.hub import fetch, is_on_hub
+from training.held_out import held_out, with_files
 from training.preflight import API, BUILT_IN_POLICIES
 from training.report import write_report
 from training.run import CHECKPOINTS, CONFIG, Run, read_config
@@ -56,6 +55,8 @@ def evaluate_policy(config: RunConfig) -> None:
             summary = summarise(setting, scenarios, iteration, watch.wall_s, progress)
         run.write_summary(summary)
         show_summary(watch.console, summary)
+        write_comparison(compare_within(run.folder), run.folder)
+        show_place(watch.console, "table", run.folder / TABLE)
         show_place(watch.console, "report", write_report(run.folder))
 
 
@@ -83,8 +84,7 @@ def opponents(config: RunConfig, *, has_clone: bool) -> tuple[str, ...]:
 def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
     """The options as they are kept: the checkpoint by its whole path, for `latest` moves on.
 
-    Files on the hub are fetched and kept by the folder that they lie in, which has the commit's
-    name in it.
+    A person plays one episode after the other.
 
     Raises:
         ConfigError: the checkpoint learned another prompt style than the one that is set, or files
@@ -94,10 +94,9 @@ def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
         folder = Path(config.policy.name).resolve()
         _check_style(folder, config.policy.prompt_style)
         config = replace(config, policy=replace(config.policy, name=str(folder)))
-    if config.env.path is not None and config.env.split is not None:
-        names, path = needed_files(config.env.split), config.env.path
-        folder = fetch(path, names) if is_on_hub(path) else Path(path).resolve()
-        config = replace(config, env=replace(config.env, path=str(folder)))
+    config = with_files(config)
+    if config.partner.weights.get(HUMAN):
+        config = replace(config, env=replace(config.env, wave=1))
     if not has_clone or config.env.has_scenes:  # the control is a clone that accepts less
         config = replace(config, evaluation=replace(config.evaluation, stubborn_bias=None))
     return replace(config, output_root=str(Path(config.output_root) / EVALUATIONS))

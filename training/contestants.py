@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigError
+from training.config import RunConfig
 from training.measures import Measures
-from training.run import CONFIG, MEASURES, SUMMARY, read_config
+from training.options import defaults
+from training.run import CONFIG, MEASURES, OF_CALLS, SUMMARY, flat, read_config
 
-_SAME = ("seed", "judge", "env.families", "env.max_turns", "env.order", "env.difficulty")
+_SAME = (
+    *("seed", "judge", "env.families", "env.max_turns", "env.order", "env.difficulty"),
+    *("evaluation.both_seats", "evaluation.episodes"),
+)
 """Options that must agree, or scenarios, seats, seeds or scores are not the same."""
+
+_SAME_PARTNER = ("partner.model", "partner.checkpoint")
+"""Likewise, where both have one."""
 
 _POLICY = "final"
 _NAN = float("nan")
@@ -26,7 +34,8 @@ class Contestant:
     Attributes:
         measures: partner -> scenario id -> measures.
         episodes: partner -> {"played", "unscored"}.
-        cost_usd: what its calls to APIs cost; None where no price was known.
+        cost_usd: what the evaluation's calls to APIs cost; None where a price was not known.
+        uncertain_usd: at most so much more.
     """
 
     name: str
@@ -35,6 +44,7 @@ class Contestant:
     measures: Mapping[str, Mapping[str, Measures]]
     episodes: Mapping[str, Mapping[str, int]]
     cost_usd: float | None
+    uncertain_usd: float
 
 
 def read_contestants(folders: Sequence[Path]) -> list[Contestant]:
@@ -48,7 +58,7 @@ def read_contestants(folders: Sequence[Path]) -> list[Contestant]:
             f"Got {len(folders)} evaluation, expected at least 2 to compare; give their folders, "
             "the baseline first."
         )
-    found = [_read(folder) for folder in folders]
+    found = [replace(read_policies(folder)[_POLICY], name=_name(folder)) for folder in folders]
     for other in found[1:]:
         _check_same(found[0], other)
     names = [contestant.name for contestant in found]
@@ -60,7 +70,12 @@ def read_contestants(folders: Sequence[Path]) -> list[Contestant]:
     ]
 
 
-def _read(folder: Path) -> Contestant:
+def read_policies(folder: Path) -> dict[str, Contestant]:
+    """All policies of a finished evaluation or run by their names in it, the baseline first.
+
+    Raises:
+        ConfigError: it is not finished.
+    """
     folder = folder.resolve()
     for name in (CONFIG, SUMMARY, MEASURES):
         if not (folder / name).is_file():
@@ -70,15 +85,20 @@ def _read(folder: Path) -> Contestant:
             )
     config = read_config(folder / CONFIG)
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    measures = json.loads((folder / MEASURES).read_text(encoding="utf-8"))[_POLICY]
-    return Contestant(
-        name=_name(folder, config),
-        folder=folder,
-        config=config,
-        measures={p: _numbers(found) for p, found in measures.items()},
-        episodes=summary["episodes"][_POLICY],
-        cost_usd=_cost(summary.get("api")),
-    )
+    policies = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
+    api = summary.get("api") or {}
+    return {
+        name: Contestant(
+            name=name,
+            folder=folder,
+            config=config,
+            measures={partner: _numbers(found) for partner, found in measures.items()},
+            episodes=summary["episodes"].get(name, {}),
+            cost_usd=None if api.get("unknown_price_calls") else float(api.get("settled_usd", 0)),
+            uncertain_usd=float(api.get("uncertain_usd", 0)),
+        )
+        for name, measures in policies.items()
+    }
 
 
 def _numbers(found: Mapping[str, Mapping[str, float | None]]) -> dict[str, Measures]:
@@ -89,16 +109,10 @@ def _numbers(found: Mapping[str, Mapping[str, float | None]]) -> dict[str, Measu
     }
 
 
-def _cost(api: Mapping[str, Any] | None) -> float | None:
-    """Dollars, 0 without any call; None where the price of a call was not known."""
-    if not api:
-        return 0.0
-    return None if api["unknown_price_calls"] else float(api["settled_usd"])
-
-
-def _name(folder: Path, config: Mapping[str, Any]) -> str:
+def _name(folder: Path) -> str:
     """What people call the policy: its model, or its run and checkpoint."""
-    policy = config["policy"]
+    folder = folder.resolve()
+    policy = read_config(folder / CONFIG)["policy"]
     if policy.get("model"):
         return str(policy["model"]["name"])
     place = Path(policy["name"])
@@ -108,17 +122,22 @@ def _name(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def _check_same(first: Contestant, other: Contestant) -> None:
-    for option in _SAME:
-        ours, theirs = _option(first.config, option), _option(other.config, option)
-        if ours != theirs:
+    ours, theirs = _material(first), _material(other)
+    prefixes = _SAME + tuple(
+        name for name in _SAME_PARTNER if all(f"{name}.name" in c for c in (ours, theirs))
+    )
+    for option in dict.fromkeys((*ours, *theirs)):
+        if ours.get(option) != theirs.get(option) and f"{option}.".startswith(
+            tuple(f"{prefix}." for prefix in prefixes)
+        ):
             raise ConfigError(
-                f"{first.folder} was played with {option}={ours} and {other.folder} with {theirs}, "
-                "so their episodes are not pairs; evaluate both with the same options."
+                f"{first.folder} was played with {option}={ours.get(option)} and {other.folder} "
+                f"with {theirs.get(option)}, so their episodes are not pairs; evaluate both with "
+                "the same options."
             )
 
 
-def _option(config: Mapping[str, Any], option: str) -> Any:
-    value: Any = config
-    for name in option.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+def _material(contestant: Contestant) -> dict[str, Any]:
+    """Its options by their dotted names, with the defaults of those that it is older than."""
+    options = defaults(RunConfig) | flat(contestant.config)
+    return {name: value for name, value in options.items() if name.split(".")[-1] not in OF_CALLS}

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import isnan
 
 from agents.base import Player
@@ -36,16 +37,20 @@ class Outcome:
     def measures(self) -> dict[str, Measures]:
         """The mean over the policy's seats of each scenario that is scored, by its id.
 
-        A scenario that was played from both seats counts when both episodes are scored, so that
-        policies are compared on the same seats.
+        Several episodes from one seat are averaged first. A scenario that was played from both
+        seats counts when there are scores from both, so that policies are compared on the same
+        seats.
         """
-        unscored = {p.episode.scenario.id for p in self.episodes if not p.judgement.is_scored}
-        seats: dict[str, list[Measures]] = {}
+        found: dict[str, dict[int, list[Measures]]] = {}
         for played, seat in self.held():
-            scenario_id = played.episode.scenario.id
-            if scenario_id not in unscored:
-                seats.setdefault(scenario_id, []).append(measure(played, seat))
-        return {scenario_id: mean_measures(measured) for scenario_id, measured in seats.items()}
+            scored = found.setdefault(played.episode.scenario.id, {}).setdefault(seat, [])
+            if played.judgement.is_scored:
+                scored.append(measure(played, seat))
+        return {
+            scenario_id: mean_measures([mean_measures(scored) for scored in seats.values()])
+            for scenario_id, seats in found.items()
+            if all(seats.values())
+        }
 
     def held(self) -> list[tuple[PlayedEpisode, int]]:
         """Every (episode, seat) that the policy played."""
@@ -77,19 +82,23 @@ def evaluation_plans(
     *,
     seed: int,
     both_seats: bool = False,
+    episodes: int = 1,
 ) -> tuple[list[EpisodePlan], tuple[tuple[int, ...], ...]]:
     """Who plays what from which seats: the plans, and the policy's seats in each.
 
     Against itself the policy holds both seats of one episode a scenario. Against another it holds
-    every other one; with `both_seats` it plays each scenario twice, first from seat 0. Scenarios,
-    seats and seeds do not depend on the policy, so that policies can be compared in pairs.
+    every other one; with `both_seats` it plays each scenario from either, first from seat 0. All of
+    that as many times as there are to be `episodes`, with other seeds. Scenarios, seats and seeds
+    do not depend on the policy, so that policies can be compared in pairs.
     """
     twice = both_seats and partner_name != SELF
     plans: list[EpisodePlan] = []
     held: list[tuple[int, ...]] = []
     for n, scenario in enumerate(scenarios):
-        for seats in _seats(n, partner_name, both_seats):
-            place = (partner_name, scenario.id, *(seats if twice else ()))
+        for seats, again in product(_seats(n, partner_name, both_seats), range(episodes)):
+            # The first episode is the same one however many there are.
+            times = (f"again{again}",) if again else ()
+            place = (partner_name, scenario.id, *(seats if twice else ()), *times)
             plans.append(
                 EpisodePlan(
                     id="/".join(map(str, place)),

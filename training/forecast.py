@@ -27,7 +27,7 @@ from judges.rubric import rubric_request
 from judges.sealed import labels
 from training.checkpoint import clone_beside
 from training.config import ModelConfig, RunConfig
-from training.held_out import held_out
+from training.held_out import held_out, with_files
 from training.labelled import sources
 from training.outlook import endpoint_of
 
@@ -69,15 +69,20 @@ def evaluation_plans_of(config: RunConfig) -> Plans:
     has_clone = clone_beside(config.policy.name) is not None
     has_control = has_clone and config.evaluation.stubborn_bias and not config.env.has_scenes
     policies = 1 + has_clone + bool(has_control)
-    twice = 2 if scenarios.both_seats else 1
-    weights = {name for name, weight in config.partner.weights.items() if weight > 0}
-    alone = len(scenarios.scenarios) * policies
-    against = alone * twice * len(weights - {"self"})
-    episodes = against + (alone if "self" in weights else 0)
-    with_model = alone * twice if "model" in weights else 0
-    # Against itself a policy holds both seats.
-    both = 2 * (alone if "self" in weights else 0) + against
-    return Plans({"partner": with_model, "policy": both}, judged=episodes)
+    partners = {name for name, weight in config.partner.weights.items() if weight > 0}
+    partners -= set() if has_clone else {"frozen_bc"}
+    partners -= {"experts"} if config.env.has_scenes else set()
+    alone = len(scenarios.scenarios) * scenarios.episodes * policies
+    against = alone * (2 if scenarios.both_seats else 1)
+    others = against * len(partners - {"self"})
+    itself = alone if "self" in partners else 0
+    return Plans(
+        {
+            "partner": against if "model" in partners else 0,
+            "policy": others + 2 * itself,  # against itself it holds both seats
+        },
+        judged=others + itself,
+    )
 
 
 def training_plans_of(config: RunConfig) -> Plans:
@@ -92,7 +97,9 @@ def training_plans_of(config: RunConfig) -> Plans:
     continued = branch.points * (branch.continuations + measured * probes / POOR_SHARE)
     episodes = config.iterations * (config.collect.episodes + continued)
     curve = config.iterations / evaluation.every * evaluation.curve_scenarios * 3
-    final = evaluation.scenarios * 3 * (3 if evaluation.stubborn_bias else 2)
+    seats = 2 if evaluation.both_seats else 1  # but for self-play
+    final = evaluation.scenarios * evaluation.episodes * (1 + 2 * seats)
+    final *= 3 if evaluation.stubborn_bias else 2
     asked = critics.get("llm", 0.0) / total
     pairs = (branch.continuations + 1) * branch.continuations / 2
     return Plans(
@@ -196,6 +203,7 @@ def print_forecast(config: RunConfig, plans: str | None) -> None:
     """
     if plans is None:
         raise ConfigError("This command has no dry run; set dry_run=false.")
+    config = with_files(config)
     show_forecast(Console(), forecast(config, resolve_name(plans)(config)))
 
 

@@ -20,19 +20,25 @@ _STYLE: dict[Any, Any] = {
 
 
 def forest(comparison: Mapping[str, Any], metric: str) -> str:
-    """A forest plot of one metric, as SVG: each policy minus the baseline, with 95 % intervals."""
-    partners = comparison["partners"]
-    names = [name for name in comparison["folders"] if name != comparison["baseline"]]
+    """A forest plot of one metric, as SVG: each policy minus the baseline, with 95 % intervals.
+
+    Where there is the baseline alone, its own values.
+    """
+    partners, baseline = comparison["partners"], comparison["baseline"]
+    others = list(next(iter(partners.values()))["paired"])
+    names, label = others or [baseline], metric.replace("_", " ")
     size = (1.6 + 2.6 * len(partners), 0.9 + 0.32 * len(names))
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "forest"}):
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(partners), sharey=True, squeeze=False)[0]
         for axes, (partner, found) in zip(panels, partners.items(), strict=True):
+            stats = found["paired"] if others else found["policies"]
             for row, name in enumerate(names):
-                _draw(axes, row, found["paired"][name].get(metric))
-            axes.axvline(0, color="0.6", linewidth=0.8)
+                _draw(axes, row, stats[name].get(metric))
+            if others:
+                axes.axvline(0, color="0.6", linewidth=0.8)
             axes.set_title(partner, fontsize=9)
-            axes.set_xlabel(f"{metric.replace('_', ' ')} minus {comparison['baseline']}")
+            axes.set_xlabel(f"{label} minus {baseline}" if others else label)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first policy on top
         buffer = io.StringIO()

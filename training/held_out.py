@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from envs.errors import ConfigError, DataError
-from envs.scenarios.sotopia import PROTOCOL, load_sotopia, sources_of
+from envs.scenarios.sotopia import PROTOCOL, load_sotopia, needed_files, sources_of
 from envs.types import Scenario
 from training.config import EnvConfig, RunConfig
+from training.hub import fetch, is_on_hub
 
 SOTOPIA_TURNS = 20
 """Turns of both seats together in SOTOPIA (arXiv 2310.11667, section 2.2)."""
@@ -22,8 +24,9 @@ class HeldOut:
     """The scenarios that policies are compared on, in a fixed order.
 
     Attributes:
-        both_seats: against others the policy plays every scenario twice, once from each seat;
-            else it changes seats from scenario to scenario.
+        both_seats: against others the policy plays every scenario from each seat; else it changes
+            seats from scenario to scenario.
+        episodes: of each scenario and seat.
         protocol: name and version of the protocol that this is; None for scenarios of our own.
         subsets: what is reported apart as well; empty where a program can check everything.
     """
@@ -31,6 +34,7 @@ class HeldOut:
     split: str
     scenarios: tuple[Scenario, ...]
     both_seats: bool = False
+    episodes: int = 1
     protocol: str | None = None
     subsets: Subsets = field(default_factory=dict)
 
@@ -49,6 +53,22 @@ class HeldOut:
         )
 
 
+def with_files(config: RunConfig) -> RunConfig:
+    """The options with SOTOPIA's files in a folder here, if they are to be read.
+
+    Files on the hub are fetched and kept by the folder that they lie in, which has the commit's
+    name in it.
+
+    Raises:
+        ConfigError: files cannot be fetched.
+    """
+    path, split = config.env.path, config.env.split
+    if path is None or split is None:
+        return config
+    folder = fetch(path, needed_files(split)) if is_on_hub(path) else Path(path).resolve()
+    return replace(config, env=replace(config.env, path=str(folder)))
+
+
 def held_out(config: RunConfig) -> HeldOut:
     """The held-out scenarios that the options name.
 
@@ -59,14 +79,21 @@ def held_out(config: RunConfig) -> HeldOut:
     env, evaluation = config.env, config.evaluation
     if env.path is None or env.split is None:  # set for SOTOPIA and for nothing else
         drawn = env.draw(evaluation.split, evaluation.scenarios)
-        return HeldOut(evaluation.split, tuple(drawn), subsets=_checked(drawn, env.has_scenes))
+        return HeldOut(
+            evaluation.split,
+            tuple(drawn),
+            both_seats=evaluation.both_seats,
+            episodes=evaluation.episodes,
+            subsets=_checked(drawn, env.has_scenes),
+        )
     scenarios = load_sotopia(env.path, env.split)
     _check_seats(scenarios)
     return HeldOut(
         env.split,
         tuple(scenarios),
         both_seats=True,
-        protocol=_protocol(env),
+        episodes=evaluation.episodes,
+        protocol=_protocol(env, evaluation.episodes),
         subsets={**_checked(scenarios, True), **_by_source(scenarios, sources_of(env.path))},
     )
 
@@ -91,9 +118,11 @@ def _by_source(scenarios: Sequence[Scenario], sources: Mapping[str, str]) -> Sub
     return {name: frozenset(ids) for name, ids in sorted(found.items())}
 
 
-def _protocol(env: EnvConfig) -> str:
-    """The protocol's name; episodes of another length or order than SOTOPIA's are not under it."""
+def _protocol(env: EnvConfig, episodes: int) -> str:
+    """The protocol's name; what is not as in SOTOPIA, length, order or number, is not under it."""
     other = []
+    if episodes != 1:
+        other.append(f"{episodes} episodes a combination and seat")
     if env.max_turns != SOTOPIA_TURNS:
         other.append(f"{env.max_turns} turns")
     if env.order != "round_robin":

@@ -34,6 +34,9 @@ IMMATERIAL = frozenset(
 )
 """Options that may differ on resume: they change where, how long and how fast, but not what."""
 
+OF_CALLS = ("timeout_s", "api_key_env", "input_usd_per_mtok", "output_usd_per_mtok")
+"""Likewise, of every model behind an API."""
+
 _COMMIT = "commit"
 _ABSENT = object()
 
@@ -225,26 +228,28 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The dotted keys in which two configurations differ, with both values."""
-    before, after = _flat(old), _flat(json.loads(to_json(new)))  # tuples as YAML reads them back
+    before, after = flat(old), flat(json.loads(to_json(new)))  # tuples as YAML reads them back
     later = defaults(RunConfig)
     shown = []
     for key in sorted({*before, *after}):
         was, now = before.get(key, _ABSENT), after.get(key, _ABSENT)
         if was is _ABSENT and now in (None, later.get(key)):
             continue  # an option that there was not yet, and that is as it was without it
-        if was != now and key.split(".")[0] not in IMMATERIAL:
+        first, *_, last = key.split(".") * 2
+        if was != now and first not in IMMATERIAL and last not in OF_CALLS:
             shown.append(f"{key} was {_word(was)} and is {_word(now)}")
     return shown
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by their dotted names."""
+    found: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _word(value: object) -> str:

@@ -171,6 +171,7 @@ def evaluate(
     progress: Progress,
     *,
     both_seats: bool = False,
+    episodes: int = 1,
 ) -> dict[str, Outcome]:
     """Play held-out scenarios against each partner; outcomes by its role or model."""
     outcomes: dict[str, Outcome] = {}
@@ -178,7 +179,13 @@ def evaluate(
         sparring = policy if role == SELF else setting.players[role]
         partner = sparring.id if role in NAMED else role
         plans, seats = evaluation_plans(
-            policy, sparring, partner, scenarios, seed=setting.config.seed, both_seats=both_seats
+            policy,
+            sparring,
+            partner,
+            scenarios,
+            seed=setting.config.seed,
+            both_seats=both_seats,
+            episodes=episodes,
         )
         played = play_in_waves(setting, f"evaluate-{name}-{partner}", iteration, plans, progress)
         outcomes[partner] = Outcome(tuple(played), seats)

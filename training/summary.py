@@ -45,6 +45,7 @@ def summarise(
             iteration,
             progress,
             both_seats=held_out.both_seats,
+            episodes=held_out.episodes,
         )
         for name, player in policies.items()
         if player in setting.players

@@ -104,7 +104,8 @@ def test_what_could_not_be_said_counts_in_no_mean(tmp_path: Path) -> None:
     ("options", "named"),
     [
         ({"seed": 4}, "seed=3"),
-        ({"judge": {"name": "rubric"}}, "judge="),
+        ({"judge": {"name": "rubric"}}, r"judge\.name=verifiable"),
+        ({"evaluation": {"both_seats": True}}, r"evaluation\.both_seats=False"),
         ({"env": {"families": {"plans": 1.0}, "max_turns": 10}}, "env.max_turns=20"),
     ],
 )

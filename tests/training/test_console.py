@@ -36,7 +36,7 @@ def test_times_of_equal_steps_add_up(console: Console, monkeypatch: pytest.Monke
 class _Bars:
     """Bars without a clock of their own."""
 
-    def __init__(self, *columns: object, console: Console) -> None:
+    def __init__(self, *columns: object, console: Console, disable: bool) -> None:
         self.tasks = [type("Task", (), {"total": None})]
 
     def __enter__(self) -> _Bars:
@@ -98,6 +98,27 @@ def test_the_summary_as_tables(console: Console) -> None:
     for word in ("6.50", "7.25", "+0.75 [+0.25..+1.50]", "-0.10 [-0.20..+0.05]", "deal rate"):
         assert word in shown
     assert "\\" not in shown, "no escapes are left over"
+
+
+@pytest.mark.parametrize(("width", "is_whole"), [(60, True), (24, False)])
+def test_labels_are_broken_only_where_there_is_no_room(width: int, is_whole: bool) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    found = {"self": {"goal": stat(6.5), "joint_welfare": stat(0.5)}}
+    episodes = {"self": {"played": 8, "unscored": 0}}
+    summary = {
+        "protocol": None,
+        "split": "test",
+        "scenarios": 8,
+        "policies": {"bc": found, "final": found},
+        "paired": {},
+        "paired_to": {},
+        "episodes": {"bc": episodes, "final": episodes},
+        "subsets": {},
+        "notes": [],
+    }
+    show_summary(console, summary)
+    assert ("joint welfare  " in text(console)) == is_whole
+    assert ("words per turn" in text(console)) == is_whole
 
 
 def test_what_is_reported_apart_has_tables_of_its_own(console: Console) -> None:

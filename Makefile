@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # Extra words for pip, for example an index of CPU builds of PyTorch: make run PIP_ARGS="--extra-index-url URL"
 PIP_ARGS ?=
+# What the tests need beside the package; `make test EXTRAS=dev,wandb,api,oracle` checks objectives against TRL too
+EXTRAS ?= dev,wandb,api
 # Extra words for the training command, for example: make run ARGS="seed=1 objective=dpo"
 ARGS ?=
 
@@ -50,5 +52,5 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --no-build-isolation -e ".[dev,wandb]"
+	$(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
 	@touch $@

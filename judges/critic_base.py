@@ -70,7 +70,7 @@ class Dropped:
     reason: str
 
 
-LOCATING = frozenset({"value", "llm"})
+LOCATING = frozenset({"value", "first", "llm"})
 """The ids of critics that locate an error, so that the original is what should not be done."""
 
 

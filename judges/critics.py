@@ -1,4 +1,4 @@
-"""Critics: the measured fall of value, and chance as the control; with the list of them all."""
+"""Critics that ask nobody: the measured fall of value, the start, chance; the list of them all."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ class ValueCritic:
     min_drop: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.min_drop) and self.min_drop > 0):
-            raise ConfigError(f"min_drop is {self.min_drop}, but must be finite and above 0.")
+        _check_min_drop(self.min_drop)
 
     @property
     def id(self) -> str:
@@ -52,26 +51,84 @@ class ValueCritic:
         turns = own_turns(episode, seat)
         if not turns:
             return no_turn(seat)
-        probed = await asyncio.gather(*(values(t) for t in (*turns, len(episode.turns))))
+        probed = await _probed(episode, turns, values)
         drops = [before - after for before, after in pairwise(probed)]
         place = max(range(len(turns)), key=drops.__getitem__)
-        turn, drop = turns[place], drops[place]
-        if drop < self.min_drop:
+        if drops[place] < self.min_drop:
             return Dropped(
                 DropKind.NOISE,
-                f"The largest drop of seat {seat}'s value is {drop:.2f}, at turn {turn};"
-                f" less than {self.min_drop:.2f} is taken for noise.",
+                f"The largest drop of seat {seat}'s value is {drops[place]:.2f}, at turn "
+                f"{turns[place]}; less than {self.min_drop:.2f} is taken for noise.",
             )
-        reason = (
-            f"The expected value to seat {seat} fell from {probed[place]:.2f} before turn {turn}"
-            f" to {probed[place + 1]:.2f} after it."
-        )
-        return Located(turn=turn, reason=reason, drop=drop)
+        return _fall(seat, turns[place], probed[place], probed[place + 1])
 
     async def select(
         self, worse: Episode, better: Episode, seat: int, turn: int
     ) -> Selected | Dropped | None:
         """No opinion: to measure where `better` gained would take probes at all its turns."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstErrorCritic:
+    """Names the first own turn after which the value fell: the first wrong step.
+
+    Step-DPO (arXiv 2406.18629, section 3.2) learns from the first error of a chain of reasoning,
+    since all steps before it are right. Here a turn is wrong that cost `min_drop` or more.
+
+    Attributes:
+        min_drop: as for `ValueCritic`.
+    """
+
+    min_drop: float
+
+    def __post_init__(self) -> None:
+        _check_min_drop(self.min_drop)
+
+    @property
+    def id(self) -> str:
+        return "first"
+
+    async def locate(self, episode: Episode, seat: int, values: ValueProbe) -> Located | Dropped:
+        """Probe as `ValueCritic` does."""
+        turns = own_turns(episode, seat)
+        if not turns:
+            return no_turn(seat)
+        probed = await _probed(episode, turns, values)
+        for turn, (before, after) in zip(turns, pairwise(probed), strict=True):
+            if before - after >= self.min_drop:
+                return _fall(seat, turn, before, after)
+        return Dropped(
+            DropKind.NOISE, f"No turn cost seat {seat} a value of {self.min_drop:.2f} or more."
+        )
+
+    async def select(
+        self, worse: Episode, better: Episode, seat: int, turn: int
+    ) -> Selected | Dropped | None:
+        """No opinion: a step is one turn."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StartCritic:
+    """Names the seat's first own turn, from which a branch is a session of its own (ETO, DMPO)."""
+
+    @property
+    def id(self) -> str:
+        return "start"
+
+    async def locate(self, episode: Episode, seat: int, values: ValueProbe) -> Located | Dropped:
+        """Look for the first own turn; `values` is not asked."""
+        turns = own_turns(episode, seat)
+        if not turns:
+            return no_turn(seat)
+        reason = f"Turn {turns[0]} is the first one of seat {seat}."
+        return Located(turn=turns[0], reason=reason, drop=0.0)
+
+    async def select(
+        self, worse: Episode, better: Episode, seat: int, turn: int
+    ) -> Selected | Dropped | None:
+        """No opinion: a session is taken whole."""
         return None
 
 
@@ -113,8 +170,28 @@ class RandomCritic:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
+def _check_min_drop(min_drop: float) -> None:
+    if not (math.isfinite(min_drop) and min_drop > 0):
+        raise ConfigError(f"min_drop is {min_drop}, but must be finite and above 0.")
+
+
+async def _probed(episode: Episode, turns: tuple[int, ...], values: ValueProbe) -> list[float]:
+    """The values before each of the turns and at the end, asked for all at once."""
+    return list(await asyncio.gather(*(values(t) for t in (*turns, len(episode.turns)))))
+
+
+def _fall(seat: int, turn: int, before: float, after: float) -> Located:
+    reason = (
+        f"The expected value to seat {seat} fell from {before:.2f} before turn {turn}"
+        f" to {after:.2f} after it."
+    )
+    return Located(turn=turn, reason=reason, drop=before - after)
+
+
 CRITICS: dict[str, Callable[..., Critic]] = {
     "value": ValueCritic,
+    "first": FirstErrorCritic,
+    "start": StartCritic,
     "random": RandomCritic,
     "llm": LlmCritic,
 }

@@ -27,6 +27,12 @@ NEEDED = {
     ("partner", "server"): ["partner.model.name=some-model"],
     ("partner", "checkpoint"): ["partner.checkpoint.name=some/folder"],
     ("judge", "panel"): ["judge.panel.second.name=some-model"],
+    ("pairing", "binary"): ["objective=kto"],
+    ("pairing", "expert"): ["branch.source=experts"],
+    ("pairing", "imitation"): ["branch.source=experts", "objective=preferred_sft"],
+    ("pairing", "preferred"): ["objective=preferred_sft"],
+    ("pairing", "win_rate"): ["objective=sppo"],
+    ("pairing", "win_rate_pair"): ["objective=sppo_pair"],
 }
 MEASURED_ONLY = {("env", "open"), ("env", "sotopia"), ("policy", "api"), ("partner", "human")}
 """What python -m training.evaluate takes and training does not."""
@@ -105,14 +111,15 @@ def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
 
 
 def test_pairings_are_those_of_the_registry() -> None:
-    assert set(contents("pairing")) == set(registry("training.pairing:PAIRINGS"))
+    assert set(contents("pairing")) == set(registry("training.pairings:PAIRINGS"))
     assert set(get_args(get_type_hints(options.PairingConfig)["value"])) == set(
         registry("training.values:VALUES")
     )
 
 
 def test_critics_are_those_of_the_registry() -> None:
-    assert set(options.CRITICS) == {*registry("judges.critics:CRITICS"), "llm"}
+    assert set(options.CRITICS) == set(registry("judges.critics:CRITICS"))
+    assert set(options.LOCATING_CRITICS) == registry("judges.critic_base:LOCATING")
     assert {c for values in contents("critic").values() for c in values["weights"]} == set(
         options.CRITICS
     )

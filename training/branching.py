@@ -44,6 +44,8 @@ class Brancher:
         max_unscored_share: a group of which a larger share of the pairs of branches could not be
             compared is dropped, in [0, 1).
         selects_segments: whether the critic is asked how much of the best branch to learn from.
+        teacher: who takes the seat in the continuations that become branches; None for whoever
+            held it. What a critic probes is always played by whoever held it.
         run: runs a wave to its end.
     """
 
@@ -59,6 +61,7 @@ class Brancher:
     preference: PairwiseJudge | None = None
     max_unscored_share: float = 0.25
     selects_segments: bool = False
+    teacher: Player | None = None
     run: RunLoop[list[_Branching]] = asyncio.run
 
 
@@ -82,6 +85,7 @@ def branch_wave(brancher: Brancher, critic: Critic, places: Sequence[Place]) -> 
     result = Branched()
     for work in brancher.run(run()):
         result.episodes += [played for turn in sorted(work.played) for played in work.played[turn]]
+        result.episodes += work.taught
         if work.group is not None:
             result.groups.append(work.group)
         else:
@@ -95,6 +99,7 @@ class _Branching:
     def __init__(self, brancher: Brancher, critic: Critic, place: Place) -> None:
         self._brancher, self._critic, self._place = brancher, critic, place
         self.played: dict[int, list[PlayedEpisode]] = {}
+        self.taught: list[PlayedEpisode] = []
         self.group: BranchGroup | None = None
         self.dropped = ""
         self._blind = False
@@ -114,9 +119,7 @@ class _Branching:
             return "a value could not be estimated, for no continuation could be scored"
         if isinstance(named, Dropped):
             return f"{self._critic.id} critic named no turn: {named.kind}"
-        have = self.played.get(named.turn, [])
-        await self._continue(named.turn, brancher.continuations - len(have))
-        branches = [place.played, *self.played[named.turn][: brancher.continuations]]
+        branches = [place.played, *await self._continuations(named.turn)]
         scored = tuple(played for played in branches if played.judgement.is_scored)
         if len(scored) < 2:
             return "fewer than two branches could be scored"
@@ -183,22 +186,41 @@ class _Branching:
     def _name(self, turn: int) -> str:
         return f"{self._place.played.id}@{turn}.{self._place.seat}-{self._critic.id}"
 
+    async def _continuations(self, turn: int) -> list[PlayedEpisode]:
+        """The K continuations from `turn` that become branches."""
+        count, teacher = self._brancher.continuations, self._brancher.teacher
+        if teacher is None:
+            await self._continue(turn, count - len(self.played.get(turn, [])))
+            return self.played[turn][:count]
+        players = list(self._players())
+        players[self._place.seat] = teacher
+        names = [f"{self._name(turn)}#taught{k}" for k in range(count)]
+        self.taught = await self._play(turn, names, players)
+        return self.taught
+
     async def _continue(self, turn: int, count: int) -> None:
-        brancher, original = self._brancher, self._place.played
         done = self.played.setdefault(turn, [])
-        plans = []
-        for k in range(len(done), len(done) + count):
-            name = f"{self._name(turn)}#{k}"
-            plans.append(
-                EpisodePlan(
-                    id=name,
-                    scenario=original.episode.scenario,
-                    players=tuple(brancher.players[player] for player in original.players),
-                    seed=episode_seed(brancher.run_seed, name),
-                    trunk=trunk_of(original, turn),
-                )
+        names = [f"{self._name(turn)}#{k}" for k in range(len(done), len(done) + count)]
+        done += await self._play(turn, names, self._players())
+
+    def _players(self) -> Sequence[Player]:
+        return [self._brancher.players[player] for player in self._place.played.players]
+
+    async def _play(
+        self, turn: int, names: Sequence[str], players: Sequence[Player]
+    ) -> list[PlayedEpisode]:
+        brancher, original = self._brancher, self._place.played
+        plans = [
+            EpisodePlan(
+                id=name,
+                scenario=original.episode.scenario,
+                players=tuple(players),
+                seed=episode_seed(brancher.run_seed, name),
+                trunk=trunk_of(original, turn),
             )
-        done += await brancher.rendezvous.play(
+            for name in names
+        ]
+        return await brancher.rendezvous.play(
             [play(plan, brancher.rules, brancher.judge, brancher.rendezvous) for plan in plans]
         )
 

@@ -24,15 +24,22 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 TRAINER_STATE = "trainer_state.json"
+AVERAGE = "average"
+"""A folder of its own, for whoever loads the policy takes all safetensors beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint folder holds."""
+    """What a checkpoint folder holds.
+
+    Attributes:
+        average: the moving average of the weights, where the policy is held to one.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     trainer_state: dict[str, Any]
+    average: PreTrainedModel | None = None
 
 
 def save_checkpoint(
@@ -40,11 +47,13 @@ def save_checkpoint(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     trainer_state: Mapping[str, object],
+    average: PreTrainedModel | None = None,
 ) -> Path:
     """Write a folder that `AutoModelForCausalLM` and vLLM load; replaces an older one whole.
 
     Args:
         trainer_state: whatever training needs to go on, as JSON.
+        average: see `Checkpoint`.
     """
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.part")
@@ -54,6 +63,8 @@ def save_checkpoint(
     part.mkdir(parents=True)
     model.save_pretrained(part)
     tokenizer.save_pretrained(part)
+    if average is not None:
+        average.save_pretrained(part / AVERAGE)
     write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
     sums = {name: _sha256(part / name) for name in _file_names(part)}
     write_text(part / MANIFEST, to_json({"sha256": sums}, indent=2))
@@ -102,7 +113,8 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     verify_checkpoint(folder)
     model, tokenizer = load_pretrained(folder, dtype=dtype)
     state = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
-    return Checkpoint(model, tokenizer, state)
+    average = _load_model(folder / AVERAGE, dtype) if (folder / AVERAGE).is_dir() else None
+    return Checkpoint(model, tokenizer, state, average)
 
 
 def clone_beside(name: str) -> Path | None:
@@ -117,20 +129,26 @@ def load_pretrained(
     folder: Path | str, *, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load any Hugging Face folder on the CPU, float32 unless told; no code of its is run."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    return _load_model(folder, dtype), tokenizer
+
+
+def _load_model(folder: Path | str, dtype: torch.dtype | None) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype or torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
     )
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
-    return model, tokenizer
+    return model
 
 
 def _manifest(folder: Path) -> dict[str, str]:

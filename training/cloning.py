@@ -26,7 +26,7 @@ from envs.scenarios import draw_mixture
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.task import Task
 from envs.social import Rules, view_of
-from envs.types import Action, ActionType, Deal, Scenario, Turn
+from envs.types import Action, ActionType, Deal, Observation, Scenario, Turn
 from judges.verifiable import VerifiableJudge
 from training.config import CloningConfig
 from training.rollout import EpisodePlan, episode_seed, play_wave
@@ -52,6 +52,13 @@ def note(task: Task, seat: int, deal: Deal) -> str:
     low, high = _NOTE_RANGE
     words = " ".join(str(min(high, max(low, n))) for n in (*steps, gap))
     return f"<think> {words} </think>"
+
+
+def standing_note(task: Task, observation: Observation) -> str:
+    """The reckoning that is taught before a reply, of the offer on the table; "" without one."""
+    seat = observation.view.seat
+    deal = standing_offer(task, seat, observation.turns)
+    return "" if deal is None else note(task, seat, deal)
 
 
 def dialogue_rows(

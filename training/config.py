@@ -14,6 +14,7 @@ from envs.scenarios import draw_mixture
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Order, Rules
 from envs.types import Scenario
+from training.method_config import PairingConfig, ReferenceConfig, Source, check_method, need
 from training.objective_config import ObjectiveConfig, check_options
 from training.options import Range, Weighted, build
 
@@ -30,8 +31,11 @@ SCENES = ("open", "sotopia")
 """Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
 
 PARTNERS = ("self", "frozen_bc", "experts", "model", "checkpoint", "human")
-CRITICS = ("value", "random", "llm")
+CRITICS = ("value", "first", "start", "random", "llm")
+LOCATING_CRITICS = ("value", "first", "llm")
+MEASURING_CRITICS = ("value", "first")
 ASKING_JUDGES = ("rubric", "hybrid")
+WIN_RATES = ("win_rate", "win_rate_pair")
 # Written out, because the registries themselves import torch; a test compares them.
 
 
@@ -236,7 +240,7 @@ class CriticConfig:
         weights: critic -> its share of the branch points.
         min_drop: the value critic takes a smaller fall for noise; points of goal.
         poor_goal: critics that locate errors look only at episodes with a goal below this (SDPO,
-            arXiv 2501.01821, section 3.1: 7).
+            arXiv 2501.01821, section 3.1: 7); so does "start" where it is set.
         model: whom the critic "llm" asks.
         selects_segments: whether the critic says how much of the better branch carries loss, up to
             pairing.max_segment_turns; else as much as that.
@@ -251,14 +255,23 @@ class CriticConfig:
     @property
     def located_share(self) -> float:
         """The share of branch points that are located errors, in [0, 1]."""
-        return 1 - self.weights.get("random", 0.0) / sum(self.weights.values())
+        located = sum(self.weights.get(name, 0.0) for name in LOCATING_CRITICS)
+        return located / sum(self.weights.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectConfig:
-    """Self-play: how many episodes an iteration."""
+    """Self-play.
+
+    Attributes:
+        episodes: of an iteration.
+        refresh_every: after how many iterations the policy that plays, branches included, is the
+            one under training again. 1 is online, more is iterative, null is offline: all that is
+            learned from is the clone's.
+    """
 
     episodes: Count
+    refresh_every: Count | None = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,34 +281,19 @@ class BranchConfig:
     Attributes:
         points: branch points an iteration.
         continuations: K, sampled from each branch point beside the original.
-        probes: continuations that estimate one value for the value critic.
+        probes: continuations that estimate one value for a critic that measures; always the
+            policy's own.
+        source: who takes the policy's seat in a continuation: itself, or scripted experts, of
+            mixed skill or keen ones alone, whose turns are written as the policy would say them.
+        tokens: branching stops for an iteration, after the wave at hand, when models have sampled
+            that many tokens in it; so methods can be given equally much. null: never.
     """
 
     points: Count
     continuations: Count
     probes: Count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairingConfig:
-    """How branch groups become training examples.
-
-    Attributes:
-        value: what makes a branch better than another.
-        margin: branches that are closer in value are a tie; in points of the value.
-        max_segment_turns: the longest segment that carries loss, in own turns (segment, win_rate).
-        contrasts: pairs that a branch group gives at most where no error was located (segment,
-            turn); where one was, it gives the one pair that SDPO makes.
-        preferences: what win rates are counted from: the branches' values, or "judge": the
-            judge's model compares two continuations at a time.
-    """
-
-    name: Literal["segment", "turn", "win_rate"]
-    value: Literal["nash", "goal", "goal_relationship"]
-    margin: NonNegative
-    max_segment_turns: Count | None = None
-    contrasts: Count = 1
-    preferences: Literal["value", "judge"] = "value"
+    source: Source = "policy"
+    tokens: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +304,7 @@ class UpdateConfig:
         learning_rate: of AdamW, at the first step of an iteration.
         schedule: "cosine" falls to 0 over the update, without warm-up; "constant" stays.
         epochs: how often each example is seen.
+        steps: optimiser steps of an update, in as many epochs as it takes; null: as `epochs` says.
         batch_examples: examples a step; the last step of an epoch may have fewer.
         token_budget: columns a forward pass may have, padding included; bounds memory and does
             not change the gradients.
@@ -318,18 +317,12 @@ class UpdateConfig:
     learning_rate: Positive
     schedule: Literal["cosine", "constant"] = "cosine"
     epochs: Count = 1
+    steps: Count | None = None
     batch_examples: Count = 16
     token_budget: Count = 8192
     max_grad_norm: Positive = 1.0
     nll_weight: NonNegative = 0.0
     min_rejected_log_ratio: float | None = -5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceConfig:
-    """What the policy is held to: the weights at the start of each iteration, or the clone."""
-
-    schedule: Literal["iteration", "bc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,18 +435,16 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """
     config = build(RunConfig, options)
     _check_env(config.env, config.policy.prompt_style)
-    if config.critic.weights.get("value"):
-        _need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
+    if any(config.critic.weights.get(name) for name in MEASURING_CRITICS):
+        need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
     if config.critic.located_share > 0:
-        _need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
+        need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
     _check_models(config)
-    if config.pairing.name != "turn":
-        name = f"pairing.name={config.pairing.name}"
-        _need("pairing.max_segment_turns", config.pairing.max_segment_turns, name)
     check_options(config.objective)
+    check_method(config.pairing, config.objective, config.reference, config.branch.source)
     if config.logger.name == "wandb":
-        _need("logger.project", config.logger.project, "logger.name=wandb")
-        _need("logger.mode", config.logger.mode, "logger.name=wandb")
+        need("logger.project", config.logger.project, "logger.name=wandb")
+        need("logger.mode", config.logger.mode, "logger.name=wandb")
     return config
 
 
@@ -464,8 +455,8 @@ def _check_env(env: EnvConfig, prompt_style: str) -> None:
                 f"env.families has {', '.join(env.names)}, but sotopia is a fixed list of "
                 "combinations that mixes with nothing; choose env=sotopia, or leave it out."
             )
-        _need("env.path", env.path, "env=sotopia")
-        _need("env.split", env.split, "env=sotopia")
+        need("env.path", env.path, "env=sotopia")
+        need("env.split", env.split, "env=sotopia")
     for name in ("path", "split"):
         if getattr(env, name) is not None and not env.is_sotopia:
             raise ConfigError(f"env.{name} is set, but only env=sotopia reads files; leave it out.")
@@ -485,17 +476,17 @@ def _check_models(config: RunConfig) -> None:
     """Whoever is asked through an API is named, and only once."""
     judge, partner = config.judge, config.partner
     if judge.name in ASKING_JUDGES:
-        _need("judge.model.name", judge.model, f"judge.name={judge.name}")
+        need("judge.model.name", judge.model, f"judge.name={judge.name}")
     if judge.name == "panel":
-        _need("judge.panel.NAME.name", judge.panel or None, "judge.name=panel")
+        need("judge.panel.NAME.name", judge.panel or None, "judge.name=panel")
         if len(judge.asked) < 2:
             raise ConfigError(
                 f"judge.panel has {' and '.join(judge.asked)} alone, expected two judges or more; "
                 "add another one, or choose judge=rubric."
             )
     if config.critic.weights.get("llm"):
-        _need("critic.model.name", config.critic.model, "the critic llm")
-    if config.pairing.preferences == "judge" and config.pairing.name != "win_rate":
+        need("critic.model.name", config.critic.model, "the critic llm")
+    if config.pairing.preferences == "judge" and config.pairing.name not in WIN_RATES:
         raise ConfigError(
             f"pairing.preferences is judge, but pairing={config.pairing.name} ranks branches by "
             "their value; choose pairing=win_rate, or pairing.preferences=value."
@@ -506,11 +497,11 @@ def _check_models(config: RunConfig) -> None:
             "judge=hybrid, or pairing.preferences=value."
         )
     if partner.weights.get("model"):
-        _need("partner.model.name", partner.model, "the partner model")
+        need("partner.model.name", partner.model, "the partner model")
     if partner.weights.get("checkpoint"):
-        _need("partner.checkpoint.name", partner.checkpoint, "the partner checkpoint")
+        need("partner.checkpoint.name", partner.checkpoint, "the partner checkpoint")
     if config.policy.name == "api":
-        _need("policy.model.name", config.policy.model, "policy.name=api")
+        need("policy.model.name", config.policy.model, "policy.name=api")
 
 
 def models(config: RunConfig) -> dict[str, ModelConfig]:
@@ -523,8 +514,3 @@ def models(config: RunConfig) -> dict[str, ModelConfig]:
         "critic.model": config.critic.model if config.critic.weights.get("llm") else None,
     }
     return {option: model for option, model in found.items() if model is not None}
-
-
-def _need(path: str, value: object, user: str) -> None:
-    if value is None:
-        raise ConfigError(f"{path} is not set, but {user} needs it; add +{path}=VALUE.")

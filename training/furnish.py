@@ -6,17 +6,24 @@ from dataclasses import dataclass, field, fields
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from agents.base import Player
+from agents.prompts import STYLES
+from agents.scripted import ScriptedExperts
 from agents.stream import ChatStream
+from agents.written import WrittenPlayer
 from engines.local import LocalEngine
 from judges.critic_base import Critic
 from judges.pairwise import PairwiseJudge
 from training.checkpoint import Checkpoint
+from training.cloning import standing_note
 from training.config import RunConfig
 from training.judging import critics_of, pairwise_judge_of
 from training.objectives import make_objective
 from training.objectives.base import Objective, State, Stateful
-from training.pairing import PAIRINGS, Pairing, PairingRule
+from training.pairings import PAIRINGS
+from training.pairings.base import Pairing, PairingRule
 from training.run import Run
+from training.schedules import Collector, twin
 from training.setting import (
     FROZEN,
     POLICY,
@@ -39,6 +46,9 @@ class Parts(Setting):
         critics: each critic that has a share of the branch points, with that share in (0, 1].
         preference: who compares branches; None where their values do.
         objective_state: what the objective has carried over from the updates so far.
+        collector: who plays in the policy's place while data is collected; None for itself.
+        average: the moving average that the policy is held to; None where it is held to another.
+        teacher: who continues at branch points in the policy's place; None for itself.
     """
 
     model: PreTrainedModel
@@ -51,6 +61,9 @@ class Parts(Setting):
     rule: PairingRule
     objective: Objective | Stateful
     objective_state: State = field(default_factory=dict)
+    collector: Collector | None = None
+    average: PreTrainedModel | None = None
+    teacher: Player | None = None
 
     def publish(self) -> str:
         """Give the engine the trainer's weights; returns their version."""
@@ -75,10 +88,45 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
             config.pairing.margin,
             config.pairing.max_segment_turns or 1,  # not set for the pairing that needs none
             config.pairing.contrasts,
+            config.pairing.sides,
+            config.pairing.rejected_segment_turns,
+            config.pairing.verified_goal or 0.0,
+            config.pairing.reward_temperature or 1.0,
         ),
         objective=make_objective(config.objective.name, **config.objective.options),
         objective_state=policy.trainer_state.get("objective", {}),
+        collector=_collector(setting, clone),
+        average=_average(config, clone, policy),
+        teacher=_teacher(config, clone),
     )
+
+
+def _collector(setting: Setting, clone: Checkpoint) -> Collector | None:
+    config = setting.config
+    refresh_every = config.collect.refresh_every
+    if refresh_every == 1:
+        return None
+    stop_ids = stop_tokens(clone.model, clone.tokenizer)
+    engine = LocalEngine(_copy(clone.model), stop_ids=stop_ids, rendezvous=setting.rendezvous)
+    player = seat_model(POLICY, engine, ChatStream(clone.tokenizer), config.policy)
+    folder_of = setting.run.checkpoint_folder
+    return Collector(player, engine, clone.model, refresh_every, folder_of)
+
+
+def _average(config: RunConfig, clone: Checkpoint, policy: Checkpoint) -> PreTrainedModel | None:
+    """The average as the last iteration left it; before the first, the clone."""
+    if config.reference.schedule != "average":
+        return None
+    return policy.average or twin(clone.model)
+
+
+def _teacher(config: RunConfig, clone: Checkpoint) -> Player | None:
+    source = config.branch.source
+    if source == "policy":
+        return None
+    experts = ScriptedExperts() if source == "experts" else ScriptedExperts((("keen", 1.0),))
+    style = STYLES[config.policy.prompt_style]
+    return WrittenPlayer(experts, ChatStream(clone.tokenizer), style, standing_note)
 
 
 def seat_policies(setting: Setting, clone: Checkpoint, policy: Checkpoint) -> LocalEngine:

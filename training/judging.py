@@ -54,6 +54,8 @@ def critics_of(
     """Each critic that has a share of the branch points, with that share in (0, 1]."""
     options: dict[str, dict[str, Any]] = {
         "value": {"min_drop": config.min_drop},
+        "first": {"min_drop": config.min_drop},
+        "start": {},
         "random": {"seed": seed},
     }
     if config.weights.get("llm"):

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 from envs.scenarios import scenario_of
 from judges.pairwise import counts
@@ -26,16 +27,27 @@ from training.report import write_report
 from training.run import Run
 from training.setup import set_up
 from training.stage0 import clone_behaviour
-from training.steps import branch, collect, curve_point, improve, pair, trainer_state
+from training.steps import (
+    branch,
+    collect,
+    curve_point,
+    improve,
+    pair,
+    sampled_tokens,
+    trainer_state,
+)
 from training.summary import summarise
 from training.trackers import tracker
 
 
-def train(config: RunConfig) -> None:
+def train(config: RunConfig) -> Path:
     """Collect, score, branch, pair, update, publish, evaluate, checkpoint; again and again.
 
     Every step's result is in the store before the next begins. A run that was stopped goes on from
     the last finished piece of work and ends in the same weights.
+
+    Returns:
+        The run's folder.
     """
     set_up(config)
     watch = Stopwatch()
@@ -53,20 +65,23 @@ def train(config: RunConfig) -> None:
 
         for iteration in run.remaining_iterations(config.iterations):
             name = f"iteration {iteration} of {config.iterations}: "
+            if parts.collector is not None:
+                parts.collector.turn_to(iteration)
             with watch.step("collect", name + "self-play") as progress:
                 episodes = collect(parts, iteration, progress)
             with watch.step("branch", name + "branch") as progress:
-                groups = branch(parts, iteration, episodes, progress)
-            examples = pair(parts, iteration, groups)
+                grown = branch(parts, iteration, episodes, progress)
+            examples = pair(parts, iteration, grown.groups)
             with watch.step("update", name + "update") as progress:
                 report = improve(parts, iteration, examples, progress)
             version = parts.publish()
             metrics = {
                 "weights_version": version,
                 "episodes": len(episodes),
-                "groups": len(groups),
+                "groups": len(grown.groups),
                 "examples": len(examples),
-                "preferences": counts(g.preferences for g in groups if g.preferences),
+                "sampled_tokens": sampled_tokens(episodes) + grown.tokens,
+                "preferences": counts(g.preferences for g in grown.groups if g.preferences),
                 "update": report.numbers() if report else {},
             }
             if iteration % config.evaluation.every == 0 and config.evaluation.curve_scenarios:
@@ -80,6 +95,7 @@ def train(config: RunConfig) -> None:
                     model=parts.model,
                     tokenizer=parts.tokenizer,
                     trainer_state=trainer_state(parts, iteration),
+                    average=parts.average,
                 ),
             )
             track(iteration, metrics)
@@ -90,3 +106,4 @@ def train(config: RunConfig) -> None:
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
+    return run.folder

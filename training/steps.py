@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from agents.base import Player
+from agents.written import WRITTEN
 from envs.types import Scenario
 from training.branching import Branched, Brancher, Place, branch_wave
 from training.evaluate import SELF, Outcome, evaluation_plans, statistics
 from training.furnish import Parts
 from training.objectives import NEEDS
-from training.pairing import pair_up
+from training.pairings import pair_up
 from training.records import BranchGroup, Example, PlayedEpisode
 from training.reference import consult
 from training.rollout import EpisodePlan, episode_seed
+from training.schedules import move_average
 from training.setting import NAMED, POLICY, Setting
-from training.update import UpdateReport, update
+from training.update import UpdateReport, steps_of, update
 from training.values import goal
 from training.waves import Progress, play_in_waves
 
 _PLACES_A_WAVE = 64
+_POINTS_AT_A_TIME = 16
+"""Where tokens are counted, so that little more is played than there are."""
 
 
 def collect(parts: Parts, iteration: int, progress: Progress) -> list[PlayedEpisode]:
@@ -30,41 +37,96 @@ def collect(parts: Parts, iteration: int, progress: Progress) -> list[PlayedEpis
     count = config.collect.episodes
     scenarios = config.env.draw("train", count, start=(iteration - 1) * count)
     names, weights = zip(*config.partner.weights.items(), strict=True)
+    players = _actors(parts)
     plans = []
     for n, scenario in enumerate(scenarios):
         seed = episode_seed(config.seed, "collect", iteration, n)
         rng = Random(f"seats/{seed}")
         partner = rng.choices(names, weights)[0]
         seats = (POLICY, POLICY if partner == SELF else partner)
-        players = seats if rng.random() < 0.5 else seats[::-1]
-        plans.append(
-            EpisodePlan(str(n), scenario, tuple(parts.players[name] for name in players), seed)
-        )
+        order = seats if rng.random() < 0.5 else seats[::-1]
+        plans.append(EpisodePlan(str(n), scenario, tuple(players[name] for name in order), seed))
     return play_in_waves(parts, "collect", iteration, plans, progress)
+
+
+def _actors(parts: Parts) -> dict[str, Player]:
+    """Who plays while data is collected, by role."""
+    if parts.collector is None:
+        return parts.players
+    return parts.players | {POLICY: parts.collector.player}
+
+
+@dataclass(slots=True)
+class Grown:
+    """The groups of an iteration, and how many tokens models sampled for them."""
+
+    groups: list[BranchGroup] = field(default_factory=list)
+    tokens: int = 0
 
 
 def branch(
     parts: Parts, iteration: int, episodes: Sequence[PlayedEpisode], progress: Progress
-) -> list[BranchGroup]:
-    """Have each critic choose its share of the branch points, and play on from them."""
-    config = parts.config
-    groups: list[BranchGroup] = []
-    for critic, share in parts.critics:
-        wanted = len(groups) + round(share * config.branch.points)
-        places = _places(parts, iteration, episodes, critic.id)
-        for wave, start in enumerate(range(0, len(places), _PLACES_A_WAVE)):
-            missing = wanted - len(groups)
-            if missing <= 0:
-                break
-            chunk = places[start : start + min(_PLACES_A_WAVE, missing)]
-            groups += _branch_in_store(parts, iteration, critic.id, wave, chunk)
-            progress(len(groups), config.branch.points)
-    return groups
+) -> Grown:
+    """Have each critic choose its share of the branch points, and play on from them.
+
+    Where tokens are counted, points are added a few at a time, each critic keeping its share of
+    them, until the tokens are spent.
+    """
+    config, grown = parts.config.branch, Grown()
+    lookouts = [
+        _Lookout(critic.id, share, _places(parts, iteration, episodes, critic.id))
+        for critic, share in parts.critics
+    ]
+    step = config.points if config.tokens is None else _POINTS_AT_A_TIME
+    for points in range(step, config.points + step, step):
+        for lookout in lookouts:
+            _branch_at(parts, iteration, lookout, min(points, config.points), grown)
+            progress(len(grown.groups), config.points)
+        if config.tokens is not None and grown.tokens >= config.tokens:
+            break
+    return grown
+
+
+@dataclass(slots=True)
+class _Lookout:
+    """One critic, the places that it may look at, and how far it has come with them."""
+
+    critic_id: str
+    share: float
+    places: Sequence[Place]
+    start: int = 0
+    wave: int = 0
+    groups: int = 0
+
+
+def _branch_at(parts: Parts, iteration: int, lookout: _Lookout, points: int, grown: Grown) -> None:
+    """Branch wave by wave until the critic has its share of `points`, or no places are left."""
+    wanted = round(lookout.share * points)
+    is_counted = parts.config.branch.tokens is not None
+    while lookout.groups < wanted and lookout.start < len(lookout.places):
+        size = min(_PLACES_A_WAVE, wanted - lookout.groups)
+        chunk = lookout.places[lookout.start : lookout.start + size]
+        done = _branch_in_store(parts, iteration, lookout.critic_id, lookout.wave, chunk)
+        grown.groups += done.groups
+        grown.tokens += done.tokens
+        lookout.groups += len(done.groups)
+        lookout.start += size if is_counted else _PLACES_A_WAVE
+        lookout.wave += 1
+
+
+def sampled_tokens(episodes: Iterable[PlayedEpisode]) -> int:
+    """How many tokens models sampled in these episodes, trunks and written turns not counted."""
+    return sum(
+        len(made.token_ids)
+        for played in episodes
+        for made in played.generations[played.branch_turn or 0 :]
+        if made is not None and not made.weights_version.startswith(WRITTEN)
+    )
 
 
 def _branch_in_store(
     parts: Parts, iteration: int, critic_id: str, wave: int, places: Sequence[Place]
-) -> list[BranchGroup]:
+) -> Grown:
     phase, store = f"branch-{critic_id}", parts.run.store
     if not store.wave_done(phase, iteration, wave):
         critic = next(critic for critic, _ in parts.critics if critic.id == critic_id)
@@ -73,14 +135,15 @@ def _branch_in_store(
             transaction.add_episodes(done.episodes)
             transaction.add_groups(done.groups)
             transaction.add_drops("branch", done.drops)
-        return done.groups
-    return [group for group in store.groups(iteration, wave) if group.critic == critic_id]
+        return Grown(done.groups, sampled_tokens(done.episodes))
+    groups = [group for group in store.groups(iteration, wave) if group.critic == critic_id]
+    return Grown(groups, sampled_tokens(store.episodes(phase, iteration, wave)))
 
 
 def _brancher(parts: Parts) -> Brancher:
     config = parts.config
     return Brancher(
-        players={player.id: player for player in parts.players.values()},
+        players={player.id: player for player in _actors(parts).values()},
         rules=parts.rules,
         judge=parts.judge,
         rendezvous=parts.rendezvous,
@@ -90,7 +153,9 @@ def _brancher(parts: Parts) -> Brancher:
         margin=parts.rule.margin,
         run_seed=config.seed,
         preference=parts.preference,
-        selects_segments=config.critic.selects_segments and config.pairing.name == "segment",
+        selects_segments=config.critic.selects_segments
+        and config.pairing.name in ("segment", "preferred"),
+        teacher=parts.teacher,
         run=parts.loop.run,
     )
 
@@ -99,13 +164,13 @@ def _places(
     parts: Parts, iteration: int, episodes: Sequence[PlayedEpisode], critic_id: str
 ) -> list[Place]:
     """Where a critic may look: the policy's seats; for located errors, of poor episodes only."""
-    poor_goal = parts.config.critic.poor_goal
+    poor_goal = None if critic_id == "random" else parts.config.critic.poor_goal
     places = [
         Place(played, seat)
         for played in episodes
         for seat, player in enumerate(played.players)
         if player == POLICY and played.judgement.is_scored
-        if critic_id == "random" or poor_goal is None or goal(played, seat) < poor_goal
+        if poor_goal is None or goal(played, seat) < poor_goal
     ]
     Random(f"places/{parts.config.seed}/{iteration}/{critic_id}").shuffle(places)
     return places
@@ -130,18 +195,33 @@ def improve(
     Returns:
         None, and the policy as it was, when there is nothing to learn from.
     """
-    if not examples:
-        return None
+    report = _update(parts, iteration, examples, progress) if examples else None
+    if parts.average is not None:
+        move_average(parts.average, parts.model, parts.config.reference.decay or 0.0)
+    return report
+
+
+def _held_to(parts: Parts) -> PreTrainedModel:
+    schedule = parts.config.reference.schedule
+    if schedule == "bc":
+        return parts.clone
+    if schedule == "collected" and parts.collector is not None:
+        return parts.collector.model
+    return parts.average or parts.model
+
+
+def _update(
+    parts: Parts, iteration: int, examples: Sequence[Example], progress: Progress
+) -> UpdateReport:
     config = parts.config
-    held_to = parts.model if config.reference.schedule == "iteration" else parts.clone
     reference = consult(
-        held_to,
+        _held_to(parts),
         examples,
         token_budget=config.update.token_budget,
         need=NEEDS.get(config.objective.name),
         anchor=parts.clone,
     )
-    steps = -(-len(examples) // config.update.batch_examples) * config.update.epochs
+    steps = steps_of(len(examples), config.update)
     report = update(
         parts.model,
         reference,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from envs.types import Action, ActionType, Turn
 from judges.base import DIMENSION_RANGES
 from judges.critic_base import own_turns
-from training.pairing import branch_tokens
+from training.pairings.base import branch_tokens
 from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 _VERBS = {
@@ -123,12 +123,17 @@ def view_group(group: BranchGroup) -> GroupView:
 
 
 def view_pair(group: BranchGroup, example: Example) -> GroupView:
-    """The two sides that were trained on, or of more branches the best and the worst."""
+    """The two sides that were trained on, or of more branches the best and the worst.
+
+    Where no branch was learned from as the worse one, the original stands there.
+    """
     ordered = sorted(example.branches, key=lambda side: -side.win_prob)
     labels = ("chosen", "rejected") if len(ordered) == 2 else ("best", "worst")
     (best, best_turns), (worst, worst_turns) = (
         _trained(group, side) for side in (ordered[0], ordered[-1])
     )
+    if ordered[-1].win_prob == 1:
+        labels, worst, worst_turns = ("chosen", "beside it"), 0, ()
     sides = (
         _view_branch(group, best, labels[0], best_turns),
         _view_branch(group, worst, labels[1], worst_turns),

@@ -160,6 +160,11 @@ def update(
     return replace(_summary(reports, stopped_early), state=state)
 
 
+def steps_of(examples: int, config: UpdateConfig) -> int:
+    """Optimiser steps of an update on that many examples, unless drift stops it."""
+    return config.steps or -(-examples // config.batch_examples) * config.epochs
+
+
 def _at(objective: Objective | Stateful, batch: Batch, state: State) -> tuple[Objective, State]:
     """The objective as it is for one batch, and the state for it."""
     if not isinstance(objective, Stateful):
@@ -185,10 +190,13 @@ def _batches(
     count: int, config: UpdateConfig, rng: random.Random
 ) -> Iterator[tuple[int, list[int]]]:
     """(epoch, indices) of each step; each epoch is a fresh permutation."""
-    for epoch in range(config.epochs):
+    left, epoch = steps_of(count, config), 0
+    while left > 0:
         order = rng.sample(range(count), count)
-        for start in range(0, count, config.batch_examples):
+        for start in range(0, count, config.batch_examples)[:left]:
             yield epoch, order[start : start + config.batch_examples]
+            left -= 1
+        epoch += 1
 
 
 def _learning_rate(config: UpdateConfig, step: int, steps: int) -> float:

@@ -22,7 +22,7 @@ from judges.critic_base import (
     own_turns,
     segment_length,
 )
-from judges.critics import CRITICS, RandomCritic, ValueCritic
+from judges.critics import CRITICS, FirstErrorCritic, RandomCritic, StartCritic, ValueCritic
 
 Play = Callable[..., Episode]
 
@@ -85,6 +85,23 @@ def test_a_drop_at_the_threshold_counts_and_one_below_it_is_dropped(episode: Epi
     )
 
 
+def test_the_first_error_is_named_and_not_the_worst(episode: Episode) -> None:
+    values = probe({0: 8, 2: 7.5, 4: 6, 6: 2})  # turn 0 costs 0.5, turn 2 costs 1.5, turn 4 costs 4
+    found = locate(FirstErrorCritic(min_drop=1.0), episode, 0, values)
+    assert isinstance(found, Located)
+    assert (found.turn, found.drop) == (2, 1.5)
+    assert locate(ValueCritic(min_drop=1.0), episode, 0, values).turn == 4  # type: ignore[union-attr]
+    dropped = locate(FirstErrorCritic(min_drop=4.5), episode, 0, values)
+    assert dropped == Dropped(DropKind.NOISE, "No turn cost seat 0 a value of 4.50 or more.")
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_the_start_is_the_first_own_turn_and_no_value_is_asked(episode: Episode, seat: int) -> None:
+    found = locate(StartCritic(), episode, seat, probe({}))
+    assert isinstance(found, Located)
+    assert (found.turn, found.drop) == (seat, 0.0)
+
+
 def test_an_episode_that_only_gets_better_holds_no_error(episode: Episode) -> None:
     values = probe({0: 1, 2: 2, 4: 3, 6: 4})
     assert isinstance(locate(ValueCritic(min_drop=0.1), episode, 0, values), Dropped)
@@ -107,13 +124,16 @@ def test_all_places_are_probed_at_once(episode: Episode) -> None:
     assert isinstance(asyncio.run(run()), Located)
 
 
-@pytest.mark.parametrize("critic", [ValueCritic(min_drop=1.0), RandomCritic(seed=0)])
+WITHOUT_MODEL = [ValueCritic(1.0), FirstErrorCritic(1.0), StartCritic(), RandomCritic(seed=0)]
+
+
+@pytest.mark.parametrize("critic", WITHOUT_MODEL)
 def test_a_seat_that_never_acted_has_no_place(play: Play, critic: Critic) -> None:
     dropped = locate(critic, play("leave"), 1, probe({}))
     assert dropped == Dropped(DropKind.NO_TURN, "Seat 1 took no turn of its own.")
 
 
-@pytest.mark.parametrize("critic", [ValueCritic(min_drop=1.0), RandomCritic(seed=0)])
+@pytest.mark.parametrize("critic", WITHOUT_MODEL)
 def test_without_a_language_model_the_longest_segment_is_taken(
     episode: Episode, critic: Critic
 ) -> None:
@@ -151,15 +171,20 @@ def test_the_seed_matters(episode: Episode) -> None:
 
 
 def test_the_registry_names_critics_by_their_id() -> None:
-    assert set(CRITICS) == {"value", "random", "llm"}
-    assert CRITICS["value"](min_drop=1.0).id == "value"
+    assert set(CRITICS) == {"value", "first", "start", "random", "llm"}
+    for name in ("value", "first"):
+        assert CRITICS[name](min_drop=1.0).id == name
+    assert CRITICS["start"]().id == "start"
     assert CRITICS["random"](seed=1).id == "random"
 
 
 @pytest.mark.parametrize("min_drop", [0.0, -1.0, math.nan, math.inf])
-def test_a_threshold_that_lets_everything_or_nothing_through_is_refused(min_drop: float) -> None:
+@pytest.mark.parametrize("critic", [ValueCritic, FirstErrorCritic])
+def test_a_threshold_that_lets_everything_or_nothing_through_is_refused(
+    min_drop: float, critic: Callable[[float], Critic]
+) -> None:
     with pytest.raises(ConfigError, match="min_drop is"):
-        ValueCritic(min_drop)
+        critic(min_drop)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytest
 from envs.types import Action, ActionType, EndReason, Turn
 from tests.training.played import group, played
 from training import excerpts
-from training.pairing import PairingRule, segment, win_rate
+from training.pairings.base import PairingRule
+from training.pairings.groups import win_rate
+from training.pairings.pairs import segment
 from training.records import BranchGroup, Example, PlayedEpisode
 from training.run import Run
 from training.transcripts import view_episode, view_group, view_pair

@@ -13,16 +13,10 @@ from envs.types import Action, ActionType, EndReason, Episode, Turn
 from judges.base import Judgement, Scores
 from judges.critic_base import own_turns
 from tests.training.lines import line_player, play_lines, scenario
-from training.pairing import (
-    PAIRINGS,
-    PairingRule,
-    Unpaired,
-    pair_up,
-    segment,
-    trunk_ids,
-    turn,
-    win_rate,
-)
+from training.pairings import PAIRINGS, pair_up
+from training.pairings.base import PairingRule, Unpaired, trunk_ids
+from training.pairings.groups import win_rate
+from training.pairings.pairs import segment, turn
 from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.rollout import EpisodePlan, trunk_of
 from training.values import goal
@@ -213,7 +207,7 @@ def test_on_played_branches_the_stream_is_the_policys_own(name: str, seat: int) 
     """For every seat and pairing: trunk + branch is what the engine saw and said, no more."""
     policy, experts = line_player(), ScriptedExperts()
     players = (policy, experts) if seat == 0 else (experts, policy)
-    originals = play_lines(*(EpisodePlan(f"{n}", scenario(), players, n) for n in range(12)))
+    originals = play_lines(*(EpisodePlan(f"{n}", scenario(), players, n) for n in range(16)))
     paired = 0
     for original in originals:
         for at in own_turns(original.episode, seat):

@@ -1,0 +1,68 @@
+"""Whose play is learned from, and what the policy is held to, from iteration to iteration."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from agents.base import Player
+from engines.local import LocalEngine
+from training.checkpoint import load_pretrained
+
+
+def collecting_iteration(iteration: int, refresh_every: int | None) -> int:
+    """After which iteration the policy was saved that plays in `iteration`; 0 is the clone.
+
+    Args:
+        iteration: counts from 1.
+        refresh_every: see `CollectConfig`; None never refreshes.
+    """
+    if refresh_every is None:
+        return 0
+    return (iteration - 1) // refresh_every * refresh_every
+
+
+class Collector:
+    """The policy that plays while data is collected, where that is not the one under training.
+
+    Args:
+        player: sits where the policy does, with weights of its own behind `engine`.
+        folder_of: the checkpoint folder of an iteration.
+        model: the weights to start with, those of the clone.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        engine: LocalEngine,
+        model: PreTrainedModel,
+        refresh_every: int | None,
+        folder_of: Callable[[int], Path],
+    ) -> None:
+        self.player, self.model = player, model
+        self._engine, self._refresh_every, self._folder_of = engine, refresh_every, folder_of
+        self._iteration = 0
+
+    def turn_to(self, iteration: int) -> None:
+        """Take the weights that play in `iteration`; read back, so that a resumed run has them."""
+        wanted = collecting_iteration(iteration, self._refresh_every)
+        if wanted != self._iteration:
+            self.model, _ = load_pretrained(self._folder_of(wanted))
+            self._engine.publish(self.model)
+            self._iteration = wanted
+
+
+def twin(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model of their own, without gradients."""
+    return copy.deepcopy(model).requires_grad_(False)
+
+
+def move_average(average: PreTrainedModel, model: PreTrainedModel, decay: float) -> None:
+    """Let each weight of `average` be decay * itself + (1 - decay) * that of `model`, in place."""
+    with torch.no_grad():
+        for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+            kept.lerp_(new, 1 - decay)

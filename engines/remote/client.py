@@ -11,6 +11,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any
+from weakref import WeakSet
 
 from engines.chat import ChatRequest, Reply
 from engines.remote.answers import Answers, answer_key
@@ -72,7 +74,9 @@ class RemoteChat:
         self._transport = transport or transport_to(endpoint)
         self._sleep, self._rng = sleep, rng or random.Random()
         self._has_warned = False
-        self._under_way: dict[str, asyncio.Future[ParleyError | None]] = {}
+        self._under_way: dict[str, asyncio.Task[Reply]] = {}
+        self._sending: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._abandoned: WeakSet[asyncio.Task[Any]] = WeakSet()
 
     def __repr__(self) -> str:
         return f"RemoteChat({self._endpoint!r})"
@@ -89,7 +93,12 @@ class RemoteChat:
         return await self._call(request)
 
     async def close(self) -> None:
-        """Close the connections; belongs into the event loop that asked."""
+        """Close the connections; belongs into the event loop that asked.
+
+        What is under way is waited for: it is paid for, and a run that is resumed finds its answer.
+        """
+        while self._under_way:
+            await asyncio.wait(self._under_way.values())
         await self._transport.close()
 
     async def _remembered(self, answers: Answers, request: ChatRequest) -> Reply:
@@ -100,26 +109,30 @@ class RemoteChat:
                 self._ledger.count_cached(purpose=request.purpose, model=self.id)
                 return kept
             if (other := self._under_way.get(key)) is None:
-                return await self._call_and_keep(answers, key, request)
-            await asyncio.wait([other])
-            if isinstance(failed := other.result(), ParleyError):
+                return await self._ask_for_all(answers, key, request)
+            await asyncio.wait([other])  # if it is cancelled, another one asks
+            if not other.cancelled() and isinstance(failed := other.exception(), ParleyError):
                 raise failed
 
-    async def _call_and_keep(self, answers: Answers, key: str, request: ChatRequest) -> Reply:
-        """Call for all who ask the same, and tell them when to look into the store."""
-        outcome: ParleyError | None = None  # if this call is cancelled, another one makes it
-        told = self._under_way[key] = asyncio.get_running_loop().create_future()
+    async def _ask_for_all(self, answers: Answers, key: str, request: ChatRequest) -> Reply:
+        """Ask for all who want the same, in a task that outlives who began it once it has sent."""
+        work = asyncio.create_task(self._call_and_keep(answers, key, request))
+        self._under_way[key] = work
+        work.add_done_callback(lambda _: self._under_way.pop(key))
         try:
-            reply = await self._call(request)
-            if reply.text:  # nothing at all may be a hiccup
-                answers.put(key, request, reply)
-            return reply
-        except ParleyError as error:
-            outcome = error
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if work in self._sending:
+                self._abandoned.add(work)
+            else:
+                work.cancel()
             raise
-        finally:
-            del self._under_way[key]
-            told.set_result(outcome)
+
+    async def _call_and_keep(self, answers: Answers, key: str, request: ChatRequest) -> Reply:
+        reply = await self._call(request)
+        if reply.text:  # nothing at all may be a hiccup
+            answers.put(key, request, reply)
+        return reply
 
     async def _call(self, request: ChatRequest) -> Reply:
         """As many attempts as it takes and is allowed."""
@@ -129,6 +142,8 @@ class RemoteChat:
             outcome = await self._attempt(request)
             if isinstance(outcome, Reply):
                 return outcome
+            if asyncio.current_task() in self._abandoned:
+                raise asyncio.CancelledError
             sentence = f"{self.id} {outcome.reason}"
             if outcome.retry_after_s is not None:  # concerns all callers, also if we give up
                 patience_s = min(outcome.retry_after_s, self._retries.cap_s)
@@ -148,9 +163,13 @@ class RemoteChat:
             key = read_key(self._endpoint)
             reservation = await self._ledger.reserve_when_possible(planned)
             outcome: Answer | Failure | None = None
+            this = asyncio.current_task()
+            assert this is not None  # coroutines of an event loop run in tasks
+            self._sending.add(this)
             try:
                 outcome = await self._transport.send(request, key)
             finally:
+                self._sending.discard(this)
                 if outcome is None:  # cancelled: perhaps it was sent
                     self._ledger.release(reservation, was_billed=None)
             if isinstance(outcome, Failure):

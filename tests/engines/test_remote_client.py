@@ -237,7 +237,7 @@ def test_the_same_question_at_the_same_time_is_asked_once(ledger: Ledger, tmp_pa
     assert len(transport.asked) == 5
 
 
-def test_when_the_first_of_several_is_cancelled_another_one_asks(
+def test_what_was_sent_is_kept_for_the_others_though_the_first_is_cancelled(
     ledger: Ledger, tmp_path: Path
 ) -> None:
     transport = Scripted()
@@ -254,8 +254,57 @@ def test_when_the_first_of_several_is_cancelled_another_one_asks(
     with Answers(tmp_path / "answers.sqlite") as answers:
         cancelled, second, third = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
     assert isinstance(cancelled, asyncio.CancelledError)
+    assert (second.is_cached, third.is_cached) == (True, True)
+    assert (ledger.totals().calls, ledger.totals().uncertain_calls) == (1, 0)
+
+
+def test_when_the_first_of_several_is_cancelled_and_fails_another_one_asks(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    transport = Scripted(BUSY)
+
+    async def main(chat: RemoteChat) -> list[Any]:
+        transport.free.clear()
+        tasks = [asyncio.create_task(chat.ask(question())) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        await asyncio.sleep(0.01)
+        transport.free.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with Answers(tmp_path / "answers.sqlite") as answers:
+        cancelled, second, third = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
+    assert isinstance(cancelled, asyncio.CancelledError)
     assert (second.is_cached, third.is_cached) == (False, True)
-    assert ledger.totals().uncertain_calls == 1  # the cancelled one had been sent
+    assert (ledger.totals().calls, ledger.totals().refused_calls) == (1, 1)
+
+
+def test_what_is_under_way_when_all_is_over_is_kept_and_not_tried_again(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """As when a budget ends a run: the loop stands still between the run's end and the closing."""
+    transport = Scripted(answer(), BUSY)
+    numbers = range(3)
+
+    async def leave(chat: RemoteChat) -> None:
+        transport.free.clear()
+        tasks = [asyncio.create_task(chat.ask(question(str(n)))) for n in numbers]
+        await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        transport.free.set()
+
+    with Answers(tmp_path / "answers.sqlite") as answers, asyncio.Runner() as loop:
+        limiter = Limiter(max_concurrent=2)  # so the third waits, and is never sent
+        chat = chat_over(transport, ledger, limiter=limiter, answers=answers)
+        loop.run(leave(chat))
+        loop.run(chat.close())
+        totals = ledger.totals()
+        assert (totals.calls, totals.refused_calls, totals.open_calls) == (1, 1, 0)
+        assert len(transport.asked) == 2
+        loop.run(chat.ask(question("0")))
+        assert ledger.totals().cached_answers == 1
 
 
 def test_a_cancelled_call_gives_back_its_slot_and_counts_as_uncertain(ledger: Ledger) -> None:

@@ -1,9 +1,10 @@
 """Examples as rows of tokens: each trunk is encoded once, and every branch sees it.
 
-A block is one example: trunk, branch, branch, ... One row may hold several blocks. A token sees
-the trunk of its block up to itself and its own branch up to itself, and its position is what it
-would be if its branch were alone behind the trunk. So log-probs and gradients are those of
-separate sequences trunk + branch, and the trunk costs once instead of once a branch.
+A tree is one example (trunk, branch, branch, ...) or several whose trunks begin alike: groups of
+one episode have trunks that are prefixes of one another. One row may hold several trees. A token
+sees what leads to it, the trunk and its own branch up to itself, and its position is what it would
+be if its branch were alone behind the trunk. So log-probs and gradients are those of separate
+sequences trunk + branch, and what they share costs once.
 
 Axis suffixes: `_R` rows, `_T` columns, `_N` loss tokens, `_B` branches, `_V` vocabulary.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -22,10 +23,11 @@ from torch.nn.functional import cross_entropy, kl_div
 from transformers import PreTrainedModel
 
 from envs.errors import TrainingError
+from training.attention import mask_of
 from training.records import BranchTokens, Example
 
-PADDING = -1
-"""The block number of columns that belong to no example."""
+MERGE_FROM = 256
+"""Trunks that share fewer tokens stay apart: a wider row costs more attention than they save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class PackedBatch:
     Attributes:
         input_ids_RT: tokens; 0 where padded.
         position_ids_RT: positions in the dialogue, not in the row.
-        block_RT: which block of its row a column belongs to, `PADDING` for none.
-        segment_RT: 0 in a trunk, k in the k-th branch of its block.
+        until_RT: the column from which on nobody sees this one (training/attention.py). Padding is
+            seen by itself alone, so that no query is without a key: its softmax would be NaN.
         predictor_N: the column that predicts each loss token, as row * T + column. The last
             column of a trunk predicts the first token of every branch.
         target_ids_N: the loss tokens.
@@ -54,8 +56,7 @@ class PackedBatch:
 
     input_ids_RT: Tensor
     position_ids_RT: Tensor
-    block_RT: Tensor
-    segment_RT: Tensor
+    until_RT: Tensor
     predictor_N: Tensor
     target_ids_N: Tensor
     branch_N: Tensor
@@ -66,22 +67,6 @@ class PackedBatch:
     example_indices: tuple[int, ...]
     tokens: int
     concatenated_tokens: int
-
-    def attention_mask(self, dtype: torch.dtype) -> Tensor:
-        """Build what is added to attention scores: 0 where seen, else the least number.
-
-        Returns:
-            Shape (R, 1, T, T): row, head, query, key. Padding sees padding, so that no query is
-            left without a key (its softmax would be NaN).
-        """
-        width = self.block_RT.shape[1]
-        same_block = self.block_RT[:, :, None] == self.block_RT[:, None, :]
-        same_segment = self.segment_RT[:, :, None] == self.segment_RT[:, None, :]
-        key_in_trunk = (self.segment_RT == 0)[:, None, :]
-        causal = torch.ones(width, width, dtype=torch.bool, device=same_block.device).tril()
-        seen = same_block & (same_segment | key_in_trunk) & causal
-        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-        return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch with its tensors on a device."""
@@ -96,15 +81,25 @@ class _Row:
 
     input_ids: list[int] = field(default_factory=list)
     position_ids: list[int] = field(default_factory=list)
-    blocks: list[int] = field(default_factory=list)
-    segments: list[int] = field(default_factory=list)
-    block_count: int = 0
+    until: list[int] = field(default_factory=list)
 
-    def append(self, token_ids: Sequence[int], first_position: int, segment: int) -> None:
+    def append(self, token_ids: Sequence[int], first_position: int) -> list[int]:
+        """Add columns that stay open: what is added later sees them. Returns them."""
+        start = len(self.input_ids)
         self.input_ids += token_ids
         self.position_ids += range(first_position, first_position + len(token_ids))
-        self.blocks += [self.block_count] * len(token_ids)
-        self.segments += [segment] * len(token_ids)
+        self.until += [0] * len(token_ids)
+        return list(range(start, start + len(token_ids)))
+
+    def close(self, columns: Sequence[int]) -> None:
+        """Hide columns from whatever is added later."""
+        for column in columns:
+            self.until[column] = len(self.input_ids)
+
+    def pad(self, width: int) -> None:
+        """Fill up with columns that see themselves alone."""
+        while len(self.input_ids) < width:
+            self.close(self.append([0], first_position=0))
 
 
 @dataclass(slots=True)
@@ -119,12 +114,11 @@ class _LossTokens:
     counts: list[int] = field(default_factory=list)
     turn_counts: list[int] = field(default_factory=list)
 
-    def append(self, branch: BranchTokens, trunk_end: int, start: int) -> None:
+    def append(self, branch: BranchTokens, predictors: Sequence[int]) -> None:
         """Note the loss tokens of one branch.
 
         Args:
-            trunk_end: the column after the trunk, counted from the batch's first row on.
-            start: the column of the branch's first token, counted likewise.
+            predictors: the column before each token of the branch, from the batch's first row on.
         """
         turns = 0
         for offset, (token_id, has_loss) in enumerate(
@@ -133,7 +127,7 @@ class _LossTokens:
             if has_loss:
                 turns += offset == 0 or not branch.loss_mask[offset - 1]
                 self.turns.append(turns - 1)
-                self.predictors.append(start + offset - 1 if offset else trunk_end - 1)
+                self.predictors.append(predictors[offset])
                 self.target_ids.append(token_id)
                 self.branches.append(len(self.counts))
         self.counts.append(sum(branch.loss_mask))
@@ -141,35 +135,36 @@ class _LossTokens:
         self.turn_counts.append(turns)
 
 
-def pack(examples: Sequence[Example], token_budget: int) -> list[PackedBatch]:
+def pack(
+    examples: Sequence[Example], token_budget: int, *, merge_from: int = MERGE_FROM
+) -> list[PackedBatch]:
     """Lay examples out in batches of at most `token_budget` columns, padding included.
 
-    Longest first: each batch is as wide as its longest example, and shorter ones fill the gaps
+    Longest first: each batch is as wide as its longest tree, and shorter ones fill the gaps
     first fit. The order is a function of the examples alone.
+
+    Args:
+        merge_from: trunks that share at least so many first tokens are laid out as one tree.
 
     Raises:
         TrainingError: when an example is malformed, or alone exceeds the budget.
     """
     for example in examples:
-        _check(example)
-    lengths = [columns(example) for example in examples]
-    waiting = sorted(range(len(examples)), key=lambda index: -lengths[index])
-    if waiting and lengths[waiting[0]] > token_budget:
-        raise TrainingError(
-            f"Example {examples[waiting[0]].group_id!r} takes {lengths[waiting[0]]} tokens with "
-            f"all its branches, expected at most token_budget={token_budget}; "
-            "raise the budget or shorten the dialogue."
-        )
+        _check(example, token_budget)
+    trees = _trees(examples, token_budget, merge_from)
+    lengths = [_tree_columns([examples[index] for index in tree]) for tree in trees]
+    waiting = sorted(range(len(trees)), key=lambda number: -lengths[number])
     batches = []
     while waiting:
         rows = _fill_rows(waiting, lengths, token_budget)
         placed = set(chain.from_iterable(rows))
-        waiting = [index for index in waiting if index not in placed]
-        batches.append(_build(examples, rows, width=lengths[rows[0][0]]))
+        waiting = [number for number in waiting if number not in placed]
+        laid_out = [[trees[number] for number in row] for row in rows]
+        batches.append(_build(examples, laid_out, width=lengths[rows[0][0]]))
     return batches
 
 
-def _check(example: Example) -> None:
+def _check(example: Example, token_budget: int) -> None:
     name = example.group_id
     if not example.trunk_ids or not example.branches:
         raise TrainingError(
@@ -185,6 +180,12 @@ def _check(example: Example) -> None:
                 "expected equal lengths and at least one; check the pairing."
             )
 
+    if (length := columns(example)) > token_budget:
+        raise TrainingError(
+            f"Example {name!r} takes {length} tokens with all its branches, expected at most "
+            f"token_budget={token_budget}; raise the budget or shorten the dialogue."
+        )
+
 
 def _inputs(branch: BranchTokens) -> tuple[int, ...]:
     """The tokens that a loss token of the branch depends on: all before its last loss token."""
@@ -193,12 +194,53 @@ def _inputs(branch: BranchTokens) -> tuple[int, ...]:
 
 
 def columns(example: Example) -> int:
-    """How many columns of a row an example takes; compare with a token budget."""
-    return len(example.trunk_ids) + sum(len(_inputs(branch)) for branch in example.branches)
+    """How many columns of a row an example takes by itself; compare with a token budget."""
+    return len(example.trunk_ids) + _branch_columns(example)
+
+
+def _branch_columns(example: Example) -> int:
+    return sum(map(len, {_inputs(branch) for branch in example.branches}))
+
+
+def _trees(examples: Sequence[Example], budget: int, merge_from: int) -> list[list[int]]:
+    """Which examples are laid out together, each tree within the budget.
+
+    Within a tree trunks are sorted, so that each one shares with the one before it all that it
+    shares with any before it.
+    """
+    alike: dict[tuple[int, ...] | int, list[int]] = {}
+    for index, example in enumerate(examples):
+        start = example.trunk_ids[:merge_from]
+        alike.setdefault(start if len(start) == merge_from else index, []).append(index)
+    trees: list[list[int]] = []
+    for indices in alike.values():
+        room = 0
+        for index in sorted(indices, key=lambda index: examples[index].trunk_ids):
+            length = columns(examples[index])
+            if room:
+                before = examples[trees[-1][-1]].trunk_ids
+                length -= _shared(before, examples[index].trunk_ids)
+            if not room or length > room:
+                trees.append([])
+                room, length = budget, columns(examples[index])
+            trees[-1].append(index)
+            room -= length
+    return trees
+
+
+def _tree_columns(examples: Sequence[Example]) -> int:
+    shared = sum(_shared(a.trunk_ids, b.trunk_ids) for a, b in pairwise(examples))
+    return sum(map(columns, examples)) - shared
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    unequal = (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(unequal, min(len(first), len(second)))
 
 
 def _fill_rows(waiting: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Choose examples for one batch, `waiting` being sorted longest first."""
+    """Choose trees for one batch, `waiting` being sorted longest first."""
     width = lengths[waiting[0]]
     rows: list[list[int]] = []
     room: list[int] = []
@@ -216,20 +258,23 @@ def _fill_rows(waiting: Sequence[int], lengths: Sequence[int], budget: int) -> l
     return rows
 
 
-def _build(examples: Sequence[Example], rows: list[list[int]], width: int) -> PackedBatch:
+def _build(
+    examples: Sequence[Example], rows: Sequence[Sequence[Sequence[int]]], width: int
+) -> PackedBatch:
+    """Lay out rows of trees of examples, given by their indices."""
     laid_out = [_Row() for _ in rows]
     loss = _LossTokens()
-    concatenated_tokens = 0
-    for row_index, (row, indices) in enumerate(zip(laid_out, rows, strict=True)):
-        for index in indices:
-            _append_block(row, loss, examples[index], first_column=row_index * width)
-            inputs = (_inputs(branch) for branch in examples[index].branches)
-            concatenated_tokens += sum(len(examples[index].trunk_ids) + len(i) for i in inputs)
+    for number, (row, trees) in enumerate(zip(laid_out, rows, strict=True)):
+        for tree in trees:
+            _append_tree(row, loss, [examples[index] for index in tree], number * width)
+    indices = tuple(index for trees in rows for tree in trees for index in tree)
+    tokens = sum(len(row.input_ids) for row in laid_out)
+    for row in laid_out:
+        row.pad(width)
     return PackedBatch(
-        input_ids_RT=_padded([row.input_ids for row in laid_out], width, 0),
-        position_ids_RT=_padded([row.position_ids for row in laid_out], width, 0),
-        block_RT=_padded([row.blocks for row in laid_out], width, PADDING),
-        segment_RT=_padded([row.segments for row in laid_out], width, 0),
+        input_ids_RT=torch.tensor([row.input_ids for row in laid_out]),
+        position_ids_RT=torch.tensor([row.position_ids for row in laid_out]),
+        until_RT=torch.tensor([row.until for row in laid_out]),
         predictor_N=torch.tensor(loss.predictors),
         target_ids_N=torch.tensor(loss.target_ids),
         branch_N=torch.tensor(loss.branches),
@@ -237,24 +282,37 @@ def _build(examples: Sequence[Example], rows: list[list[int]], width: int) -> Pa
         win_prob_B=torch.tensor(loss.win_probs),
         loss_tokens_B=torch.tensor(loss.counts),
         turns_B=torch.tensor(loss.turn_counts),
-        example_indices=tuple(chain.from_iterable(rows)),
-        tokens=sum(len(row.input_ids) for row in laid_out),
-        concatenated_tokens=concatenated_tokens,
+        example_indices=indices,
+        tokens=tokens,
+        concatenated_tokens=sum(_concatenated(examples[index]) for index in indices),
     )
 
 
-def _append_block(row: _Row, loss: _LossTokens, example: Example, first_column: int) -> None:
-    trunk_length = len(example.trunk_ids)
-    row.append(example.trunk_ids, first_position=0, segment=0)
-    trunk_end = first_column + len(row.input_ids)
-    for number, branch in enumerate(example.branches, start=1):
-        loss.append(branch, trunk_end, start=first_column + len(row.input_ids))
-        row.append(_inputs(branch), first_position=trunk_length, segment=number)
-    row.block_count += 1
+def _append_tree(
+    row: _Row, loss: _LossTokens, examples: Sequence[Example], first_column: int
+) -> None:
+    """Lay out examples whose trunks are sorted: each trunk from where it leaves the one before."""
+    trunk_ids: tuple[int, ...] = ()
+    path: list[int] = []
+    for example in examples:
+        shared = _shared(trunk_ids, example.trunk_ids)
+        row.close(path[shared:])
+        trunk_ids = example.trunk_ids
+        path = path[:shared] + row.append(trunk_ids[shared:], first_position=shared)
+        encoded: dict[tuple[int, ...], list[int]] = {}
+        for branch in example.branches:
+            inputs = _inputs(branch)
+            if inputs not in encoded:
+                encoded[inputs] = row.append(inputs, first_position=len(trunk_ids))
+                row.close(encoded[inputs])
+            predictors = (path[-1], *encoded[inputs])
+            loss.append(branch, [first_column + column for column in predictors])
+    row.close(path)
 
 
-def _padded(rows: list[list[int]], width: int, value: int) -> Tensor:
-    return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+def _concatenated(example: Example) -> int:
+    inputs = map(_inputs, example.branches)
+    return sum(len(example.trunk_ids) + len(tokens) for tokens in inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +379,7 @@ def _loss_logits(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     head: nn.Module = model.get_output_embeddings()
     hidden_RTD: Tensor = decoder(
         input_ids=batch.input_ids_RT,
-        attention_mask=batch.attention_mask(model.dtype),
+        attention_mask=mask_of(model, batch.until_RT),
         position_ids=batch.position_ids_RT,
         use_cache=False,
     ).last_hidden_state

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from training.attention import row_attention
 from training.objectives import Need
 from training.packing import columns, measure, pack
 from training.records import Example
@@ -128,7 +129,7 @@ def _measure_all(
 ) -> list[tuple[Tensor, Tensor]]:
     """(summed log-probs, log-probs by turn) of each example, on the CPU, without gradient."""
     found: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(examples)
-    with mode(model, training=False), torch.no_grad():
+    with mode(model, training=False), row_attention(model), torch.no_grad():
         for batch in pack(examples, token_budget):
             sizes = [len(examples[index].branches) for index in batch.example_indices]
             measured = measure(model, batch)

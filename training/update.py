@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from envs.errors import TrainingError
+from training.attention import row_attention
 from training.batch import Batch
 from training.config import UpdateConfig
 from training.objectives.base import BranchLogps, Objective, State, Stateful
@@ -125,7 +126,7 @@ def update(
     batches = list(_batches(len(examples), config, random.Random(seed)))
     reports: list[StepReport] = []
     stopped_early, state = None, state or {}
-    with mode(model, training=True):
+    with mode(model, training=True), row_attention(model):
         for step, (epoch, indices) in enumerate(batches):
             optimizer.zero_grad()
             batch = Batch(model, reference, examples, indices, config)

@@ -1,4 +1,7 @@
-"""Packed rows against plain concatenation: the same log-probs, the same gradients."""
+"""Packed rows against plain concatenation: the same log-probs, the same gradients.
+
+tests/training/test_attention.py has the masks.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from envs.errors import TrainingError
-from training.packing import PADDING, branch_logps, pack
+from training import attention
+from training.attention import dense_mask, row_attention
+from training.packing import branch_logps, columns, pack
 from training.records import BranchTokens, Example
 
 VOCABULARY = 23
@@ -67,16 +72,26 @@ def branch_tokens(draw: st.DrawFn) -> BranchTokens:
     return BranchTokens(token_ids, tuple(mask), draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])))
 
 
-examples = st.lists(
-    st.builds(
-        Example,
-        group_id=st.just("group"),
-        trunk_ids=st.lists(tokens, min_size=1, max_size=8).map(tuple),
-        branches=st.lists(branch_tokens(), min_size=1, max_size=4).map(tuple),
-    ),
-    min_size=1,
-    max_size=4,
-)
+@st.composite
+def trunks(draw: st.DrawFn, stem: tuple[int, ...]) -> tuple[int, ...]:
+    """A piece of one dialogue, which may go on otherwise, or another dialogue."""
+    kept = stem[: draw(st.integers(0, len(stem)))]
+    return (*kept, *draw(st.lists(tokens, min_size=not kept, max_size=4)))
+
+
+@st.composite
+def example_lists(draw: st.DrawFn) -> list[Example]:
+    """Up to five examples, some of whose trunks are prefixes of others, some branches twice."""
+    stem = tuple(draw(st.lists(tokens, min_size=1, max_size=8)))
+    made = []
+    for number in range(draw(st.integers(1, 5))):
+        branches = draw(st.lists(branch_tokens(), min_size=1, max_size=4))
+        twice = draw(st.lists(st.sampled_from(branches), max_size=1))
+        made.append(Example(str(number), draw(trunks(stem)), (*branches, *twice)))
+    return made
+
+
+examples = example_lists()
 
 
 def alone(model: LlamaForCausalLM, trunk_ids: Sequence[int], branch: BranchTokens) -> Tensor:
@@ -98,11 +113,14 @@ def concatenated(model: LlamaForCausalLM, given: Sequence[Example]) -> list[Tens
 
 
 def packed(
-    model: LlamaForCausalLM, given: Sequence[Example], token_budget: int = 10_000
+    model: LlamaForCausalLM,
+    given: Sequence[Example],
+    token_budget: int = 10_000,
+    merge_from: int = 1,
 ) -> list[Tensor]:
     """The same from packed rows, in the order of the examples."""
     found: dict[int, Tensor] = {}
-    for batch in pack(given, token_budget):
+    for batch in pack(given, token_budget, merge_from=merge_from):
         sizes = [len(given[index].branches) for index in batch.example_indices]
         parts = torch.split(branch_logps(model, batch), sizes)
         found |= dict(zip(batch.example_indices, parts, strict=True))
@@ -130,11 +148,6 @@ def assert_same(found: Sequence[Tensor], wanted: Sequence[Tensor], relative: flo
         assert_close(one, other, rtol=0, atol=relative * size)
 
 
-def columns(example: Example) -> int:
-    last = [max(i for i, m in enumerate(b.loss_mask) if m) for b in example.branches]
-    return len(example.trunk_ids) + sum(last)
-
-
 EXACTNESS = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -148,14 +161,30 @@ EXACTNESS = settings(
     ],
 )
 @EXACTNESS
-@given(given_examples=examples, slack=st.integers(0, 60))
+@given(given_examples=examples, slack=st.integers(0, 60), merge_from=st.integers(1, 5))
 def test_loss_and_gradients_are_those_of_concatenation(
-    model: LlamaForCausalLM, relative: float, given_examples: list[Example], slack: int
+    model: LlamaForCausalLM,
+    relative: float,
+    given_examples: list[Example],
+    slack: int,
+    merge_from: int,
 ) -> None:
     wanted = loss_and_gradients(model, concatenated(model, given_examples))
     budget = max(columns(example) for example in given_examples) + slack
-    found = loss_and_gradients(model, packed(model, given_examples, budget))
+    found = loss_and_gradients(model, packed(model, given_examples, budget, merge_from))
     assert_same(found, wanted, relative)
+
+
+@EXACTNESS
+@given(given_examples=examples, merge_from=st.integers(1, 5), band=st.integers(1, 8))
+def test_bands_of_wide_rows_change_nothing(
+    given_examples: list[Example], merge_from: int, band: int
+) -> None:
+    wanted = loss_and_gradients(FLOAT64, concatenated(FLOAT64, given_examples))
+    with pytest.MonkeyPatch.context() as patch, row_attention(FLOAT64):
+        patch.setattr(attention, "_BAND", band)
+        found = loss_and_gradients(FLOAT64, packed(FLOAT64, given_examples, merge_from=merge_from))
+    assert_same(found, wanted, 1e-12)
 
 
 @EXACTNESS
@@ -173,18 +202,33 @@ def test_order_and_company_do_not_matter(
 
 
 @EXACTNESS
-@given(given_examples=examples, slack=st.integers(0, 60))
+@given(given_examples=examples, slack=st.integers(0, 60), merge_from=st.integers(1, 5))
 def test_batches_keep_to_the_budget_and_place_every_example_once(
-    given_examples: list[Example], slack: int
+    given_examples: list[Example], slack: int, merge_from: int
 ) -> None:
     budget = max(columns(example) for example in given_examples) + slack
-    batches = pack(given_examples, budget)
+    batches = pack(given_examples, budget, merge_from=merge_from)
     placed = [index for batch in batches for index in batch.example_indices]
     assert sorted(placed) == list(range(len(given_examples)))
     for batch in batches:
         assert batch.input_ids_RT.numel() <= budget
-        assert batch.tokens == int((batch.block_RT != PADDING).sum())
-    assert sum(batch.tokens for batch in batches) == sum(map(columns, given_examples))
+        assert batch.tokens <= batch.concatenated_tokens
+    assert sum(batch.tokens for batch in batches) <= sum(map(columns, given_examples))
+
+
+@EXACTNESS
+@given(given_examples=examples)
+def test_with_room_each_beginning_of_a_trunk_is_encoded_once(
+    given_examples: list[Example],
+) -> None:
+    beginnings = {
+        example.trunk_ids[:size]
+        for example in given_examples
+        for size in range(1, len(example.trunk_ids) + 1)
+    }
+    branches = sum(columns(example) - len(example.trunk_ids) for example in given_examples)
+    (batch,) = pack(given_examples, 10_000, merge_from=1)
+    assert batch.tokens == len(beginnings) + branches
 
 
 LONG = Example(
@@ -203,7 +247,8 @@ def test_a_block_by_hand() -> None:
     (batch,) = pack([LONG], token_budget=6)
     assert batch.input_ids_RT.tolist() == [[5, 6, 7, 1, 2, 4]]
     assert batch.position_ids_RT.tolist() == [[0, 1, 2, 3, 4, 3]]
-    assert batch.segment_RT.tolist() == [[0, 0, 0, 1, 1, 2]]
+    # the trunk is seen to the end, the first branch by itself alone
+    assert batch.until_RT.tolist() == [[6, 6, 6, 5, 5, 6]]
     # 7 predicts 1; 2 predicts 3; 4 predicts 8
     assert batch.predictor_N.tolist() == [2, 4, 5]
     assert batch.target_ids_N.tolist() == [1, 3, 8]
@@ -222,9 +267,51 @@ def test_the_end_of_the_trunk_predicts_the_first_token_of_every_branch() -> None
     assert batch.branch_N.tolist() == [0, 1, 2]
 
 
+LATER = Example("later", (5, 6, 7, 1), (BranchTokens((2, 4), (False, True), 1.0),))
+ELSEWHERE = Example("elsewhere", (5, 6, 8), (BranchTokens((2,), (True,), 0.0),))
+
+
+def test_nested_trunks_by_hand() -> None:
+    (batch,) = pack([LATER, ELSEWHERE, LONG], token_budget=9, merge_from=2)
+    # in the order of their trunks: LONG's, LATER's which goes on from it, then 5 6 8
+    assert batch.example_indices == (2, 0, 1)
+    assert batch.input_ids_RT.tolist() == [[5, 6, 7, 1, 2, 4, 1, 2, 8]]
+    assert batch.position_ids_RT.tolist() == [[0, 1, 2, 3, 4, 3, 3, 4, 2]]
+    # 5 and 6 are seen by all, 7 by all that continues it
+    assert batch.until_RT.tolist() == [[9, 9, 8, 5, 5, 6, 8, 8, 9]]
+    # LONG's as alone; 2 predicts LATER's 4; 8 predicts ELSEWHERE's 2
+    assert batch.predictor_N.tolist() == [2, 4, 5, 7, 8]
+    assert batch.branch_N.tolist() == [0, 0, 1, 2, 3]
+    # separate sequences: 5 + 4 of LONG, 5 6 7 1 2, and 5 6 8
+    assert (batch.tokens, batch.concatenated_tokens) == (9, 17)
+
+
+def test_trunks_that_share_too_little_stay_apart() -> None:
+    (batch,) = pack([LATER, ELSEWHERE, LONG], token_budget=18, merge_from=3)
+    # LONG and LATER share three tokens, ELSEWHERE two with either
+    assert batch.example_indices == (2, 0, 1)
+    assert batch.input_ids_RT.tolist() == [[5, 6, 7, 1, 2, 4, 1, 2], [5, 6, 8, *[0] * 5]]
+
+
+def test_a_tree_that_exceeds_the_budget_is_cut() -> None:
+    batches = pack([LATER, LONG], token_budget=7, merge_from=2)
+    assert [batch.example_indices for batch in batches] == [(1,), (0,)]
+    assert [batch.tokens for batch in batches] == [6, 5]
+
+
+def test_a_branch_that_comes_twice_is_encoded_once() -> None:
+    chosen, rejected = LONG.branches
+    other = BranchTokens((9, 8), (False, True), 0.0)
+    twice = Example("tree", LONG.trunk_ids, (chosen, rejected, chosen, other))
+    (batch,) = pack([twice], token_budget=100)
+    assert batch.input_ids_RT.tolist() == [[5, 6, 7, 1, 2, 4, 9]]
+    assert batch.predictor_N.tolist() == [2, 4, 5, 2, 4, 6]
+    assert batch.branch_N.tolist() == [0, 0, 1, 2, 2, 3]
+
+
 def test_the_mask_by_hand() -> None:
     (batch,) = pack([LONG], token_budget=6)
-    seen = batch.attention_mask(torch.float32)[0, 0] == 0
+    seen = dense_mask(batch.until_RT, torch.float32)[0, 0] == 0
     assert seen.int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
@@ -240,7 +327,7 @@ def test_short_examples_fill_a_row_and_then_open_the_next() -> None:
     # width 6: the long one is a row of its own, three short ones are another, one waits
     assert [batch.example_indices for batch in batches] == [(1, 0, 2, 3), (4,)]
     assert batches[0].input_ids_RT.tolist() == [[5, 6, 7, 1, 2, 4], [11, 12] * 3]
-    assert batches[0].block_RT.tolist() == [[0] * 6, [0, 0, 1, 1, 2, 2]]
+    assert batches[0].until_RT.tolist()[1] == [2, 2, 4, 4, 6, 6]
     assert batches[0].position_ids_RT.tolist() == [[0, 1, 2, 3, 4, 3], [0, 1] * 3]
     assert batches[0].predictor_N.tolist() == [2, 4, 5, 6, 7, 8, 9, 10, 11]
     assert batches[1].input_ids_RT.tolist() == [[11, 12]]
@@ -248,8 +335,8 @@ def test_short_examples_fill_a_row_and_then_open_the_next() -> None:
 
 def test_padding_is_finite_and_harmless() -> None:
     (batch,) = pack([LONG, SHORT], token_budget=12)
-    assert batch.block_RT.tolist() == [[0] * 6, [0, 0, *[PADDING] * 4]]
-    mask_QK = batch.attention_mask(torch.float64)[1, 0]
+    assert batch.until_RT.tolist()[1] == [2, 2, 3, 4, 5, 6]
+    mask_QK = dense_mask(batch.until_RT, torch.float64)[1, 0]
     assert (mask_QK.diagonal() == 0).all()
     found = loss_and_gradients(FLOAT64, packed(FLOAT64, [LONG, SHORT], 12))
     assert all(torch.isfinite(tensor).all() for tensor in found)

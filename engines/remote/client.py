@@ -130,8 +130,7 @@ class RemoteChat:
 
     async def _call_and_keep(self, answers: Answers, key: str, request: ChatRequest) -> Reply:
         reply = await self._call(request)
-        if reply.text:  # nothing at all may be a hiccup
-            answers.put(key, request, reply)
+        answers.put(key, request, reply)  # an empty one too, or a replay would lack it
         return reply
 
     async def _call(self, request: ChatRequest) -> Reply:

@@ -62,14 +62,14 @@ class Batch:
             whole = join([self._measure(packed) for packed in self.packed])
             if not self._reference.strangers:
                 return whole
-            ratio_M = stranger_log_ratios(
-                self._model, self._reference, self._indices, self._config.token_budget
-            )
+            ratio_M = stranger_log_ratios(self._model, self._reference, self._indices, self._config)
         return replace(whole, mismatched_log_ratio_M=ratio_M)
 
     def _measure(self, packed: PackedBatch) -> BranchLogps:
         reference = self._reference
-        policy = measure(self._model, packed, kl_from=reference.model)
+        policy = measure(
+            self._model, packed, kl_from=reference.model, precision=self._config.precision
+        )
         places = [self._indices[index] for index in packed.example_indices]
         sizes = torch.tensor([len(reference.logps[place]) for place in places])
         turns = policy.turn_logps_BT.shape[1]

@@ -296,6 +296,9 @@ class BranchConfig:
     tokens: Count | None = None
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateConfig:
     """How an update steps.
@@ -308,6 +311,10 @@ class UpdateConfig:
         batch_examples: examples a step; the last step of an epoch may have fewer.
         token_budget: columns a forward pass may have, padding included; bounds memory and does
             not change the gradients.
+        checkpointing: keep of each layer only what goes into it, and compute the rest again for
+            the backward pass: less memory, about a third more time.
+        precision: of matrix products, for the policy and its reference; weights and sums stay as
+            they are. "bfloat16" needs hardware for it.
         max_grad_norm: longer gradients are cut to this length.
         nll_weight: weight of the better branches' negative log-likelihood beside the objective.
         min_rejected_log_ratio: stop when a batch's mean log-ratio of branches that lose (win_prob
@@ -320,6 +327,8 @@ class UpdateConfig:
     steps: Count | None = None
     batch_examples: Count = 16
     token_budget: Count = 8192
+    checkpointing: bool = False
+    precision: Precision = "float32"
     max_grad_norm: Positive = 1.0
     nll_weight: NonNegative = 0.0
     min_rejected_log_ratio: float | None = -5.0

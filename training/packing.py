@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from envs.errors import TrainingError
 from training.attention import mask_of
+from training.config import Precision
 from training.records import BranchTokens, Example
 
 MERGE_FROM = 256
@@ -344,16 +345,21 @@ def branch_logps(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
 
 
 def measure(
-    model: PreTrainedModel, batch: PackedBatch, *, kl_from: PreTrainedModel | None = None
+    model: PreTrainedModel,
+    batch: PackedBatch,
+    *,
+    kl_from: PreTrainedModel | None = None,
+    precision: Precision = "float32",
 ) -> Measured:
     """Everything of `branch_logps`, and by turns.
 
     Args:
         kl_from: measure its KL to `model` over the next token at each loss position; no gradient
             flows into it. Holds both models' logits in memory.
+        precision: "bfloat16" for matrix products in it; "float32" leaves the model as it is.
     """
     batch = batch.to(model.device)
-    logits_NV = _loss_logits(model, batch)
+    logits_NV = _loss_logits(model, batch, precision)
     logps_N = -cross_entropy(logits_NV, batch.target_ids_N, reduction="none")
     branches, turns = len(batch.win_prob_B), int(batch.turns_B.max())
     turn_logps = logps_N.new_zeros(branches * turns).index_add(
@@ -362,7 +368,7 @@ def measure(
     kl_B = None
     if kl_from is not None:
         with torch.no_grad():
-            other_NV = _loss_logits(kl_from, batch).log_softmax(-1)
+            other_NV = _loss_logits(kl_from, batch, precision).log_softmax(-1)
         kl_NV = kl_div(logits_NV.log_softmax(-1), other_NV, reduction="none", log_target=True)
         kl_B = _by_branch(kl_NV.sum(-1), batch)
     return Measured(_by_branch(logps_N, batch), turn_logps.view(branches, turns), kl_B)
@@ -372,19 +378,20 @@ def _by_branch(values_N: Tensor, batch: PackedBatch) -> Tensor:
     return values_N.new_zeros(len(batch.win_prob_B)).index_add(0, batch.branch_N, values_N)
 
 
-def _loss_logits(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
+def _loss_logits(model: PreTrainedModel, batch: PackedBatch, precision: Precision) -> Tensor:
     """Logits that predict the loss tokens; shape (N, V), float32 at least."""
     _check_plain_head(model)
     decoder: nn.Module = model.get_decoder()
     head: nn.Module = model.get_output_embeddings()
-    hidden_RTD: Tensor = decoder(
-        input_ids=batch.input_ids_RT,
-        attention_mask=mask_of(model, batch.until_RT),
-        position_ids=batch.position_ids_RT,
-        use_cache=False,
-    ).last_hidden_state
-    # index_select and not [...]: its backward adds up in a fixed order on a CPU.
-    logits_NV: Tensor = head(hidden_RTD.flatten(0, 1).index_select(0, batch.predictor_N))
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        hidden_RTD: Tensor = decoder(
+            input_ids=batch.input_ids_RT,
+            attention_mask=mask_of(model, batch.until_RT),
+            position_ids=batch.position_ids_RT,
+            use_cache=False,
+        ).last_hidden_state
+        # index_select and not [...]: its backward adds up in a fixed order on a CPU.
+        logits_NV: Tensor = head(hidden_RTD.flatten(0, 1).index_select(0, batch.predictor_N))
     # float32 at least: half precision loses the small differences that preferences are made of.
     return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
 

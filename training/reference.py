@@ -7,8 +7,7 @@ first step.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from training.attention import row_attention
+from training.config import Precision, UpdateConfig
 from training.objectives import Need
 from training.packing import columns, measure, pack
+from training.passes import mode
 from training.records import Example
 
 
@@ -51,27 +52,30 @@ def consult(
     token_budget: int = 8192,
     need: Need | None = None,
     anchor: PreTrainedModel | None = None,
+    precision: Precision = "float32",
 ) -> Reference:
     """Ask the reference about the examples.
 
     Args:
         need: what the objective wants beside log-probs (`training.objectives.NEEDS`).
         anchor: the policy that is never refreshed, for the need "anchor".
+        precision: that of the update, so that rounding cancels in log-ratios.
     """
-    measured = _measure_all(model, examples, token_budget)
+    measured = _measure_all(model, examples, token_budget, precision)
     strangers: list[Example | None] = []
     if need == "mismatched":
         strangers = [s if columns(s) <= token_budget else None for s in mismatch(examples)]
     anchor_logps: list[Tensor] = []
     if need == "anchor":
         assert anchor is not None  # the caller knows the need
-        anchor_logps = [logps for logps, _ in _measure_all(anchor, examples, token_budget)]
+        measured_too = _measure_all(anchor, examples, token_budget, precision)
+        anchor_logps = [logps for logps, _ in measured_too]
     return Reference(
         logps=[logps for logps, _ in measured],
         turn_logps=[turn_logps for _, turn_logps in measured],
         anchor_logps=anchor_logps,
         strangers=strangers,
-        stranger_logps=_of_some(model, strangers, token_budget),
+        stranger_logps=_of_some(model, strangers, token_budget, precision),
         model=copy.deepcopy(model).requires_grad_(False) if need == "kl" else None,
     )
 
@@ -101,11 +105,11 @@ def mismatch(examples: Sequence[Example]) -> list[Example]:
 
 
 def stranger_log_ratios(
-    model: PreTrainedModel, reference: Reference, indices: Sequence[int], token_budget: int
+    model: PreTrainedModel, reference: Reference, indices: Sequence[int], config: UpdateConfig
 ) -> Tensor:
     """log(policy / reference) of the mismatched replies of these examples, shape (M,)."""
     chosen = [reference.strangers[index] for index in indices]
-    logps = _of_some(model, chosen, token_budget)
+    logps = _of_some(model, chosen, config.token_budget, config.precision)
     ratios = [
         logp - reference.stranger_logps[index] for logp, index in zip(logps, indices, strict=True)
     ]
@@ -113,11 +117,15 @@ def stranger_log_ratios(
 
 
 def _of_some(
-    model: PreTrainedModel, examples: Sequence[Example | None], token_budget: int
+    model: PreTrainedModel,
+    examples: Sequence[Example | None],
+    token_budget: int,
+    precision: Precision,
 ) -> list[Tensor]:
     """Summed log-probs; an empty tensor where there is no example."""
     there = [index for index, example in enumerate(examples) if example is not None]
-    measured = _measure_all(model, [e for e in examples if e is not None], token_budget)
+    given = [example for example in examples if example is not None]
+    measured = _measure_all(model, given, token_budget, precision)
     logps = [torch.empty(0)] * len(examples)
     for index, (found, _) in zip(there, measured, strict=True):
         logps[index] = found
@@ -125,27 +133,16 @@ def _of_some(
 
 
 def _measure_all(
-    model: PreTrainedModel, examples: Sequence[Example], token_budget: int
+    model: PreTrainedModel, examples: Sequence[Example], token_budget: int, precision: Precision
 ) -> list[tuple[Tensor, Tensor]]:
     """(summed log-probs, log-probs by turn) of each example, on the CPU, without gradient."""
     found: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(examples)
     with mode(model, training=False), row_attention(model), torch.no_grad():
         for batch in pack(examples, token_budget):
             sizes = [len(examples[index].branches) for index in batch.example_indices]
-            measured = measure(model, batch)
+            measured = measure(model, batch, precision=precision)
             logps = torch.split(measured.logps_B.cpu(), sizes)
             turns = torch.split(measured.turn_logps_BT.cpu(), sizes)
             for index, own, own_turns in zip(batch.example_indices, logps, turns, strict=True):
                 found[index] = (own, own_turns)
     return found
-
-
-@contextmanager
-def mode(model: PreTrainedModel, *, training: bool) -> Iterator[None]:
-    """Switch between training and evaluation, and back at the end."""
-    before = model.training
-    model.train(training)
-    try:
-        yield
-    finally:
-        model.train(before)

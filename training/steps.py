@@ -220,6 +220,7 @@ def _update(
         token_budget=config.update.token_budget,
         need=NEEDS.get(config.objective.name),
         anchor=parts.clone,
+        precision=config.update.precision,
     )
     steps = steps_of(len(examples), config.update)
     report = update(

@@ -17,8 +17,9 @@ from training.batch import Batch
 from training.config import UpdateConfig
 from training.objectives.base import BranchLogps, Objective, State, Stateful
 from training.objectives.common import nll
+from training.passes import checkpointed, mode
 from training.records import Example
-from training.reference import Reference, mode
+from training.reference import Reference
 
 ADAM_BETAS = (0.9, 0.999)
 """Decay rates of AdamW's moments; each update starts with fresh ones."""
@@ -126,7 +127,11 @@ def update(
     batches = list(_batches(len(examples), config, random.Random(seed)))
     reports: list[StepReport] = []
     stopped_early, state = None, state or {}
-    with mode(model, training=True), row_attention(model):
+    with (
+        mode(model, training=True),
+        row_attention(model),
+        checkpointed(model, config.checkpointing),
+    ):
         for step, (epoch, indices) in enumerate(batches):
             optimizer.zero_grad()
             batch = Batch(model, reference, examples, indices, config)

@@ -21,7 +21,7 @@ from training.objectives.sdpo import sdpo
 from training.objectives.sppo import sppo
 from training.options import build
 from training.records import BranchTokens, Example
-from training.reference import reference_logps
+from training.reference import consult, reference_logps
 from training.update import StepReport, UpdateReport, update
 
 VOCABULARY = 19
@@ -111,6 +111,49 @@ def test_reference_logps_are_those_of_separate_sequences(model: LlamaForCausalLM
     for logps, example in zip(found, given, strict=True):
         assert_close(logps, alone(model, example).detach(), rtol=1e-6, atol=1e-6)
         assert not logps.requires_grad
+
+
+def test_checkpointing_changes_no_gradient_and_ends(model: LlamaForCausalLM) -> None:
+    given = examples(3)
+    _, _, (wanted,) = run(copy.deepcopy(model), given)
+    recomputed = 0
+
+    def count(*_: object) -> None:
+        nonlocal recomputed
+        recomputed += 1
+
+    model.get_decoder().layers[0].register_forward_pre_hook(count)
+    reference = reference_logps(model, given)
+    config = replace(BASE, checkpointing=True)
+    recomputed, found = 0, []
+    update(
+        model,
+        reference,
+        given,
+        objective=SDPO,
+        config=config,
+        seed=0,
+        on_step=lambda _: found.append(gradients(model)),
+    )
+    assert_close(found[0], wanted, rtol=1e-12, atol=1e-12)
+    assert recomputed == 2  # forward, and again for the backward pass
+    with torch.no_grad():
+        model.train()(torch.tensor([[1, 2]]))
+    assert recomputed == 3
+
+
+def test_in_half_precision_policy_and_reference_are_rounded_alike(model: LlamaForCausalLM) -> None:
+    model, given = model.float(), examples(3)
+    plain = consult(model, given)
+    half = consult(model, given, precision="bfloat16")
+    assert half.logps[0].dtype == torch.float32
+    # bfloat16 has 8 bits: close, and yet not the same
+    assert_close(half.logps[0], plain.logps[0], rtol=2e-2, atol=0)
+    assert not torch.equal(half.logps[0], plain.logps[0])
+    config = replace(BASE, precision="bfloat16")
+    report = update(model, half, given, objective=SDPO, config=config, seed=0)
+    assert report.loss_first == pytest.approx(math.log(2), abs=1e-3)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("token_budget", [14, 25, 1000])

@@ -85,12 +85,18 @@ class Critic(Protocol):
         ...
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
         """Choose how much of `better`, from `turn` on, made the difference.
 
         Args:
             worse, better: share the turns before `turn`, which is one of the seat's in both.
+            values: the value of places in `better`, for critics that measure.
 
         Returns:
             At most as many own turns as either side has; None where the critic has no opinion and

@@ -63,10 +63,31 @@ class ValueCritic:
         return _fall(seat, turns[place], probed[place], probed[place + 1])
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
-        """No opinion: to measure where `better` gained would take probes at all its turns."""
-        return None
+        """Measure where `better` gained: the segment ends with the turn that gained most.
+
+        The mirror of `locate`: what a turn gains is the value after it minus that before it. Ties
+        go to the earliest turn. Without `values` no opinion.
+        """
+        if values is None:
+            return None
+        turns = own_turns(better, seat, since=turn)[: len(own_turns(worse, seat, since=turn))]
+        later = own_turns(better, seat, since=turn)[len(turns) :]
+        end = later[0] if later else len(better.turns)
+        probed = await asyncio.gather(*(values(t) for t in (*turns, end)))
+        gains = [after - before for before, after in pairwise(probed)]
+        place = max(range(len(turns)), key=gains.__getitem__)
+        reason = (
+            f"Of the better branch, turn {turns[place]} raised the expected value to seat {seat} "
+            f"most, from {probed[place]:.2f} to {probed[place + 1]:.2f}."
+        )
+        return Selected(place + 1, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +124,12 @@ class FirstErrorCritic:
         )
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
         """No opinion: a step is one turn."""
         return None
@@ -126,7 +152,12 @@ class StartCritic:
         return Located(turn=turns[0], reason=reason, drop=0.0)
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
         """No opinion: a session is taken whole."""
         return None
@@ -156,7 +187,12 @@ class RandomCritic:
         return Located(turn=turn, reason=reason, drop=0.0)
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
         """No opinion."""
         return None

@@ -99,7 +99,12 @@ class LlmCritic:
         return Located(turn=found.value, reason=found.reason, drop=0.0)
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
         """Ask where the segment ends; it begins at the branch turn and fits into either side."""
         choices = own_turns(better, seat, since=turn)[: len(own_turns(worse, seat, since=turn))]

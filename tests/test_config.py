@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -14,6 +15,7 @@ from envs.errors import ConfigError
 from training import config as options
 from training.cli import CONF_DIR, compose, groups
 from training.config import from_mapping
+from training.method_config import PairingConfig, cautions
 from training.objective_config import OPTIONS, ObjectiveConfig
 from training.objectives import option_names as options_of
 from training.options import defaults, option_names
@@ -27,6 +29,7 @@ NEEDED = {
     ("partner", "server"): ["partner.model.name=some-model"],
     ("partner", "checkpoint"): ["partner.checkpoint.name=some/folder"],
     ("judge", "panel"): ["judge.panel.second.name=some-model"],
+    ("experiment", "sotopia_self_rewarding"): ["judge.model.name=some-model"],
     ("pairing", "binary"): ["objective=kto"],
     ("pairing", "expert"): ["branch.source=experts"],
     ("pairing", "imitation"): ["branch.source=experts", "objective=preferred_sft"],
@@ -96,6 +99,51 @@ def test_the_experiments_differ_in_method_only() -> None:
     assert (sdpo.env, sdpo.update, sdpo.evaluation) == (sppo.env, sppo.update, sppo.evaluation)
 
 
+def test_every_part_of_a_method_is_in_some_experiment() -> None:
+    """A new objective, pairing, critic or reference comes with a method that uses it."""
+    found = [
+        compose([f"+experiment={name}", *NEEDED.get(("experiment", name), [])])
+        for name in groups()["experiment"]
+    ]
+    assert {c.objective.name for c in found} == set(OPTIONS)
+    assert {c.pairing.name for c in found} == set(registry("training.pairings:PAIRINGS"))
+    critics = {name for c in found for name, weight in c.critic.weights.items() if weight}
+    assert critics == set(options.CRITICS)
+    assert {c.reference.schedule for c in found} >= {"iteration", "bc", "collected"}
+
+
+def test_the_segment_ablation_differs_in_lengths_alone() -> None:
+    """The paper's [negative, positive] counts messages of both sides: 1, 3, 5 are 1, 2, 3 own."""
+    own = {"1": 1, "3": 2, "5": 3}
+    base = compose(["+experiment=sotopia_sdpo"])
+    names = [n for n in groups()["experiment"] if re.fullmatch(r"sotopia_segments_\d_\d", n)]
+    assert len(names) == 7
+    for name in names:
+        negative, positive = name.split("_")[2:]
+        config = compose([f"+experiment={name}"])
+        pairing = config.pairing
+        assert pairing.max_segment_turns == own[positive]
+        assert (pairing.rejected_segment_turns or pairing.max_segment_turns) == own[negative]
+        assert pairing.is_unequal == (negative != positive)
+        assert replace(config, pairing=base.pairing) == base
+
+
+def test_the_source_ablation_differs_in_who_continues_alone() -> None:
+    own = compose(["+experiment=sotopia_source_policy"])
+    other = compose(["+experiment=sotopia_source_experts"])
+    assert (own.branch.source, other.branch.source) == ("policy", "keen_experts")
+    assert replace(other, branch=own.branch) == own
+
+
+def test_unequal_segments_are_meant_or_refused() -> None:
+    unequal = ["pairing.max_segment_turns=2", "pairing.rejected_segment_turns=1"]
+    with pytest.raises(ConfigError, match=r"the policy may collapse; make them equal, or set"):
+        compose(unequal)
+    (caution,) = cautions(compose([*unequal, "pairing.allow_unequal=true"]).pairing)
+    assert "2 own turns on the better and 1 on the worse side" in caution
+    assert cautions(compose([]).pairing) == []
+
+
 @pytest.mark.parametrize("group", ["objective", "pairing", "judge", "logger"])
 def test_a_file_is_named_like_what_it_chooses(group: str) -> None:
     assert {stem: values["name"] for stem, values in contents(group).items()} == {
@@ -112,9 +160,9 @@ def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
 
 def test_pairings_are_those_of_the_registry() -> None:
     assert set(contents("pairing")) == set(registry("training.pairings:PAIRINGS"))
-    assert set(get_args(get_type_hints(options.PairingConfig)["value"])) == set(
-        registry("training.values:VALUES")
-    )
+    hints = get_type_hints(PairingConfig)
+    assert set(get_args(hints["name"])) == set(registry("training.pairings:PAIRINGS"))
+    assert set(get_args(hints["value"])) == set(registry("training.values:VALUES"))
 
 
 def test_critics_are_those_of_the_registry() -> None:
@@ -163,6 +211,13 @@ def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
         (["env=open", "policy.prompt_style=brief"], "in plain English; set policy.prompt_style"),
         (["policy=checkpoint"], "policy.name is not set; set policy.name=VALUE"),
         (["objective.eta=1"], "objective.eta is not an option of the chosen files"),
+        (["pairing=win_rate"], "objective=sdpo learns from pairs, but pairing=win_rate makes none"),
+        (["pairing=expert"], "learns from an expert's turns, but branch.source is policy"),
+        (["branch.source=experts"], "hold an expert's turns against an expert's; set pairing.sid"),
+        (["pairing=step", "pairing.sides=halves"], "pairing=step has its own way to choose"),
+        (["pairing=turn", "pairing.rejected_segment_turns=2"], "not an option of the chosen files"),
+        (["reference=average", "reference.decay=null"], "reference.decay is not set, but"),
+        (["pairing=step", "pairing.verified_goal=null"], "pairing.verified_goal is not set, but"),
     ],
 )
 def test_options_at_odds_are_explained(overrides: list[str], sentence: str) -> None:

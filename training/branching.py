@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from agents.base import Player
 from engines.rendezvous import Rendezvous
@@ -21,6 +22,8 @@ from judges.pairwise import PairwiseJudge, Preferences, ask_all_pairs, preferenc
 from training.records import BranchGroup, PlayedEpisode
 from training.rollout import EpisodePlan, RunLoop, episode_seed, play, trunk_of
 from training.values import Value
+
+_BLIND = "a value could not be estimated, for no continuation could be scored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ def branch_wave(brancher: Brancher, critic: Critic, places: Sequence[Place]) -> 
     for work in brancher.run(run()):
         result.episodes += [played for turn in sorted(work.played) for played in work.played[turn]]
         result.episodes += work.taught
+        result.episodes += [played for turn in sorted(work.looked) for played in work.looked[turn]]
         if work.group is not None:
             result.groups.append(work.group)
         else:
@@ -100,6 +104,7 @@ class _Branching:
         self._brancher, self._critic, self._place = brancher, critic, place
         self.played: dict[int, list[PlayedEpisode]] = {}
         self.taught: list[PlayedEpisode] = []
+        self.looked: dict[int, list[PlayedEpisode]] = {}
         self.group: BranchGroup | None = None
         self.dropped = ""
         self._blind = False
@@ -116,7 +121,7 @@ class _Branching:
         place, brancher = self._place, self._brancher
         named = await self._critic.locate(place.played.episode, place.seat, self._probe)
         if self._blind:
-            return "a value could not be estimated, for no continuation could be scored"
+            return _BLIND
         if isinstance(named, Dropped):
             return f"{self._critic.id} critic named no turn: {named.kind}"
         branches = [place.played, *await self._continuations(named.turn)]
@@ -125,6 +130,8 @@ class _Branching:
             return "fewer than two branches could be scored"
         values = [brancher.value(played, place.seat) for played in scored]
         selected = await self._select(named, scored, values)
+        if self._blind:
+            return _BLIND
         if isinstance(selected, Dropped):
             return f"{self._critic.id} critic selected no segment: {selected.kind}"
         preferences = await self._prefer(named, scored)
@@ -156,8 +163,13 @@ class _Branching:
         is_better = 0 < values[best] - values[0] >= brancher.margin
         if not (brancher.selects_segments and is_original_scored and is_better):
             return None
+        better = branches[best]
         return await self._critic.select(
-            branches[0].episode, branches[best].episode, self._place.seat, named.turn
+            branches[0].episode,
+            better.episode,
+            self._place.seat,
+            named.turn,
+            partial(self._probe_branch, named.turn, better),
         )
 
     async def _prefer(
@@ -179,9 +191,24 @@ class _Branching:
         if turn == len(place.played.episode.turns):
             return value(place.played, place.seat)
         await self._continue(turn, self._brancher.probes)
-        scored = [played for played in self.played[turn] if played.judgement.is_scored]
+        return self._mean(self.played[turn])
+
+    async def _probe_branch(self, branch_turn: int, branch: PlayedEpisode, turn: int) -> float:
+        """The mean value from before `turn` of a branch, which shares what is before it."""
+        if turn == branch_turn:
+            if turn not in self.played:  # the branches are a teacher's
+                await self._continue(turn, self._brancher.probes)
+            return self._mean(self.played[turn])
+        if turn == len(branch.episode.turns):
+            return self._brancher.value(branch, self._place.seat)
+        names = [f"{branch.id}@{turn}#{k}" for k in range(self._brancher.probes)]
+        self.looked[turn] = await self._play(branch, turn, names, self._players())
+        return self._mean(self.looked[turn])
+
+    def _mean(self, played: Sequence[PlayedEpisode]) -> float:
+        scored = [p for p in played if p.judgement.is_scored]
         self._blind = self._blind or not scored
-        return sum(value(p, place.seat) for p in scored) / max(1, len(scored))
+        return sum(self._brancher.value(p, self._place.seat) for p in scored) / max(1, len(scored))
 
     def _name(self, turn: int) -> str:
         return f"{self._place.played.id}@{turn}.{self._place.seat}-{self._critic.id}"
@@ -195,28 +222,30 @@ class _Branching:
         players = list(self._players())
         players[self._place.seat] = teacher
         names = [f"{self._name(turn)}#taught{k}" for k in range(count)]
-        self.taught = await self._play(turn, names, players)
+        self.taught = await self._play(self._place.played, turn, names, players)
         return self.taught
 
     async def _continue(self, turn: int, count: int) -> None:
         done = self.played.setdefault(turn, [])
         names = [f"{self._name(turn)}#{k}" for k in range(len(done), len(done) + count)]
-        done += await self._play(turn, names, self._players())
+        done += await self._play(self._place.played, turn, names, self._players())
 
     def _players(self) -> Sequence[Player]:
         return [self._brancher.players[player] for player in self._place.played.players]
 
     async def _play(
-        self, turn: int, names: Sequence[str], players: Sequence[Player]
+        self, parent: PlayedEpisode, turn: int, names: Sequence[str], players: Sequence[Player]
     ) -> list[PlayedEpisode]:
-        brancher, original = self._brancher, self._place.played
+        brancher = self._brancher
+        # A branch of a branch, too, is played by those who sat down in the original.
+        trunk = replace(trunk_of(parent, turn), persona=self._place.played.seed)
         plans = [
             EpisodePlan(
                 id=name,
-                scenario=original.episode.scenario,
+                scenario=parent.episode.scenario,
                 players=tuple(players),
                 seed=episode_seed(brancher.run_seed, name),
-                trunk=trunk_of(original, turn),
+                trunk=trunk,
             )
             for name in names
         ]

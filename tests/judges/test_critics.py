@@ -18,6 +18,7 @@ from judges.critic_base import (
     DropKind,
     Dropped,
     Located,
+    Selected,
     ValueProbe,
     own_turns,
     segment_length,
@@ -138,6 +139,24 @@ def test_without_a_language_model_the_longest_segment_is_taken(
     episode: Episode, critic: Critic
 ) -> None:
     assert asyncio.run(critic.select(episode, episode, 0, 2)) is None
+
+
+def select(worse: Episode, better: Episode, turn: int, values: dict[int, float]) -> Selected:
+    made = ValueCritic(1.0).select(worse, better, 0, turn, probe(values))
+    found = asyncio.run(made)
+    assert isinstance(found, Selected)
+    return found
+
+
+def test_the_value_critic_selects_up_to_the_turn_that_gained_most(play: Play) -> None:
+    better = play("say a", "say b", "say c", "say d", "say e", "say f")
+    # Own turns 0, 2, 4: they gain 1, 3 and 2.
+    found = select(better, better, 0, {0: 1, 2: 2, 4: 5, 6: 7})
+    assert found.own_turns == 2
+    assert "turn 2 raised the expected value to seat 0 most, from 2.00 to 5.00" in found.reason
+    assert select(better, better, 0, {0: 1, 2: 4, 4: 7, 6: 7}).own_turns == 1, "ties: the earliest"
+    # The worse branch has one own turn from turn 2 on, so that the segment has no more.
+    assert select(play("say a", "say b", "leave"), better, 2, {2: 2, 4: 3}).own_turns == 1
 
 
 def test_the_random_critic_asks_no_values_and_says_that_it_drew(episode: Episode) -> None:

@@ -55,7 +55,12 @@ class Scripted:
         return Located(self.turn, "because", 1.0)
 
     async def select(
-        self, worse: Episode, better: Episode, seat: int, turn: int
+        self,
+        worse: Episode,
+        better: Episode,
+        seat: int,
+        turn: int,
+        values: ValueProbe | None = None,
     ) -> Selected | Dropped | None:
         self.selected_from.append((worse, better, seat, turn))
         return self.selects

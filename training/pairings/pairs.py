@@ -38,7 +38,7 @@ def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
 
 
 def turn(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
-    """A better and a worse branch, the branch turn alone: DPO on one turn."""
+    """A better and a worse branch, the branch turn alone: DPO on one reply."""
     return segment(group, replace(rule, max_segment_turns=1, rejected_segment_turns=None))
 
 
@@ -145,9 +145,11 @@ def _pairs(
 def _lengths(
     group: BranchGroup, rule: PairingRule
 ) -> Callable[[PlayedEpisode, PlayedEpisode], tuple[int, int]]:
+    rejected = rule.rejected_segment_turns
+
     def lengths(better: PlayedEpisode, worse: PlayedEpisode) -> tuple[int, int]:
-        if rule.rejected_segment_turns is not None:  # branches that are shorter end where they end
-            return rule.max_segment_turns, rule.rejected_segment_turns
+        if rejected is not None and rejected != rule.max_segment_turns:
+            return rule.max_segment_turns, rejected
         turns = segment_length(
             own_turns_from(better, group), own_turns_from(worse, group), _longest(group, rule)
         )

@@ -122,7 +122,7 @@ def test_checkpointing_changes_no_gradient_and_ends(model: LlamaForCausalLM) -> 
         nonlocal recomputed
         recomputed += 1
 
-    model.get_decoder().layers[0].register_forward_pre_hook(count)
+    model.get_decoder().layers[0].mlp.register_forward_pre_hook(count)
     reference = reference_logps(model, given)
     config = replace(BASE, checkpointing=True)
     recomputed, found = 0, []

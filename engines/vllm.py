@@ -1,0 +1,230 @@
+"""vLLM as an engine: each request joins the running batch at the next step and leaves when done.
+
+No episode waits for the slowest: unlike the embedded engine there is no moment at which all must
+wait. The engine lives in this process and steps between the episodes' own work in one event loop,
+so that what shares a step depends on the episodes and not on timing, as long as nobody outside is
+asked. Then a CPU run with the same number of threads repeats bit for bit. With models behind APIs,
+or on a GPU, sampled tokens keep their seeds, but rounding, and so now and then a token, depends on
+who shared the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from engines.rendezvous import Rendezvous
+from engines.types import Completion, Sampling
+from engines.vllm_process import VllmOptions, VllmProcess
+from engines.weights import weights_version
+from envs.errors import EngineError
+
+TOLERANCE_NATS = {"float32": 1e-3}
+"""How far engine and trainer may be apart on the probe, by the engine's type."""
+LOW_PRECISION_TOLERANCE_NATS = 0.3
+
+_LEAST_TEMPERATURE, _LARGEST_BIAS = 0.01, 100.0  # vLLM would silently change what is beyond
+_PROBE_TOKENS = 64
+
+
+class VllmEngine:
+    """Continues token ids with vLLM.
+
+    Args:
+        model: the trainer's; the engine takes its architecture and then its weights, as `publish`
+            does.
+        stop_ids: the end-of-turn tokens.
+        rendezvous: where the episodes that use this engine meet; they are aside while they wait.
+
+    Attributes:
+        gap_nats: the largest difference to the trainer's log-probs after the last publication.
+
+    Raises:
+        EngineError: vLLM cannot be had, cannot run the model, or computes something else.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        stop_ids: tuple[int, ...],
+        rendezvous: Rendezvous,
+        options: VllmOptions | None = None,
+    ) -> None:
+        self._stop_ids = list(stop_ids)
+        self._rendezvous = rendezvous
+        self._process = VllmProcess(model.config, model.dtype, options or VllmOptions())
+        self._waiting: dict[str, asyncio.Future[Completion]] = {}
+        self._asked = 0
+        self._stepping: asyncio.Task[None] | None = None
+        self._probed: list[float] = []
+        self.weights_version = ""
+        self.gap_nats = float("nan")
+        rendezvous.register(lambda: None, self._forget)
+        self.publish(model)
+
+    async def generate(
+        self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
+    ) -> Completion:
+        """Continue one prompt (see `engines.types.Engine`)."""
+        if len(prompt_ids) + sampling.max_new_tokens > self._process.context_tokens:
+            raise EngineError(
+                f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
+                f"not fit the engine's {self._process.context_tokens}; lower env.max_turns or "
+                "policy.max_new_tokens, or raise engine.context_tokens."
+            )
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        request = self._add(prompt_ids, _parameters(sampling, self._stop_ids, seed))
+        self._waiting[request] = future
+        if self._stepping is None or self._stepping.done():
+            self._stepping = asyncio.create_task(self._step_while_asked())
+        try:
+            with self._rendezvous.aside():
+                return await future
+        finally:
+            if self._waiting.pop(request, None) is not None:  # cancelled while it waited
+                self._process.engine.abort_request([request])
+
+    def publish(self, model: PreTrainedModel) -> str:
+        """Take over the trainer's weights; returns their version.
+
+        Raises:
+            EngineError: requests are under way, or engine and trainer disagree on a probe
+                afterwards.
+        """
+        if self._waiting:
+            raise EngineError(
+                f"{len(self._waiting)} requests are under way while weights are published; "
+                "publish between waves of episodes."
+            )
+        self._process.wake()
+        version = weights_version(model)
+        self._process.load(model.state_dict().items())
+        self._verify(model, is_new=version != self.weights_version)
+        self.weights_version = version
+        return version
+
+    def sleep(self) -> None:
+        """Leave the GPU's memory to the trainer until `publish` or `wake`."""
+        self._process.sleep()
+
+    def wake(self) -> None:
+        """Be ready to generate again, with the weights as they were."""
+        self._process.wake()
+
+    def close(self) -> None:
+        """End vLLM; the engine cannot be used any more."""
+        self._process.close()
+
+    def logps(self, token_ids: tuple[int, ...]) -> list[float]:
+        """The log-probs of all tokens but the first after those before them, nats."""
+        from vllm import SamplingParams
+
+        ask = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False, ignore_eos=True
+        )
+        self._add(token_ids, ask)
+        found: list[Any] = []
+        while self._process.engine.has_unfinished_requests():
+            found += self._process.engine.step()
+        told = found[-1].prompt_logprobs[1:]
+        return [at[token].logprob for at, token in zip(told, token_ids[1:], strict=True)]
+
+    def _add(self, prompt_ids: tuple[int, ...], parameters: Any) -> str:
+        self._asked += 1
+        prompt = {"prompt_token_ids": list(prompt_ids)}
+        self._process.engine.add_request(request := str(self._asked), prompt, parameters)
+        return request
+
+    async def _step_while_asked(self) -> None:
+        """Step while there are requests; between two steps the episodes act and ask for more."""
+        engine = self._process.engine
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    self._deliver(output)
+                await asyncio.sleep(0)
+        # The border to vLLM: whatever it fails by, nobody must wait for ever.
+        except Exception as error:
+            failure = EngineError(f"vLLM failed while it generated: {error!r}.")
+            failure.__cause__ = error
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(failure)
+
+    def _deliver(self, output: Any) -> None:
+        future = self._waiting.pop(output.request_id, None)
+        if future is None or future.done():
+            return
+        (said,) = output.outputs
+        logps = [at[token].logprob for at, token in zip(said.logprobs, said.token_ids, strict=True)]
+        future.set_result(Completion(tuple(said.token_ids), tuple(logps), self.weights_version))
+
+    def _forget(self) -> None:
+        """Begin a wave with an empty cache, so that it is computed as if it were the first."""
+        if not self._process.engine.has_unfinished_requests():
+            self._process.engine.reset_prefix_cache()
+
+    def _verify(self, model: PreTrainedModel, *, is_new: bool) -> None:
+        probe = _probe(model)
+        said = self.logps(probe)
+        expected = _trainer_logps(model, probe)
+        gaps = [abs(ours - theirs) for ours, theirs in zip(said, expected, strict=True)]
+        tolerance = TOLERANCE_NATS.get(self._process.dtype, LOW_PRECISION_TOLERANCE_NATS)
+        self.gap_nats = max(gaps)
+        if not self.gap_nats <= tolerance or (is_new and said == self._probed):
+            raise EngineError(
+                f"After publishing, vLLM and trainer differ by {self.gap_nats:.2g} nats on a "
+                f"probe, at most {tolerance:g} is allowed and not the same as before: vLLM's "
+                "weights are not the trainer's, so stop and go on with engine=local."
+            )
+        self._probed = said
+
+
+def _parameters(sampling: Sampling, stop_ids: list[int], seed: int) -> Any:
+    """What vLLM is told.
+
+    Raises:
+        EngineError: vLLM would silently do something else.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    if 0 < sampling.temperature < _LEAST_TEMPERATURE:
+        raise EngineError(
+            f"A temperature of {sampling.temperature} is below {_LEAST_TEMPERATURE}, the least "
+            "that vLLM samples at; 0 takes the most probable token."
+        )
+    if any(abs(bias) > _LARGEST_BIAS for _, bias in sampling.logit_bias):
+        raise EngineError(f"vLLM adds at most {_LARGEST_BIAS:g} nats of bias to a token's logit.")
+    return SamplingParams(
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_new_tokens,
+        logit_bias=dict(sampling.logit_bias) or None,
+        seed=seed,
+        stop_token_ids=stop_ids,
+        ignore_eos=True,  # nothing but our own stop tokens ends a turn
+        logprobs=0,  # of the sampled token alone
+        detokenize=False,
+        skip_clone=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _probe(model: PreTrainedModel) -> tuple[int, ...]:
+    """Tokens from all over the vocabulary, always the same."""
+    rng = random.Random(0)
+    return tuple(rng.randrange(model.config.vocab_size) for _ in range(_PROBE_TOKENS))
+
+
+@torch.inference_mode()
+def _trainer_logps(model: PreTrainedModel, token_ids: tuple[int, ...]) -> list[float]:
+    was_training = model.training
+    ids = torch.tensor([token_ids], device=model.device)
+    logps_TV = model.eval()(ids).logits[0, :-1].float().log_softmax(-1)
+    model.train(was_training)
+    return [float(p) for p in logps_TV.gather(1, ids[0, 1:, None])[:, 0]]

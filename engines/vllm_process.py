@@ -1,0 +1,203 @@
+"""vLLM inside this process: how one of its engines is started, given weights, and ended.
+
+vLLM is made to own its process. Here it is a guest: it may neither change the random state nor the
+threads of the trainer, nor talk to the network.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PretrainedConfig
+
+from engines.vllm_heads import Named, head_size, widened_config, widened_weights
+from envs.errors import EngineError
+
+_VARIABLES = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are the trainer's too
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+_TRANSFER = "in_process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmOptions:
+    """How an engine is built.
+
+    Attributes:
+        max_running: requests that are decoded together at most.
+        step_tokens: tokens that one step encodes at most, over all requests.
+        context_tokens: the longest prompt with its reply; None for all the model's positions.
+        kv_cache_gib: memory for keys and values; None takes what `gpu_memory_share` leaves, and
+            half a GiB on a CPU.
+        gpu_memory_share: of the GPU, for weights, keys and values, in (0, 1).
+        dtype: of the engine's weights and activations; "auto" for the model's own.
+        eager: without CUDA graphs and compilation; always so on a CPU.
+    """
+
+    max_running: int = 256
+    step_tokens: int = 8192
+    context_tokens: int | None = None
+    kv_cache_gib: float | None = None
+    gpu_memory_share: float = 0.4
+    dtype: str = "auto"
+    eager: bool = False
+
+
+class VllmProcess:
+    """One engine of vLLM, which starts with made-up weights.
+
+    Only what `load` puts in place can agree with a model afterwards: a weight that it forgets shows
+    at the first comparison.
+    """
+
+    def __init__(self, config: PretrainedConfig, dtype: torch.dtype, options: VllmOptions) -> None:
+        vllm = _import_vllm()
+        from vllm.platforms import current_platform
+
+        self.is_cpu = bool(current_platform.is_cpu())
+        self.context_tokens = options.context_tokens or int(config.max_position_embeddings)
+        self._size = head_size(config)
+        if self.is_cpu:
+            config = widened_config(config, _head_sizes_on_cpu())
+        self._wide = head_size(config)
+        own = str(dtype).removeprefix("torch.")
+        self.dtype = own if options.dtype == "auto" else options.dtype
+        with TemporaryDirectory() as folder, _guest():
+            config.save_pretrained(folder)
+            self.engine = vllm.LLMEngine.from_engine_args(self._arguments(vllm, folder, options))
+        _alive.append(self.engine)
+        _open.add(id(self.engine))
+        self.engine.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": {}})
+        self._is_asleep = False
+
+    def _arguments(self, vllm: Any, folder: str, options: VllmOptions) -> Any:
+        from vllm.config import WeightTransferConfig
+
+        gib = options.kv_cache_gib or (0.5 if self.is_cpu else None)
+        return vllm.EngineArgs(
+            model=str(Path(folder)),
+            load_format="dummy",
+            skip_tokenizer_init=True,
+            generation_config="vllm",
+            dtype=self.dtype,
+            seed=0,
+            max_model_len=self.context_tokens,
+            max_num_seqs=options.max_running,
+            max_num_batched_tokens=max(options.step_tokens, self.context_tokens),
+            kv_cache_memory_bytes=int(gib * 2**30) if gib else None,
+            gpu_memory_utilization=options.gpu_memory_share,
+            enable_prefix_caching=True,
+            logprobs_mode="raw_logprobs",  # of the model itself: before temperature and bias
+            enforce_eager=options.eager or self.is_cpu,
+            async_scheduling=False,  # steps depend on the requests alone
+            enable_sleep_mode=not self.is_cpu,
+            disable_log_stats=True,
+            weight_transfer_config=WeightTransferConfig(backend=_TRANSFER),
+        )
+
+    def load(self, named: Named) -> None:
+        """Put a model's weights in place and forget what was computed with the old ones.
+
+        Args:
+            named: all of a model's `state_dict`, copies of tied tensors too: on a CPU the output
+                layer is packed apart from the embedding that it shares.
+        """
+        weights = list(widened_weights(named, self._size, self._wide))
+        with _guest():
+            self.engine.collective_rpc("start_weight_update")
+            self.engine.collective_rpc(
+                "update_weights", kwargs={"update_info": {"weights": weights}}
+            )
+            self.engine.collective_rpc("finish_weight_update")
+        if not self.engine.reset_prefix_cache():
+            raise EngineError(
+                "vLLM kept keys and values of the old weights, because requests are still under "
+                "way; publish between waves of episodes."
+            )
+
+    def sleep(self) -> None:
+        """Leave the GPU's memory to the trainer; nothing on a CPU. Not yet run on a GPU."""
+        if not (self.is_cpu or self._is_asleep):
+            self.engine.sleep(level=1)
+            self._is_asleep = True
+
+    def wake(self) -> None:
+        """Come back to the GPU, with the same weights and an empty cache."""
+        if self._is_asleep:
+            self.engine.wake_up()
+            self._is_asleep = False
+
+    def close(self) -> None:
+        """End the engine, once all others have been closed as well.
+
+        vLLM's process groups belong to the process: an engine that ends takes them from the rest.
+        """
+        _open.discard(id(self.engine))
+        if not _open:
+            for engine in _alive:
+                engine.engine_core.shutdown()
+            _alive.clear()
+
+
+_alive: list[Any] = []
+_open: set[int] = set()
+
+
+def _import_vllm() -> Any:
+    for name, value in _VARIABLES.items():
+        os.environ.setdefault(name, value)
+    try:
+        import vllm
+    except ImportError as error:
+        raise EngineError(
+            f"engine=vllm, but vLLM cannot be imported ({error}); install it by "
+            "pip install 'parley-rl[vllm]', or choose engine=local."
+        ) from error
+    _register_transfer()
+    return vllm
+
+
+def _register_transfer() -> None:
+    """Make our way to give weights known to vLLM, which brings none for one and the same process.
+
+    Its own ways cross processes: NCCL wants a GPU for each, CUDA's handles cannot be opened by who
+    made them.
+    """
+    from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory as Factory
+
+    if _TRANSFER not in Factory._registry:
+        Factory.register_engine(_TRANSFER, "engines.vllm_transfer", "InProcessTransfer")
+
+
+def _head_sizes_on_cpu() -> list[int]:
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    return list(CPUAttentionBackend.get_supported_head_sizes())
+
+
+@contextmanager
+def _guest() -> Iterator[None]:
+    """Give the process its random state and its way to set threads back."""
+    state, numpy_state = random.getstate(), np.random.get_state()
+    set_num_threads, threads = torch.set_num_threads, torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        torch.set_num_threads = set_num_threads
+        torch.set_num_threads(threads)

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from itertools import product
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn, cast
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +26,7 @@ from rich.text import Text
 
 from envs.errors import BudgetError, ConfigError, ParleyError
 from training.config import RunConfig, from_mapping
+from training.method_config import cautions
 from training.options import defaults, did_you_mean, option_names
 from training.outlook import warnings
 from training.preflight import check_before_start
@@ -33,7 +36,9 @@ EXIT_USAGE = 2
 EXIT_BUDGET = 3
 EXIT_INTERRUPTED = 130
 
-_FLAGS = ("-c", "--cfg", "--resolve", "-i", "--info", "--hydra-help")
+_SWEEPS = ("-m", "--multirun")
+
+_FLAGS = ("-c", "--cfg", "--resolve", "-i", "--info", "--hydra-help", *_SWEEPS)
 
 _HELP = """\
 Parley trains language-model agents to talk to others: it lets a model play against itself and
@@ -49,6 +54,8 @@ objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several 
 {groups}
 
   --cfg job    print the composed configuration and stop
+  --multirun   one run after the other for all values between commas, and a table of them all:
+               --multirun +experiment=sotopia_sdpo,sotopia_dpo seed=0,1,2
   resume=RUN   go on with a run that was stopped
 
 Every option and its meaning: training/config.py; every value: {conf}/"""
@@ -75,8 +82,12 @@ def run(
             print(_HELP.format(groups=_describe_groups(), conf=_shown(CONF_DIR)))
         else:
             check_arguments(sys.argv[1:])
+            if set(_SWEEPS) & set(sys.argv[1:]):
+                check_sweep(sys.argv[1:], check)
             sys.argv[1:] = _with_defaulted(sys.argv[1:])
-            _run_hydra(entry, check, plans)
+            folders = _run_hydra(entry, check, plans)
+            if len(folders) > 1:
+                resolve_name("training.methods:show_methods")(folders)
     raise SystemExit(0)
 
 
@@ -135,6 +146,27 @@ def check_arguments(arguments: Iterable[str]) -> None:
             _check_option(name)
 
 
+def check_sweep(words: Sequence[str], check: Callable[[RunConfig], None]) -> None:
+    """Check every run of a sweep before the first one starts.
+
+    Raises:
+        ConfigError: one of them is bound to fail.
+    """
+    plain = [word for word in words if not word.startswith("-")]
+    try:
+        overrides = OverridesParser.create().parse_overrides(plain)
+    except HydraException as error:
+        raise reworded(error) from error
+    choices = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [word]
+        for o, word in zip(overrides, plain, strict=True)
+    ]
+    for chosen in product(*choices):
+        check(compose(chosen))
+
+
 def _with_defaulted(words: Iterable[str]) -> list[str]:
     """Let options be set whose default is in the dataclass, and which Hydra therefore misses."""
     known = defaults(RunConfig)
@@ -157,7 +189,9 @@ def reworded(error: Exception) -> ConfigError:
     return ConfigError(f"The options cannot be combined: {' '.join(said.split())}")
 
 
-def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None) -> None:
+def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None) -> list[Path]:
+    """Run the task once, or once for each run of a sweep; the folders of what was run."""
+    folders: list[Path] = []
     # Makes Hydra raise its errors to us instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -166,19 +200,22 @@ def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None
         with errors_as_sentences():
             config = _to_run_config(options)
             check(config)
-            for warning in warnings(config, date.today()):
+            for warning in (*cautions(config.pairing), *warnings(config, date.today())):
                 say(warning, "warning", "bold yellow")
             if config.dry_run:
                 resolve_name("training.forecast:print_forecast")(config, plans)
                 return
-            train = cast(Callable[[RunConfig], None], resolve_name(entry))
-            train(config)
+            train = cast(Callable[[RunConfig], Path | None], resolve_name(entry))
+            folder = train(config)
+            if folder is not None:
+                folders.append(folder)
 
     decorate = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
     try:
         decorate(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise reworded(error) from error
+    return folders
 
 
 def _to_run_config(options: DictConfig) -> RunConfig:

@@ -399,6 +399,7 @@ class RunConfig:
     """One training run.
 
     Attributes:
+        name: what tables call the method; None for what it is made of.
         seed: the source of all randomness of the run.
         iterations: rounds of collect, branch, pair, update, evaluate.
         output_root: the folder in which the run makes a folder of its own.
@@ -426,6 +427,7 @@ class RunConfig:
     reference: ReferenceConfig
     evaluation: EvaluationConfig
     logger: LoggerConfig
+    name: str | None = None
     calibration: CalibrationConfig = CalibrationConfig()
     resume: str | None = None
     threads: Count | None = None

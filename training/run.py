@@ -29,7 +29,7 @@ MEASURES = "measures.json"
 CHECKPOINTS, REPORT, LATEST = "checkpoints", "report.html", "latest"
 
 IMMATERIAL = frozenset(
-    {"resume", "output_root", "iterations", "logger", "threads"}
+    {"name", "resume", "output_root", "iterations", "logger", "threads"}
     | {"api", "budget_usd", "max_calls", "dry_run"}
 )
 """Options that may differ on resume: they change where, how long and how fast, but not what."""

@@ -93,3 +93,33 @@ def paired_bootstrap(
         )
     differences = [a - b for a, b in zip(after, before, strict=True)]
     return bootstrap(differences, seed=seed, resamples=resamples)
+
+
+def crossed_bootstrap(rows: Sequence[Sequence[float]], *, seed: int, resamples: int = 4000) -> Stat:
+    """The mean of a table whose rows and columns were both drawn, with its percentile interval.
+
+    Rows (training seeds) and columns (scenarios) are drawn again independently of each other, and
+    each cell counts as often as both together (Owen 2007, the pigeonhole bootstrap). So the
+    interval holds what differs from seed to seed as well. With few rows it is somewhat too narrow,
+    as any bootstrap of few is; with one row it is that of the columns alone.
+
+    Args:
+        rows: equally long; NaN where there is no value.
+
+    Returns:
+        n counts the columns that hold a value.
+    """
+    cells = np.asarray(rows, dtype=np.float64)
+    there = ~np.isnan(cells)
+    count = int(there.any(axis=0).sum()) if cells.size else 0
+    if count == 0:
+        return Stat(mean=None, ci95=None, n=0)
+    mean = float(cells[there].mean())
+    if count == 1:
+        return Stat(mean=mean, ci95=None, n=1)
+    rng = np.random.default_rng(seed)
+    draws = [rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in cells.shape]
+    sums = ((draws[0] @ np.where(there, cells, 0.0)) * draws[1]).sum(axis=1)
+    counts = ((draws[0] @ there.astype(np.float64)) * draws[1]).sum(axis=1)
+    low, high = np.quantile(sums[counts > 0] / counts[counts > 0], [0.025, 0.975])
+    return Stat(mean=mean, ci95=(float(low), float(high)), n=count)

@@ -27,7 +27,9 @@ T = TypeVar("T")
 MAX_REASON_CHARS: Final = 600
 """Longer reasons are cut when they are kept."""
 
-_COMMA_OR_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])')
+_STRING_OR_COMMA: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|,(?=\s*+[}\]])', re.DOTALL)
+"""A string, closed or not, or else a comma before a bracket. It takes time in proportion to a text:
+what a dialogue has talked a model into must not hold up a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def read_object(text: str) -> dict[str, Any]:
     start = body.find("{")
     if start < 0:
         raise UnscoredError("there was no JSON object in it.")
-    body = _COMMA_OR_STRING.sub(lambda found: "" if found[0] == "," else found[0], body[start:])
+    body = _STRING_OR_COMMA.sub(lambda found: "" if found[0] == "," else found[0], body[start:])
     try:
         value, end = _DECODER.raw_decode(body)
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from time import process_time
 from typing import Any
 
 import pytest
@@ -144,6 +145,14 @@ def test_what_bears_on_a_score_is_refused(change: Change, refusal: str) -> None:
 def test_what_is_no_single_object_is_refused(text: str, refusal: str) -> None:
     with pytest.raises(UnscoredError, match=refusal):
         read(text)
+
+
+@pytest.mark.parametrize("text", ['{"\\' + '"\\' * 50_000, "{" + ", " * 50_000, "{" + '"' * 50_001])
+def test_no_reply_takes_long_to_be_refused(text: str) -> None:
+    start_s = process_time()
+    with pytest.raises(UnscoredError, match="broken"):
+        read(text)
+    assert process_time() - start_s < 1  # half a minute in a time that grows with the square
 
 
 @given(st.text())

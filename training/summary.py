@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,11 +82,30 @@ def summarise(
             )
             for name, found in outcomes.items()
         },
-        "notes": [*setting.notes, *([f"Behind APIs: {calls.describe()}."] if calls else [])],
+        "notes": [
+            *setting.notes,
+            *_why_unscored(outcomes),
+            *([f"Behind APIs: {calls.describe()}."] if calls else []),
+        ],
         "api": calls.as_dict() if calls else None,
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
         "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
     }
+
+
+def _why_unscored(outcomes: Outcomes) -> list[str]:
+    """How many episodes have no scores, and the reason that most of them have."""
+    reasons = Counter(
+        "; ".join(played.judgement.reasons) or "no reason was given"
+        for found in outcomes.values()
+        for outcome in found.values()
+        for played in outcome.episodes
+        if not played.judgement.is_scored
+    )
+    if not reasons:
+        return []
+    ((reason, count),) = reasons.most_common(1)
+    return [f"{reasons.total()} episodes are unscored, {count} for this reason: {reason}"]
 
 
 def _compared(outcomes: Outcomes, seed: int) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Provider:
         key: a request without it gets a 401, whose text quotes what was sent.
         gives_usage: whether answers say how many tokens they took.
         refuses: names of body fields that get a 400.
+        models: what it lists; nothing is not listed at all.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Provider:
         key: str | None = None,
         gives_usage: bool = True,
         refuses: Sequence[str] = (),
+        models: Sequence[str] = (),
     ) -> None:
         self.account = Account()
         self.bodies: list[Body] = []
@@ -102,6 +104,7 @@ class Provider:
         self._input_nanousd, self._output_nanousd = input_nanousd, output_nanousd
         self._latency_s, self._retry_after = latency_s, retry_after
         self._key, self._gives_usage, self._refuses = key, gives_usage, refuses
+        self._models = models
         self._under_way: Counter[int] = Counter()
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -109,6 +112,8 @@ class Provider:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._serve)
+        if self._models:
+            app.router.add_get("/v1/models", self._list)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -125,13 +130,23 @@ class Provider:
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}/v1"
 
+    async def _list(self, request: web.Request) -> web.Response:
+        if wrong := self._wrong_key(request):
+            return wrong
+        return web.json_response({"object": "list", "data": [{"id": n} for n in self._models]})
+
+    def _wrong_key(self, request: web.Request) -> web.Response | None:
+        sent_key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self._key is None or sent_key == self._key:
+            return None
+        return refused(401, f"Incorrect API key provided: {sent_key}.")
+
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         account = self.account
         account.requests += 1
         number = account.requests
-        sent_key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self._key is not None and sent_key != self._key:
-            return refused(401, f"Incorrect API key provided: {sent_key}.")
+        if wrong := self._wrong_key(request):
+            return wrong
         body: Body = await request.json()
         self.bodies.append(body)
         for name in self._refuses:

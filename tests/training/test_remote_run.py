@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import training.remote
 from engines.remote.retries import Retries
 from engines.remote.tallies import nano_dollars
 from envs.errors import BudgetError, StoreError
-from judges.sealed import shown_name
+from judges.showing import shown_name
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import (
     goal_of,
@@ -43,11 +44,7 @@ CALLERS = 64
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real waits between attempts are seconds."""
-
-    def retries(max_attempts: int) -> Retries:
-        return Retries(max_attempts, base_s=0.001, cap_s=0.05)
-
-    monkeypatch.setattr(training.remote, "Retries", retries)
+    monkeypatch.setattr(training.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
 
 
 def evaluate(folder: Path, *words: str) -> Path:
@@ -192,8 +189,11 @@ def test_a_replay_that_lacks_an_answer_is_unscored_and_says_why(
     assert not any(one.judgement.is_scored for one in played)
     assert "holds no answer to this request" in played[0].judgement.reasons[0]
     assert "12 of 12" in (again / "comparison.md").read_text()
+    (note, _) = read_json(again / "summary.json")["notes"]
+    assert note.startswith("12 episodes are unscored, 12 for this reason: Not played to its end: ")
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_where_it_was(
     provider: Provider, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

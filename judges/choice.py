@@ -56,7 +56,7 @@ def read_choice(text: str, key: str, choices: Sequence[C], names: Sequence[str])
     found = [choice for choice in choices if choice == value and type(choice) is type(value)]
     if not found:
         raise UnscoredError(f"its {key} must be one of {listed(choices)}.")
-    reason = " ".join(clean(reason, MAX_REASON_CHARS).split())
+    reason = " ".join(clean(reason)[:MAX_REASON_CHARS].split())
     for seat, name in enumerate(names):
         reason = reason.replace(name, f"seat {seat}")
     return Choice(found[0], reason)

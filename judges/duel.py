@@ -18,8 +18,8 @@ from envs.types import Episode
 from judges.base import why_unscorable
 from judges.choice import Choice, choice_schema, read_choice
 from judges.pairwise import Comparison
-from judges.sealed import seal, sealed_messages, shown_scene, shown_turns
-from judges.showing import drawn_labels, shown_continuation
+from judges.sealed import seal, sealed_messages
+from judges.showing import drawn_labels, shown_continuation, shown_scene, shown_turns
 from judges.verdict import Asked, ask_until_valid
 
 GOAL_FIRST = (

@@ -23,8 +23,8 @@ from judges.critic_base import (
     no_turn,
     own_turns,
 )
-from judges.sealed import seal, sealed_messages, shown_scene, shown_turns
-from judges.showing import drawn_labels, shown_continuation
+from judges.sealed import seal, sealed_messages
+from judges.showing import drawn_labels, shown_continuation, shown_scene, shown_turns
 from judges.verdict import ask_until_valid
 
 _COMPUTED = '"goal_scores", where there are any, were computed by a program from 0 to 10, and true.'

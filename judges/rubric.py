@@ -15,7 +15,8 @@ from engines.together import together
 from envs.errors import ConfigError, RemoteError, UnscoredError
 from envs.types import Action, ActionType, EndReason, Episode, Profile, Relationship, Scenario, Turn
 from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
-from judges.sealed import labels, seal, sealed_messages, shown_episode, shown_name
+from judges.sealed import seal, sealed_messages
+from judges.showing import drawn_labels, labels, shown_episode, shown_name
 from judges.verdict import Asked, Verdict, ask_again, ask_until_valid, read_verdict, verdict_schema
 
 _TASK: Final = """\
@@ -137,10 +138,9 @@ class RubricJudge:
 
     def _names(self, episode: Episode, sample: int) -> tuple[str, ...]:
         """The labels of a sample; all that is played of one scenario is judged in one order."""
-        first = _seed(episode.scenario.id) if self.swap else 0
-        return labels(
-            len(episode.scenario.profiles), swapped=self.swap and (first + sample) % 2 == 1
-        )
+        if self.swap:
+            return drawn_labels(episode.scenario, sample)
+        return labels(len(episode.scenario.profiles))
 
 
 def rubric_request(

@@ -222,7 +222,7 @@ def _read_seat(name: str, fields: object, character: str, n_turns: int) -> _Said
 
 def _reason(said: _Said, names: Sequence[str]) -> str:
     """The reason with seats for labels, which mean another agent in every second sample."""
-    reason = clean(said.reason, MAX_REASON_CHARS)
+    reason = clean(said.reason)[:MAX_REASON_CHARS]
     for seat, name in enumerate(names):
         reason = reason.replace(name, f"seat {seat}")
     cited = ", ".join(map(str, sorted(set(said.turns))))

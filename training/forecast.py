@@ -24,7 +24,7 @@ from envs.social import view_of
 from envs.types import EndReason, Episode, Scenario
 from judges.calibration import judgements
 from judges.rubric import rubric_request
-from judges.sealed import labels
+from judges.showing import labels
 from training.checkpoint import clone_beside
 from training.config import ModelConfig, RunConfig
 from training.held_out import held_out, with_files

@@ -15,10 +15,10 @@ import pytest
 from engines.chat import ChatRequest, Reply
 from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import EndReason, Episode, Profile
-from judges import rubric, sealed
+from judges import rubric, sealed, showing
 from judges.base import DIMENSION_RANGES, Judge, Judgement, Scores
 from judges.rubric import RubricJudge, flip_rate, mean_scores, rubric_request, spreads
-from judges.sealed import labels
+from judges.showing import labels
 from tests.chats import Answer, FakeChat
 from tests.judges.gullible import PLAIN_GOAL, answer, likes_label_a, record_of
 
@@ -197,7 +197,7 @@ def test_the_version_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
         (rubric, "ask_again", lambda request, refusal, ask: request),
         (sealed, "_RULES_BEFORE", "{tag} {names}"),
         (sealed, "_RULES_AFTER", "{tag}"),
-        (sealed, "has_content", lambda text: True),
+        (showing, "has_content", lambda text: True),
     ]
     for module, name, value in patches:
         with monkeypatch.context() as patch:

@@ -94,6 +94,15 @@ class LocalEngine:
             )
         return self.weights_version
 
+    def sleep(self) -> None:
+        """Nothing to leave: weights and cache lie in the machine's memory."""
+
+    def wake(self) -> None:
+        """Always awake."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
     def _flush(self) -> None:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,36 @@ class Engine(Protocol):
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
     ) -> Completion:
         """Continue one prompt; the same prompt, sampling, seed and weights draw the same tokens."""
+        ...
+
+
+class LoadedEngine(Engine, Protocol):
+    """An engine with weights in this process, which can be changed for others.
+
+    Attributes:
+        weights_version: the name of the weights that it has.
+    """
+
+    weights_version: str
+
+    def publish(self, model: PreTrainedModel) -> str:
+        """Take over the trainer's weights, awake afterwards; returns their version.
+
+        Raises:
+            EngineError: engine and trainer disagree on a probe afterwards.
+        """
+        ...
+
+    def sleep(self) -> None:
+        """Leave the GPU's memory to the trainer for a while."""
+        ...
+
+    def wake(self) -> None:
+        """Be ready to generate again."""
+        ...
+
+    def close(self) -> None:
+        """Generate no more."""
         ...
 
 

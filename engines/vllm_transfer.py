@@ -21,12 +21,12 @@ from vllm.model_executor.model_loader.reload import (
 
 
 @dataclass
-class Nothing(WeightTransferInitInfo):
+class Nothing(WeightTransferInitInfo):  # type: ignore[misc]
     """No handshake is needed."""
 
 
 @dataclass
-class Weights(WeightTransferUpdateInfo):
+class Weights(WeightTransferUpdateInfo):  # type: ignore[misc]
     """All of a model's weights, named as in its checkpoint."""
 
     weights: list[tuple[str, Tensor]] = field(default_factory=list)

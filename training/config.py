@@ -6,7 +6,7 @@ To add an option, add a field with its type and range here and its value to a fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from envs.errors import ConfigError
@@ -14,6 +14,7 @@ from envs.scenarios import draw_mixture
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Order, Rules
 from envs.types import Scenario
+from training.engine_config import EngineConfig
 from training.method_config import PairingConfig, ReferenceConfig, Source, check_method, need
 from training.objective_config import ObjectiveConfig, check_options
 from training.options import Range, Weighted, build
@@ -435,6 +436,7 @@ class RunConfig:
     max_calls: Amount | None = None
     dry_run: bool = False
     api: ApiConfig = ApiConfig()
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 def from_mapping(options: Mapping[str, Any]) -> RunConfig:

@@ -11,7 +11,7 @@ from agents.prompts import STYLES
 from agents.scripted import ScriptedExperts
 from agents.stream import ChatStream
 from agents.written import WrittenPlayer
-from engines.local import LocalEngine
+from engines.types import LoadedEngine
 from judges.critic_base import Critic
 from judges.pairwise import PairwiseJudge
 from training.checkpoint import Checkpoint
@@ -54,7 +54,7 @@ class Parts(Setting):
     model: PreTrainedModel
     clone: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    engine: LocalEngine
+    engine: LoadedEngine
     critics: list[tuple[Critic, float]]
     preference: PairwiseJudge | None
     pairing: Pairing
@@ -66,8 +66,10 @@ class Parts(Setting):
     teacher: Player | None = None
 
     def publish(self) -> str:
-        """Give the engine the trainer's weights; returns their version."""
-        return self.engine.publish(self.model)
+        """Give the engine the trainer's weights and wake all; returns their version."""
+        version = self.engine.publish(self.model)
+        self.engines.wake()
+        return version
 
 
 def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) -> Parts:
@@ -107,7 +109,7 @@ def _collector(setting: Setting, clone: Checkpoint) -> Collector | None:
     if refresh_every == 1:
         return None
     stop_ids = stop_tokens(clone.model, clone.tokenizer)
-    engine = LocalEngine(_copy(clone.model), stop_ids=stop_ids, rendezvous=setting.rendezvous)
+    engine = setting.engines.load(clone.model, stop_ids, changes=True)
     player = seat_model(POLICY, engine, ChatStream(clone.tokenizer), config.policy)
     folder_of = setting.run.checkpoint_folder
     return Collector(player, engine, clone.model, refresh_every, folder_of)
@@ -129,12 +131,12 @@ def _teacher(config: RunConfig, clone: Checkpoint) -> Player | None:
     return WrittenPlayer(experts, ChatStream(clone.tokenizer), style, standing_note)
 
 
-def seat_policies(setting: Setting, clone: Checkpoint, policy: Checkpoint) -> LocalEngine:
+def seat_policies(setting: Setting, clone: Checkpoint, policy: Checkpoint) -> LoadedEngine:
     """Seat the policy, its frozen clone and the stubborn control; returns the policy's engine."""
-    config, rendezvous = setting.config, setting.rendezvous
+    config, engines = setting.config, setting.engines
     stop_ids = stop_tokens(clone.model, clone.tokenizer)
-    frozen = LocalEngine(clone.model, stop_ids=stop_ids, rendezvous=rendezvous)
-    engine = LocalEngine(_copy(policy.model), stop_ids=stop_ids, rendezvous=rendezvous)
+    frozen = engines.load(clone.model, stop_ids, changes=False)
+    engine = engines.load(policy.model, stop_ids, changes=True)
     stream = ChatStream(clone.tokenizer)
     setting.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
     setting.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)
@@ -157,9 +159,3 @@ def _no_control(tokens: int) -> str:
         "There is no stubborn control: it lowers the one token for 'accept', which this tokenizer "
         f"writes in {tokens}. evaluation.stubborn_bias=null leaves it out without this note."
     )
-
-
-def _copy(model: PreTrainedModel) -> PreTrainedModel:
-    twin = type(model)(model.config)
-    twin.load_state_dict(model.state_dict())
-    return twin

@@ -31,6 +31,7 @@ def check_before_start(config: RunConfig) -> None:
     """
     check_packages()
     check_model(config.policy.name)
+    check_engine(config.engine.name)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
     check_reader(config)
@@ -119,6 +120,15 @@ def check_model(name: str, option: str = "policy.name") -> None:
                 if option == "policy.name"
                 else "."
             )
+        )
+
+
+def check_engine(name: str) -> None:
+    """Where vLLM is wanted, it is there; looked for without importing it, which takes seconds."""
+    if name == "vllm" and find_spec("vllm") is None:
+        raise ConfigError(
+            "engine is vllm, but vLLM is not installed; install it by "
+            "pip install 'parley-rl[vllm]', or choose engine=local."
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from agents.base import Player
-from engines.local import LocalEngine
+from engines.types import LoadedEngine
 from training.checkpoint import load_pretrained
 
 
@@ -38,7 +38,7 @@ class Collector:
     def __init__(
         self,
         player: Player,
-        engine: LocalEngine,
+        engine: LoadedEngine,
         model: PreTrainedModel,
         refresh_every: int | None,
         folder_of: Callable[[int], Path],

@@ -15,14 +15,14 @@ from agents.prompts import STYLES
 from agents.remote import RemotePlayer
 from agents.scripted import ScriptedExperts
 from agents.stream import ChatStream
-from engines.local import LocalEngine
 from engines.rendezvous import Rendezvous
-from engines.types import Sampling
+from engines.types import Engine, Sampling
 from envs.errors import ConfigError
 from envs.social import Rules
 from judges.base import Judge
 from training.checkpoint import load_pretrained
 from training.config import CheckpointConfig, ModelConfig, PolicyConfig, RunConfig, models
+from training.engines import Engines
 from training.evaluate import SELF
 from training.judging import judge_of
 from training.preflight import API
@@ -41,6 +41,7 @@ class Setting:
 
     Attributes:
         loop: the one event loop of the run, so that connections last; closed with the run.
+        engines: behind all models that are loaded here.
         players: by role: the policy, and whoever else may take a seat.
         partners: the roles that policies are measured against; "self" is the policy itself.
         remote: models behind APIs; None where the run calls none.
@@ -51,6 +52,7 @@ class Setting:
     run: Run
     rendezvous: Rendezvous
     loop: asyncio.Runner
+    engines: Engines
     rules: Rules
     players: dict[str, Player]
     partners: tuple[str, ...]
@@ -66,6 +68,8 @@ def open_setting(config: RunConfig, run: Run) -> Setting:
         ConfigError: a model cannot be asked, or cannot end a turn.
     """
     rendezvous, loop = Rendezvous(), asyncio.Runner()
+    engines = Engines(config.engine, rendezvous)
+    run.on_close(engines.close)
     run.on_close(loop.close)
     remote = Remote(config, run, loop) if models(config) else None
     return Setting(
@@ -73,17 +77,16 @@ def open_setting(config: RunConfig, run: Run) -> Setting:
         run=run,
         rendezvous=rendezvous,
         loop=loop,
+        engines=engines,
         rules=config.env.rules,
-        players=_outsiders(config, remote, rendezvous),
+        players=_outsiders(config, remote, engines),
         partners=(SELF, FROZEN, EXPERTS),
         judge=judge_of(config.judge, remote, seed=config.seed),
         remote=remote,
     )
 
 
-def _outsiders(
-    config: RunConfig, remote: Remote | None, rendezvous: Rendezvous
-) -> dict[str, Player]:
+def _outsiders(config: RunConfig, remote: Remote | None, engines: Engines) -> dict[str, Player]:
     partner = config.partner
     wanted = {name for name, weight in partner.weights.items() if weight > 0}
     players: dict[str, Player] = {EXPERTS: ScriptedExperts()}
@@ -92,7 +95,7 @@ def _outsiders(
     if MODEL in wanted and partner.model and remote:
         players[MODEL] = seat_remote(partner.model, remote)
     if CHECKPOINT in wanted and partner.checkpoint:
-        players[CHECKPOINT] = _seat_checkpoint(partner.checkpoint, rendezvous)
+        players[CHECKPOINT] = _seat_checkpoint(partner.checkpoint, engines)
     if config.policy.name == API and config.policy.model and remote:
         players[POLICY] = seat_remote(config.policy.model, remote)
     return players
@@ -108,15 +111,15 @@ def seat_remote(model: ModelConfig, remote: Remote) -> RemotePlayer:
     )
 
 
-def _seat_checkpoint(partner: CheckpointConfig, rendezvous: Rendezvous) -> ModelPlayer:
+def _seat_checkpoint(partner: CheckpointConfig, engines: Engines) -> ModelPlayer:
     model, tokenizer = load_pretrained(partner.name)
-    engine = LocalEngine(model, stop_ids=stop_tokens(model, tokenizer), rendezvous=rendezvous)
+    engine = engines.load(model, stop_tokens(model, tokenizer), changes=False)
     return seat_model(Path(partner.name).name, engine, ChatStream(tokenizer), partner)
 
 
 def seat_model(
     name: str,
-    engine: LocalEngine,
+    engine: Engine,
     stream: ChatStream,
     how: PolicyConfig | CheckpointConfig,
     logit_bias: tuple[tuple[int, float], ...] = (),

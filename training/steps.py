@@ -195,6 +195,7 @@ def improve(
     Returns:
         None, and the policy as it was, when there is nothing to learn from.
     """
+    parts.engines.sleep()  # until publish
     report = _update(parts, iteration, examples, progress) if examples else None
     if parts.average is not None:
         move_average(parts.average, parts.model, parts.config.reference.decay or 0.0)

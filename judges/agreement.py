@@ -14,13 +14,11 @@ import numpy.typing as npt
 from scipy import stats
 
 from envs.errors import DataError
+from judges.base import SAME
 
 RESAMPLES = 2000
 FEWEST_DIALOGUES = 5
 """Below that many, drawing them again says nothing of the spread, and there is no interval."""
-
-SAME = 1e-9
-"""Scores that are closer are the same: their sums were taken in different orders."""
 
 _MOST_UNDEFINED = 0.05  # share of resamples that may leave a series constant, without correlation
 _BATCH_CELLS = 2_000_000  # numbers held in memory at once

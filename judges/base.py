@@ -20,6 +20,10 @@ DIMENSION_RANGES: dict[str, tuple[float, float]] = {
 """SOTOPIA's seven dimensions and their ranges (arXiv 2310.11667, section 3)."""
 
 
+SAME = 1e-9
+"""Scores that are closer are the same: their sums were taken in different orders."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One seat's scores; ranges as in `DIMENSION_RANGES`."""

@@ -9,7 +9,7 @@ from engines.together import together
 from envs.errors import ConfigError
 from envs.types import Episode
 from judges.base import DIMENSION_RANGES, Judge, Judgement, unscored, why_unscorable
-from judges.rubric import flip_rate, mean_scores, spreads
+from judges.samples import flip_rate, mean_scores, spreads
 
 
 @dataclass(frozen=True, slots=True)

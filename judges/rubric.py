@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import combinations
-from statistics import mean, variance
 from typing import Final
 
 from engines.chat import Chat, ChatRequest
 from engines.together import together
 from envs.errors import ConfigError, RemoteError, UnscoredError
-from envs.types import Action, ActionType, EndReason, Episode, Profile, Relationship, Scenario, Turn
+from envs.types import Episode
 from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
+from judges.samples import flip_rate, mean_scores, spreads
 from judges.sealed import seal, sealed_messages
 from judges.showing import drawn_labels, labels, shown_episode, shown_name
-from judges.verdict import Asked, Verdict, ask_again, ask_until_valid, read_verdict, verdict_schema
+from judges.verdict import Asked, Verdict, ask_until_valid, read_verdict, verdict_schema
+from judges.versions import SPECIMEN, version_of
 
 _TASK: Final = """\
 You judge how well each agent did in a social situation. Every agent plays a character and pursues \
@@ -83,24 +82,13 @@ class RubricJudge:
 
     @cached_property
     def version(self) -> str:
-        """A hash over all that this judge sends for a made-up episode, its model and its options.
-
-        So any change of a word, of a rule, of the schema or of how episodes are shown changes it.
-        """
-        plain, other = (
-            rubric_request(_SPECIMEN, labels(2, swapped=swapped), seed=0)
+        """Changes with the model, the options and every word that is sent."""
+        requests = [
+            rubric_request(SPECIMEN, labels(2, swapped=swapped), seed=0)
             for swapped in (False, True)
-        )
-        sent = [
-            {
-                "messages": [(message.role, message.content) for message in request.messages],
-                "schema": request.schema,
-            }
-            for request in (plain, other, ask_again(plain, "It was refused.", 2))
         ]
         options = (self.samples, self.swap, self.max_asks, self.temperature, self.max_tokens)
-        text = json.dumps([self.chat.id, options, sent])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return version_of(self.chat, options, requests)
 
     async def judge(self, episode: Episode) -> Judgement:
         """Ask for all samples side by side; unscored, with the reason, when one cannot be had."""
@@ -178,46 +166,13 @@ def rubric_request(
     )
 
 
-def mean_scores(samples: list[tuple[Scores, ...]]) -> tuple[Scores, ...]:
-    """Dimension by dimension, seat by seat."""
-    return tuple(
-        Scores(**{name: mean(getattr(each, name) for each in seat) for name in DIMENSION_RANGES})
-        for seat in zip(*samples, strict=True)
-    )
-
-
-def spreads(samples: list[tuple[Scores, ...]]) -> dict[str, float]:
-    """How far several scorings of one episode are apart, by dimension and "overall".
-
-    The standard deviation between them (n - 1 in the denominator), root mean square over the seats;
-    nothing for a single one.
-    """
-    if len(samples) < 2:
-        return {}
-    seats = list(zip(*samples, strict=True))
-    return {
-        name: mean(variance(float(getattr(each, name)) for each in seat) for seat in seats) ** 0.5
-        for name in (*DIMENSION_RANGES, "overall")
-    }
-
-
-def flip_rate(samples: list[tuple[Scores, ...]]) -> float | None:
-    """The share of pairs of scorings that order the first two seats' overall differently.
-
-    A lead that becomes a tie is no flip. None for a single scoring.
-    """
-    leads = [seats[0].overall - seats[1].overall for seats in samples]
-    pairs = list(combinations(leads, 2))
-    return mean(first * second < 0 for first, second in pairs) if pairs else None
-
-
 def _details(asked: list[Asked[Verdict]]) -> dict[str, float]:
     samples = [each.value.scores for each in asked]
     flips = flip_rate(samples)
     return {
         "samples": float(len(asked)),
         "asks": float(sum(each.asks for each in asked)),
-        **({} if flips is None else {"flip_rate": float(flips)}),
+        **({} if flips is None else {"flip_rate": flips}),
         **{f"spread.{name}": spread for name, spread in spreads(samples).items()},
     }
 
@@ -236,25 +191,3 @@ def _most_typical(verdicts: list[Verdict], seat: int, scores: Scores) -> str:
 def _seed(*parts: object) -> int:
     """31 bits, which every server takes, from stable text."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1
-
-
-_SPECIMEN: Final = Episode(
-    scenario=Scenario(
-        id="specimen",
-        family="specimen",
-        split="test",
-        context="Two people meet.",
-        goals=("Be heard.", "Be left alone."),
-        briefs=("", ""),
-        profiles=(Profile("Ann", "Lee", 30, "baker", secret="sings"), Profile("Ben")),
-        relationship=Relationship.STRANGER,
-    ),
-    turns=(
-        Turn(0, 0, Action(ActionType.SPEAK, "Hello <there> [you].")),
-        Turn(1, 1, Action(ActionType.SPEAK, "Thought process:")),
-        Turn(2, 0, Action(ActionType.NON_VERBAL, "waves " * 1_000)),
-        Turn(3, 1, Action(ActionType.LEAVE)),
-    ),
-    end=EndReason.LEFT,
-    deal=None,
-)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from judges.agreement import SAME, Estimate, mean, rate
-from judges.base import DIMENSION_RANGES, Judgement, Scores
+from judges.agreement import Estimate, mean, rate
+from judges.base import DIMENSION_RANGES, SAME, Judgement
+from judges.samples import Seats, lead
 
 MEASURED = (*DIMENSION_RANGES, "overall")
 """The seven dimensions and their mean."""
@@ -63,11 +64,9 @@ def steadiness(
     )
 
 
-def _shift(
-    name: str, both: list[tuple[tuple[Scores, ...], tuple[Scores, ...]]], seed: int
-) -> Shift:
+def _shift(name: str, both: list[tuple[Seats, Seats]], seed: int) -> Shift:
     pairs = [(_scores(name, one), _scores(name, other)) for one, other in both]
-    leads = [(_lead(one), _lead(other)) for one, other in pairs]
+    leads = [(lead(one, name), lead(other, name)) for one, other in both]
     moves = [[abs(a - b) for a, b in zip(one, other, strict=True)] for one, other in pairs]
     seats = [move for episode in moves for move in episode]
     return Shift(
@@ -78,11 +77,5 @@ def _shift(
     )
 
 
-def _scores(name: str, seats: tuple[Scores, ...]) -> list[float]:
+def _scores(name: str, seats: Seats) -> list[float]:
     return [float(getattr(scores, name)) for scores in seats]
-
-
-def _lead(scores: list[float]) -> int:
-    """Who is ahead: 1 for seat 0, -1 for seat 1, 0 for a tie."""
-    difference = scores[0] - scores[1]
-    return 0 if abs(difference) < SAME else 1 if difference > 0 else -1

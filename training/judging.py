@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from judges.base import Judge
 from judges.critic_base import Critic
 from judges.critics import CRITICS
-from judges.duel import LlmPairwiseJudge
 from judges.hybrid import HybridJudge
+from judges.llm_pairwise import LlmPairwiseJudge
 from judges.pairwise import PairwiseJudge
 from judges.panel import PanelJudge
 from judges.rubric import RubricJudge

@@ -15,9 +15,9 @@ import pytest
 from engines.chat import ChatRequest, Reply
 from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import EndReason, Episode, Profile
-from judges import rubric, sealed, showing
+from judges import rubric, sealed, showing, versions
 from judges.base import DIMENSION_RANGES, Judge, Judgement, Scores
-from judges.rubric import RubricJudge, flip_rate, mean_scores, rubric_request, spreads
+from judges.rubric import RubricJudge, rubric_request
 from judges.showing import labels
 from tests.chats import Answer, FakeChat
 from tests.judges.gullible import PLAIN_GOAL, answer, likes_label_a, record_of
@@ -181,7 +181,7 @@ def test_the_version_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
     chat = FakeChat([])
     plain = RubricJudge(chat)
     assert plain.version == RubricJudge(chat, seed=5).version  # which sample, not which judge
-    versions = {
+    found = {
         plain.version,
         RubricJudge(FakeChat([], id="fake-2")).version,
         RubricJudge(chat, samples=3).version,
@@ -194,7 +194,7 @@ def test_the_version_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
         (rubric, "_TASK", "Judge."),
         (rubric, "_QUESTION", "{keys}{turns}{dimensions}?"),
         (rubric, "DIMENSION_RANGES", {**DIMENSION_RANGES, "goal": (0, 100)}),
-        (rubric, "ask_again", lambda request, refusal, ask: request),
+        (versions, "ask_again", lambda request, refusal, ask: request),
         (sealed, "_RULES_BEFORE", "{tag} {names}"),
         (sealed, "_RULES_AFTER", "{tag}"),
         (showing, "has_content", lambda text: True),
@@ -202,8 +202,8 @@ def test_the_version_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
     for module, name, value in patches:
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
-            versions.add(RubricJudge(chat).version)
-    assert len(versions) == 14
+            found.add(RubricJudge(chat).version)
+    assert len(found) == 14
 
 
 def test_the_prompt_names_every_dimension_with_its_range(episode: Episode) -> None:
@@ -234,23 +234,3 @@ def test_names_are_asked_for_as_they_are_shown(episode: Episode) -> None:
 def test_options_out_of_range_are_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=f"{option} of a rubric judge is 0"):
         RubricJudge(FakeChat([]), **{option: 0})  # type: ignore[arg-type]
-
-
-def goals(first: float, second: float) -> tuple[Scores, Scores]:
-    return Scores(0, 0, 0, 0, 0, 0, first), Scores(0, 0, 0, 0, 0, 0, second)
-
-
-def test_spreads_by_hand() -> None:
-    samples = [goals(1, 5), goals(3, 5), goals(5, 5)]
-    assert [scores.goal for scores in mean_scores(samples)] == [3, 5]
-    # Variances (4 + 0 + 4) / 2 = 4 and 0; root of their mean 2.
-    assert spreads(samples)["goal"] == pytest.approx(sqrt(2))
-    assert spreads(samples)["overall"] == pytest.approx(sqrt(2) / 7)
-    assert spreads(samples[:1]) == {}
-
-
-def test_flips_by_hand() -> None:
-    assert flip_rate([goals(1, 0)]) is None
-    assert flip_rate([goals(1, 0), goals(2, 1)]) == 0
-    assert flip_rate([goals(1, 0), goals(0, 0)]) == 0  # a tie is no flip
-    assert flip_rate([goals(1, 0), goals(3, 0), goals(0, 1)]) == pytest.approx(2 / 3)

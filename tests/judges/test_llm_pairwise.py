@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from engines.chat import ChatRequest, Reply
 from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import EndReason, Episode
-from judges.duel import LlmPairwiseJudge
+from judges import llm_pairwise, sealed, showing, versions
+from judges.llm_pairwise import LlmPairwiseJudge
 from judges.pairwise import Comparison, ask_all_pairs, win_probs
 from tests.chats import Answer, FakeChat
 from tests.judges.records import record, verdict, words_around
@@ -277,6 +279,24 @@ def test_the_version_tells_what_was_asked_of_whom() -> None:
         LlmPairwiseJudge(FakeChat([], id="fake-2")).version,
     }
     assert len(others | {judge.version}) == 5
+
+
+def test_the_version_follows_every_word_that_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    patches: list[tuple[ModuleType, str, object]] = [
+        (llm_pairwise, "_TASK", "Compare."),
+        (llm_pairwise, "_QUESTION", "Which?"),
+        (llm_pairwise, "_CHOICES", (FIRST, SECOND)),
+        (versions, "ask_again", lambda request, refusal, ask: request),
+        (sealed, "_RULES_AFTER", "{tag}"),
+        (showing, "has_content", lambda text: True),
+        (showing, "_ENDINGS", dict.fromkeys(EndReason, "it ended")),
+    ]
+    found = {LlmPairwiseJudge(says()).version}
+    for module, name, value in patches:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            found.add(LlmPairwiseJudge(says()).version)
+    assert len(found) == 1 + len(patches)
 
 
 def test_the_criterion_is_told(good: Episode, bad: Episode) -> None:

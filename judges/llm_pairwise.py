@@ -6,8 +6,6 @@ in the other order, that is a flip, and both together are a tie.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -21,6 +19,7 @@ from judges.pairwise import Comparison
 from judges.sealed import seal, sealed_messages
 from judges.showing import drawn_labels, shown_continuation, shown_scene, shown_turns
 from judges.verdict import Asked, ask_until_valid
+from judges.versions import SPECIMEN, version_of
 
 GOAL_FIRST = (
     "which one brings the agent closer to its private goal; only where that is equal, which one"
@@ -81,11 +80,10 @@ class LlmPairwiseJudge:
 
     @cached_property
     def version(self) -> str:
-        """A hash over the model, the options and all words of ours that it is told."""
-        sent = sealed_messages(_TASK, seal({}, 0), _QUESTION, ())
+        """Changes with the model, the options and every word that is sent."""
+        requests = [self._request(SPECIMEN, SPECIMEN, seat=0, turn=2, sample=k) for k in range(2)]
         options = (self.samples, self.max_asks, self.temperature, self.max_tokens, self.criterion)
-        text = json.dumps([self.chat.id, options, [message.content for message in sent]])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return version_of(self.chat, options, requests)
 
     async def compare(self, first: Episode, second: Episode, seat: int, turn: int) -> Comparison:
         """Ask for all samples in both orders side by side."""
@@ -100,11 +98,10 @@ class LlmPairwiseJudge:
             return Comparison(None, str(error))
         points = [_POINTS[each.value.value] for each in asked]
         forth, back = points[: self.samples], [1 - p for p in points[self.samples :]]
+        reason = asked[0].value.reason  # of the one order in which the first stands first
         return Comparison(
             win_prob=sum(forth + back) / (2 * self.samples),
-            reason=asked[0]
-            .value.reason.replace(_FIRST, "the first")
-            .replace(_SECOND, "the second"),
+            reason=reason.replace(_FIRST, "the first").replace(_SECOND, "the second"),
             samples=self.samples,
             flips=sum(abs(f - b) == 1 for f, b in zip(forth, back, strict=True)),
             models=tuple(sorted({each.model for each in asked})),
@@ -113,6 +110,14 @@ class LlmPairwiseJudge:
     async def _ask(
         self, shown_first: Episode, shown_second: Episode, seat: int, turn: int, sample: int
     ) -> Asked[Choice[str]]:
+        request = self._request(shown_first, shown_second, seat, turn, sample)
+        names = drawn_labels(shown_first.scenario, sample)
+        read = partial(read_choice, key="better", choices=_CHOICES, names=names)
+        return await ask_until_valid(self.chat, request, read, self.max_asks)
+
+    def _request(
+        self, shown_first: Episode, shown_second: Episode, seat: int, turn: int, sample: int
+    ) -> ChatRequest:
         scenario = shown_first.scenario
         names = drawn_labels(scenario, sample)
         shown = shown_scene(scenario, names) | {
@@ -120,7 +125,7 @@ class LlmPairwiseJudge:
             _FIRST: shown_continuation(shown_first, turn, names),
             _SECOND: shown_continuation(shown_second, turn, names),
         }
-        request = ChatRequest(
+        return ChatRequest(
             messages=sealed_messages(
                 _TASK.format(name=names[seat], criterion=self.criterion),
                 seal(shown, sample),
@@ -133,9 +138,3 @@ class LlmPairwiseJudge:
             schema=choice_schema("better", _CHOICES),
             purpose="judge",
         )
-        read = partial(read_choice, key="better", choices=_CHOICES, names=names)
-        return await ask_until_valid(self.chat, request, read, self.max_asks)
-
-
-def _plain(reason: str) -> str:
-    return reason.replace(_FIRST, "the first").replace(_SECOND, "the second")

@@ -170,7 +170,7 @@ class VllmEngine:
             self._process.engine.reset_prefix_cache()
 
     def _verify(self, model: PreTrainedModel, *, is_new: bool) -> None:
-        probe = _probe(model)
+        probe = _probe(model, min(_PROBE_TOKENS, self._process.context_tokens - 1))
         said = self.logps(probe)
         expected = _trainer_logps(model, probe)
         gaps = [abs(ours - theirs) for ours, theirs in zip(said, expected, strict=True)]
@@ -215,10 +215,10 @@ def _parameters(sampling: Sampling, stop_ids: list[int], seed: int) -> Any:
     )
 
 
-def _probe(model: PreTrainedModel) -> tuple[int, ...]:
+def _probe(model: PreTrainedModel, length: int) -> tuple[int, ...]:
     """Tokens from all over the vocabulary, always the same."""
     rng = random.Random(0)
-    return tuple(rng.randrange(model.config.vocab_size) for _ in range(_PROBE_TOKENS))
+    return tuple(rng.randrange(model.config.vocab_size) for _ in range(length))
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agents.base import Agent, Move
+from agents.prompts import VERBS
 from engines.types import Generation
 from envs.actions import CODECS
 from envs.bargaining import EMPTY_TABLE, Table, apply_act
@@ -107,7 +108,7 @@ class _SeatedHuman:
                 self._write(f"That cannot be done: {action.invalid}")
 
     def _tell(self, observation: Observation, since: int | None = None) -> None:
-        """The transcript, or of the turns since the last time those that the person did not type."""
+        """The transcript, or what is new in it and was not typed by the person."""
         seat = observation.view.seat
         for turn in observation.turns[since or 0 :]:
             if since is None or turn.seat != seat or turn.action.invalid is not None:
@@ -198,21 +199,10 @@ def _about(profile: Profile | None) -> str:
     return "; ".join(fact.rstrip(".") for fact in facts if fact) + "."
 
 
-_VERBS = {
-    ActionType.NONE: "did nothing",
-    ActionType.SPEAK: "said: {}",
-    ActionType.NON_VERBAL: "[{}]",
-    ActionType.ACT: "acted: {}",
-    ActionType.LEAVE: "left",
-}
-
-
 def _told(turn: Turn, seat: int) -> str:
     """A turn as the seat saw it; why one's own was not carried out, and nobody else's."""
     own = turn.seat == seat
-    line = f"{'You' if own else 'The other'} {_VERBS[turn.action.type]}".format(
-        turn.action.argument
-    )
+    line = f"{'You' if own else 'The other'} {VERBS[turn.action.type]}".format(turn.action.argument)
     if own and turn.action.invalid is not None:
         line += f" (not carried out: {turn.action.invalid})"
     return line

@@ -129,20 +129,21 @@ def _secret(profile: Profile) -> str:
     return f" Your secret: {profile.secret}" if profile.secret else ""
 
 
-_VERBS = {
+VERBS = {
     ActionType.NONE: "did nothing",
     ActionType.SPEAK: "said: {}",
     ActionType.NON_VERBAL: "[{}]",
     ActionType.ACT: "acted: {}",
     ActionType.LEAVE: "left",
 }
+"""What somebody did, in plain English, with the action's argument to be filled in."""
 
 
 def _full_heard(view: View, turns: Sequence[Turn]) -> str:
     if not turns:
         return "Begin."
     return "\n".join(
-        f"The other {_VERBS[turn.action.type].format(turn.action.argument)}" for turn in turns
+        f"The other {VERBS[turn.action.type].format(turn.action.argument)}" for turn in turns
     )
 
 

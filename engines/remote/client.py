@@ -51,7 +51,8 @@ class RemoteChat:
         ledger: one for all calls of the process.
         limiter: likewise.
         answers: the store of answers; None keeps none. It says which requests it covers.
-        transport: the way to the model; None chooses by the endpoint.
+        transport: the way to the model; None chooses by the endpoint, with the first call: whoever
+            is answered from the store alone needs no litellm.
         sleep, rng: of what the waits between attempts are made; for tests.
     """
 
@@ -71,7 +72,7 @@ class RemoteChat:
         self._ledger, self._limiter, self._answers = ledger, limiter, answers
         self._price = price_at(endpoint)
         self._retries = retries or Retries()
-        self._transport = transport or transport_to(endpoint)
+        self._transport = transport
         self._sleep, self._rng = sleep, rng or random.Random()
         self._has_warned = False
         self._under_way: dict[str, asyncio.Task[Reply]] = {}
@@ -99,7 +100,8 @@ class RemoteChat:
         """
         while self._under_way:
             await asyncio.wait(self._under_way.values())
-        await self._transport.close()
+        if self._transport is not None:
+            await self._transport.close()
 
     async def _remembered(self, answers: Answers, request: ChatRequest) -> Reply:
         """From the store, from whoever asks the same just now, or by a call that is then kept."""
@@ -158,6 +160,8 @@ class RemoteChat:
     async def _attempt(self, request: ChatRequest) -> Reply | Failure:
         """One attempt, reserved before and settled or released after, whatever becomes of it."""
         planned = PlannedCall.of(request, model=self.id, price=self._price)
+        if self._transport is None:
+            self._transport = transport_to(self._endpoint)
         async with self._limiter.slot(self._endpoint.host, request):
             key = read_key(self._endpoint)
             reservation = await self._ledger.reserve_when_possible(planned)

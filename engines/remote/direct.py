@@ -19,6 +19,7 @@ from engines.remote.transport import (
     Remedy,
     refusal,
     response_format,
+    sent_seed,
     without_keys,
 )
 from envs.errors import ConfigError
@@ -44,8 +45,10 @@ class _Usage(BaseModel):
     completion_tokens: int = Field(default=0, ge=0)
     prompt_tokens_details: _PromptDetails | None = None
 
-    def counted(self) -> Usage:
-        """As the ledger books it."""
+    def counted(self) -> Usage | None:
+        """As the ledger books it; None where it says nothing, for no prompt has no tokens."""
+        if not self.prompt_tokens:
+            return None
         details = self.prompt_tokens_details
         cached = (details.cached_tokens or 0) if details else 0
         return Usage(self.prompt_tokens, self.completion_tokens, cached)
@@ -149,7 +152,7 @@ class DirectTransport:
         if request.temperature is not None:
             body["temperature"] = request.temperature
         if self._endpoint.sends_seed and "seed" not in refused:
-            body["seed"] = request.seed
+            body["seed"] = sent_seed(request.seed)
         if self._endpoint.sends_schema and "response_format" not in refused and request.schema:
             body["response_format"] = response_format(request.schema)
         return body

@@ -20,6 +20,7 @@ from engines.remote.transport import (
     Remedy,
     refusal,
     response_format,
+    sent_seed,
     without_keys,
 )
 from envs.errors import ConfigError
@@ -90,7 +91,7 @@ class LitellmTransport:
         if request.temperature is not None:
             arguments["temperature"] = request.temperature
         if self._sends_seed:
-            arguments["seed"] = request.seed
+            arguments["seed"] = sent_seed(request.seed)
         if request.schema is not None and self._sends_schema:
             arguments["response_format"] = response_format(request.schema)
         return arguments
@@ -98,13 +99,13 @@ class LitellmTransport:
     def _failure(self, error: Exception, key: str | None) -> Failure:
         """What litellm's exception means; its own message is cleaned of keys."""
         litellm = self._litellm
-        said = " ".join(without_keys(str(error), key).split())[:300]
+        said = " ".join(without_keys(str(error), key).split())
         this_request = (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError)
         if isinstance(error, this_request):
-            return Failure(f"refused: {said}", Remedy.OTHER_REQUEST, was_billed=False)
+            return Failure(f"refused: {said[:300]}", Remedy.OTHER_REQUEST, was_billed=False)
         status = getattr(error, "status_code", None)
         if isinstance(error, litellm.APIConnectionError) or not isinstance(status, int):
-            return Failure(f"broke off: {said}", Remedy.RETRY, was_billed=None)
+            return Failure(f"broke off: {said[:300]}", Remedy.RETRY, was_billed=None)
         headers = getattr(error, "litellm_response_headers", None) or {}
         retry_after_s = parse_retry_after(headers.get("retry-after"))
         return refusal(self._endpoint, status, said, retry_after_s=retry_after_s)

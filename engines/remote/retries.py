@@ -17,7 +17,8 @@ class Retries:
     Attributes:
         max_attempts: the first one included.
         base_s: the bound of the first wait; it doubles with each attempt.
-        cap_s: no wait between two attempts is longer, whatever a server asks for.
+        cap_s: no wait between two attempts is longer, whatever a server asks for; but for up to a
+            quarter of it, in which those that paused come back one after the other.
     """
 
     max_attempts: int = 6

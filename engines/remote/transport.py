@@ -31,7 +31,8 @@ class Endpoint:
         api_key_env: the name of the environment variable that holds the key, never the key; None
             sends none to a server, and leaves it to litellm's usual variables otherwise.
         price: None looks it up; a server on loopback is free unless told otherwise.
-        weights_version: tells apart answers of local models that changed under the same name.
+        weights_version: tells apart local models that changed under the same name, and their
+            answers.
         timeout_s: for one attempt, from connecting to the last byte.
         sends_seed: ask the server for reproducible sampling.
         sends_schema: ask the server for structured output where a request has a schema.
@@ -72,8 +73,12 @@ class Endpoint:
 
     @property
     def id(self) -> str:
-        """The model's name, and where it is served when that is not its maker."""
-        return self.model if self.base_url is None else f"{self.model}@{self.host}"
+        """The model's name, its weights' version, and the server when that is not its maker's."""
+        name = f"{self.model}#{self.weights_version}" if self.weights_version else self.model
+        if self.base_url is None:
+            return name
+        path = urlsplit(self.base_url).path.rstrip("/").removesuffix("/v1")
+        return f"{name}@{self.host}{path}"  # gateways tell servers apart by the path
 
     @property
     def is_local(self) -> bool:
@@ -109,6 +114,15 @@ def read_key(endpoint: Endpoint) -> str | None:
             f"set it to the key for {endpoint.id}."
         )
     return key
+
+
+def sent_seed(seed: int) -> int:
+    """A request's seed as all servers take it: 31 bits.
+
+    Gemini takes a signed 32-bit integer and refuses others, llama.cpp an unsigned one, OpenAI and
+    vLLM 64 bits, of which gateways written in JavaScript keep 53.
+    """
+    return seed & 0x7FFF_FFFF
 
 
 def without_keys(text: str, key: str | None) -> str:
@@ -173,11 +187,12 @@ def refusal(
     """What an HTTP status other than 200 means.
 
     Args:
-        said: what the server said, without any key.
+        said: what the server said, without any key; whole, for the code that tells what is wrong
+            often comes last.
     """
-    said = " ".join(said.split())[:300]
-    reason = f"answered {status}" + (f": {said}" if said else "")
+    said = " ".join(said.split())
     lower = said.lower()
+    reason = f"answered {status}" + (f": {said[:300]}" if said else "")
     if status in (401, 403):  # what it said may quote the key, whole or in part
         variable = endpoint.api_key_env or usual_variables(endpoint)
         return Failure(
@@ -208,10 +223,15 @@ ABOUT_THIS_REQUEST = (
     "context window",
     "context size",
     "too long",
+    "tokens allowed",
+    "max_new_tokens",
     "content_filter",
+    "content filter",
     "content policy",
     "content_policy",
     "content management policy",
+    "usage policy",
+    "data_inspection_failed",
 )
 """What servers say with a 400 that concerns one conversation and not the configuration."""
 

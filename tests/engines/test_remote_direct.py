@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,6 +73,15 @@ def test_what_is_not_wanted_is_not_sent() -> None:
     assert set(provider.bodies[0]) == {"model", "messages", "max_tokens"}
 
 
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**31, -1])
+def test_a_seed_is_sent_as_all_servers_take_it(seed: int) -> None:
+    provider = Provider()
+    sent(provider, question(seed=seed), question(seed=seed), question(seed=seed - 1))
+    first, same, other = (body["seed"] for body in provider.bodies)
+    assert 0 <= first < 2**31
+    assert first == same != other
+
+
 def test_any_text_survives_the_way() -> None:
     text = 'Zürich "3 > 2" \u2028 \U0001f600 \x00 \udc80'  # a lone surrogate, too
     provider = Provider(reply=lambda body: "ok")
@@ -115,7 +125,17 @@ def test_max_tokens_is_renamed_where_a_server_says_so() -> None:
 
     failure, answer = by_hand(serve, question(), question())
     assert isinstance(failure, Failure)
-    assert answer == Answer("No.", "o", "stop", usage=None)  # no usage is not a usage of 0
+    assert answer == Answer("No.", "o", "stop", usage=None)
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_no_usage_is_not_a_usage_of_nothing(usage: dict[str, int] | None) -> None:
+    async def serve(body: dict[str, Any]) -> web.Response:
+        choice = {"message": {"content": "Hi."}}
+        return web.json_response({"model": "m", "choices": [choice], "usage": usage})
+
+    (answer,) = by_hand(serve, question())
+    assert answer == Answer("Hi.", "m", "stop", usage=None)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +185,9 @@ def test_nobody_listens() -> None:
         (400, "temperature must be at most 2", Remedy.OTHER_CONFIG, False),
         (400, "maximum context length is 4096 tokens", Remedy.OTHER_REQUEST, False),
         (400, '{"code": "content_filter"}', Remedy.OTHER_REQUEST, False),
+        (400, "exceeds the maximum number of tokens allowed", Remedy.OTHER_REQUEST, False),
+        (400, "Output blocked by content filtering policy", Remedy.OTHER_REQUEST, False),
+        (400, f"{'words ' * 99} content_filter", Remedy.OTHER_REQUEST, False),
         (401, "", Remedy.OTHER_CONFIG, False),
         (402, "", Remedy.OTHER_CONFIG, False),
         (403, "", Remedy.OTHER_CONFIG, False),
@@ -183,6 +206,7 @@ def test_what_a_status_means(
     failure = refusal(Endpoint("m", api_key_env="SOME_KEY"), status, said)
     assert (failure.remedy, failure.was_billed) == (remedy, was_billed)
     assert f"answered {status}" in failure.reason
+    assert len(failure.reason) < 400
     assert ("SOME_KEY" in failure.reason) == (status in (401, 403))
 
 
@@ -228,6 +252,9 @@ def test_a_key_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_endpoints() -> None:
     local = Endpoint("qwen", base_url="http://127.0.0.1:8000/v1")
     assert (local.id, local.host, local.is_local) == ("qwen@127.0.0.1:8000", "127.0.0.1:8000", True)
+    assert replace(local, weights_version="7").id == "qwen#7@127.0.0.1:8000"
+    gateway = Endpoint("qwen", base_url="https://gateway.example.org/team/a/v1/")
+    assert (gateway.id, gateway.host) == ("qwen@gateway.example.org/team/a", "gateway.example.org")
     assert not Endpoint("qwen", base_url="https://models.example.org/v1").is_local
     assert (Endpoint("gpt-4o").id, Endpoint("gpt-4o").host) == ("gpt-4o", "openai")
     assert Endpoint("anthropic/some").host == "anthropic"

@@ -9,6 +9,7 @@ import sys
 import traceback
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ if find_spec("litellm") is None:  # not importorskip, which would import it with
 # What it imports with the first call doesn't suit the pydantic of today; our own code still must.
 pytestmark = pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict:UserWarning")
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-canary-8e1f2a"
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}}
 ENDPOINT = Endpoint("openai/gpt-4o-mini", api_key_env="CANARY_KEY")
@@ -66,7 +68,9 @@ def sent(
 
 def test_a_plain_call() -> None:
     provider = Provider(key=KEY)
-    first, second = sent(provider, question(), question(temperature=None, schema=SCHEMA))
+    first, second = sent(
+        provider, question(seed=7 + 2**62), question(temperature=None, schema=SCHEMA)
+    )
     assert first == Answer("re: Hello", "gpt-4o-mini-2026", "stop", Usage(4 + 1, 3))
     assert isinstance(second, Answer)
     messages = [{"role": "user", "content": "Hello"}]
@@ -158,9 +162,28 @@ def test_a_key_appears_nowhere(
     assert len(seen) >= 2
 
 
-def test_litellm_is_imported_only_where_it_is_used() -> None:
-    code = "import sys, engines.remote.client, engines.remote.providers; print(sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+REPLAYED = """
+import sys, asyncio, engines.remote.providers
+from pathlib import Path
+from engines.chat import ChatRequest, Message, Reply
+from engines.remote.answers import Answers, answer_key
+from engines.remote.client import RemoteChat
+from engines.remote.ledger import Ledger
+from engines.remote.limits import Limiter
+from engines.remote.transport import Endpoint
+request = ChatRequest((Message("user", "Hello"),), 0.0, 9)
+with Answers(Path(sys.argv[1])) as answers:
+    answers.put(answer_key("gpt-4o", request), request, Reply("Hi.", "gpt-4o", 1, 1, 0.0))
+    chat = RemoteChat(Endpoint("gpt-4o"), ledger=Ledger(None), limiter=Limiter(), answers=answers)
+    assert asyncio.run(chat.ask(request)).text == "Hi."
+    asyncio.run(chat.close())
+print(sorted(sys.modules))
+"""
+
+
+def test_litellm_is_imported_only_where_it_is_called(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REPLAYED, str(tmp_path / "answers.sqlite")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = done.stdout
     assert "'engines.remote.providers'" in loaded
     assert "'litellm'" not in loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -97,17 +98,20 @@ def _outsiders(config: RunConfig, remote: Remote | None, engines: Engines) -> di
     if CHECKPOINT in wanted and partner.checkpoint:
         players[CHECKPOINT] = _seat_checkpoint(partner.checkpoint, engines)
     if config.policy.name == API and config.policy.model and remote:
-        players[POLICY] = seat_remote(config.policy.model, remote)
+        players[POLICY] = seat_remote(config.policy.model, remote, purpose="policy")
     return players
 
 
-def seat_remote(model: ModelConfig, remote: Remote) -> RemotePlayer:
+def seat_remote(
+    model: ModelConfig, remote: Remote, *, purpose: Literal["partner", "policy"] = "partner"
+) -> RemotePlayer:
     """A chat model behind an API as a player."""
     return RemotePlayer(
         remote.chat(model),
         STYLES[model.prompt_style],
         temperature=model.temperature,
         max_tokens=model.max_tokens,
+        purpose=purpose,
     )
 
 

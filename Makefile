@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers clean
+.PHONY: help run test results check lint types layers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -22,6 +22,9 @@ run: $(VENV)/.installed ## install what is needed, then train the embedded model
 
 test: check ## install what is needed, then all checks and all tests
 	$(BIN)/python -m pytest
+
+results: $(VENV)/.installed ## the comparison of methods, hours long; goes on where it was stopped, then writes docs/results.md
+	$(BIN)/python -m training.study $(ARGS)
 
 check: lint types layers ## formatting, style, types and the direction of imports
 

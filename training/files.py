@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,6 +33,11 @@ def flush(path: Path) -> None:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """Strict JSON: what is not finite (a diverged loss) becomes null, which any reader takes."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _finite(value: object) -> object:

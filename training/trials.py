@@ -6,16 +6,16 @@ table can be made again without the runs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 from envs.errors import DataError
 from training.contestants import read_policies
-from training.files import to_json, write_text
+from training.files import read_json, to_json, write_text
 from training.run import SUMMARY, read_metrics
 
 CLONE, TRAINED = "bc", "final"
@@ -23,7 +23,11 @@ CLONE, TRAINED = "bc", "final"
 KEPT = ("goal", "relationship", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 """The metrics that are kept for each scenario."""
 
-_DIGITS = 3
+_DIGITS = 2
+"""Of a scenario's metric; a mean over hundreds is known far better."""
+
+_SUMMARY_DIGITS = 4
+_CLONES = "clones"
 
 Table = Mapping[str, Mapping[str, list[float | None]]]
 """Partner -> metric -> one value a scenario, in the order of the record's scenarios."""
@@ -65,7 +69,7 @@ def read_run(folder: Path) -> Trial:
     config = policies[TRAINED].config
     lines = [line for line in read_metrics(folder) if line["iteration"] > 0]
     updates = [line["update"] for line in lines]
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_json(folder / SUMMARY)
     scenarios = sorted({s for c in policies.values() for t in c.measures.values() for s in t})
     return Trial(
         method=str(config.get("name") or made_of(config)),
@@ -97,12 +101,32 @@ def made_of(config: Mapping[str, Any]) -> str:
 def write_trial(trial: Trial, file: Path, *, provenance: Mapping[str, Any]) -> None:
     """Write a record, in place of an earlier one.
 
+    What was measured of the clone is written once for all methods, under its digest.
+
     Args:
-        provenance: where it is from: the command, the commit and the run's summary.
+        provenance: where it is from: the command, the commits and the run's summary.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fields = {name: getattr(trial, name) for name in Trial.__slots__}
-    write_text(file, to_json({**provenance, **fields}) + "\n")
+    (file.parent / _CLONES).mkdir(parents=True, exist_ok=True)
+    values, clone = dict(trial.values), None
+    if CLONE in values:
+        text = to_json(values.pop(CLONE)) + "\n"
+        clone = sha256(text.encode()).hexdigest()[:16]
+        write_text(_clone_file(file, clone), text)
+    fields = fields_of(trial) | {"values": values}
+    content = _rounded(provenance) | {"clone": clone} | fields
+    write_text(file, to_json(content) + "\n")
+
+
+def _clone_file(file: Path, digest: str) -> Path:
+    return file.parent / _CLONES / f"{digest}.json"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _SUMMARY_DIGITS)
+    if isinstance(value, Mapping):
+        return {name: _rounded(item) for name, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def read_trial(file: Path) -> Trial:
@@ -112,13 +136,15 @@ def read_trial(file: Path) -> Trial:
         DataError: the file is no record.
     """
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-        trial = Trial(**{name: fields[name] for name in Trial.__slots__})
-    except (ValueError, KeyError, TypeError) as error:
+        record = read_json(file)
+        fields = {name: record[name] for name in Trial.__slots__}
+        if record["clone"]:
+            fields["values"][CLONE] = read_json(_clone_file(file, record["clone"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} is no record of a run ({error!r}); delete it, so that it is made again."
         ) from error
-    return Trial(**{**fields_of(trial), "scenarios": tuple(trial.scenarios)})
+    return Trial(**fields | {"scenarios": tuple(fields["scenarios"])})
 
 
 def fields_of(trial: Trial) -> dict[str, Any]:

@@ -1,0 +1,305 @@
+"""The comparison of methods: every run that it takes, their records, and the page made of these.
+
+    python -m training.study [NAME ...] [--jobs 2]
+
+Each method is trained with several seeds, all with as many sampled tokens and update steps. The
+record of a run is written to docs/results/NAME/ when it ends, and the page is made from records
+alone, so that both grow over interruptions: what has a record is not run again, and a run that was
+stopped goes on. `--page` makes the page without running anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from envs.errors import DataError
+from training.files import read_json, write_text
+from training.methods import compare_methods, grouped, markdown, picture
+from training.run import LATEST, SUMMARY
+from training.trials import Trial, read_run, read_trial, write_trial
+
+RESULTS, PAGE, WORK = Path("docs/results"), Path("docs/results.md"), Path("outputs/study")
+COMMITS = "commits.txt"
+
+EQUAL = ("branch.tokens=40000", "branch.points=2000", "update.steps=8")
+"""What makes an iteration of each method equally long, beside its self-play."""
+
+SMOKE = (
+    *("scale=smoke", "collect.episodes=24", "branch.tokens=600", "branch.points=24"),
+    *("branch.continuations=2", "update.steps=2", "evaluation.curve_scenarios=0"),
+)
+"""Options that show in seconds that a run goes through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Methods that are compared with each other.
+
+    Attributes:
+        experiments: without the "sotopia_" of their files; the first one is led over.
+        published: goal and relationship in self-play in the paper, where it has the method
+            (arXiv 2501.01821, tables 1, 4 and 5; Llama-3.1-8B, one seed).
+    """
+
+    title: str
+    experiments: tuple[str, ...]
+    published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+STUDIES: dict[str, Study] = {
+    "methods": Study(
+        "Methods",
+        (
+            *("sdpo", "bc", "preferred_sft", "dpo", "eto", "dmpo", "sppo", "sppo_session"),
+            *("simpo", "step_dpo", "kto", "ipo", "orpo"),
+        ),
+        {
+            "sdpo": (8.56, 3.69),
+            "bc": (7.81, 3.05),
+            "preferred_sft": (7.76, 3.05),
+            "dpo": (7.95, 3.28),
+            "eto": (8.29, 3.39),
+            "dmpo": (8.28, 3.37),
+        },
+    ),
+    "segments": Study(
+        "How long segments are",
+        (
+            *("segments_critic", "segments_1_1", "segments_3_3", "segments_5_5", "segments_1_3"),
+            *("segments_3_1", "segments_3_5", "segments_5_3", "segments_session"),
+        ),
+        {
+            "segments_critic": (8.56, 3.69),
+            "segments_1_1": (7.95, 3.28),
+            "segments_3_3": (8.40, 3.64),
+            "segments_5_5": (8.34, 3.60),
+            "segments_1_3": (7.77, 3.08),
+            "segments_3_5": (8.07, 3.16),
+            "segments_session": (8.19, 3.34),
+        },
+    ),
+    "source": Study(
+        "Whose positives",
+        ("source_policy", "source_experts"),
+        {"source_policy": (8.56, 3.69), "source_experts": (8.11, 3.35)},
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a study.
+
+    Attributes:
+        record: the file that is written when it ends.
+        place: the output root that it has to itself.
+    """
+
+    experiment: str
+    seed: int
+    words: tuple[str, ...]
+    record: Path
+    place: Path
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command, from `python` on, without where its outputs go."""
+        experiment = f"+experiment=sotopia_{self.experiment}"
+        return ["-m", "training.loop", experiment, *self.words, f"seed={self.seed}", "threads=1"]
+
+
+def jobs_of(
+    names: Sequence[str], seeds: int, words: tuple[str, ...], results: Path, work: Path
+) -> Iterator[Job]:
+    """All runs of these studies, one seed of every method before the next seed."""
+    for name in names:
+        for seed in range(seeds):
+            for experiment in STUDIES[name].experiments:
+                run = f"{experiment}-seed{seed}"
+                yield Job(experiment, seed, words, results / name / f"{run}.json", work / run)
+
+
+def perform(job: Job, console: Console) -> bool:
+    """Run what has no record yet, or go on with it; whether there is a record now."""
+    if job.record.is_file():
+        return True
+    job.place.mkdir(parents=True, exist_ok=True)
+    _share_clones(job.place)
+    _note_commit(job.place)
+    latest = job.place / LATEST
+    if not (latest / SUMMARY).is_file():
+        resume = [f"resume={latest.resolve()}"] if latest.exists() else []
+        console.print(f"{'resume' if resume else 'start'} {job.place.name}")
+        with (job.place / "log.txt").open("a", encoding="utf-8") as log:
+            done = subprocess.run(
+                [sys.executable, *job.command, f"output_root={job.place}", *resume],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                check=False,
+            )
+        if done.returncode:
+            console.print(f"{job.place.name} [red]ended with {done.returncode}[/red]: {log.name}")
+            return False
+    write_trial(read_run(latest.resolve()), job.record, provenance=_provenance(job))
+    console.print(f"recorded {job.record}")
+    return True
+
+
+def _provenance(job: Job) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["python", *job.command]),
+        "commits": (job.place / COMMITS).read_text(encoding="utf-8").split(),
+        "summary": read_json(job.place / LATEST / SUMMARY),
+    }
+
+
+def _share_clones(place: Path) -> None:
+    """Clones depend on the seed and not on the method, so that all runs keep them in one place."""
+    shared, link = place.parent / "cache", place / "cache"
+    shared.mkdir(exist_ok=True)
+    if not link.exists():
+        link.symlink_to(shared.resolve(), target_is_directory=True)
+
+
+def _note_commit(place: Path) -> None:
+    """Remember from which commit the run was started, or gone on with."""
+    file = place / COMMITS
+    known = file.read_text(encoding="utf-8").split() if file.is_file() else []
+    if (now := commit()) not in known:
+        write_text(file, "\n".join([*known, now]) + "\n")
+
+
+def commit() -> str:
+    """The commit of the code, with "+changes" where files of it, documents apart, are others."""
+    head = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return f"{head}+changes" if changed else head
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def page(names: Sequence[str], results: Path) -> str:
+    """The page, from the records that are there; pictures are written beside them."""
+    parts = [_HEAD]
+    for name in names:
+        files = sorted((results / name).glob("*.json"))
+        if files:
+            parts.append(_section(name, [read_trial(file) for file in files], results))
+    return "\n".join(parts)
+
+
+def _section(name: str, trials: Sequence[Trial], results: Path) -> str:
+    study = STUDIES[name]
+    ordered = sorted(trials, key=lambda trial: study.experiments.index(_known(study, trial)))
+    comparison = compare_methods(grouped(ordered))
+    write_text(results / f"{name}.svg", picture(comparison))
+    wanted = len(study.experiments)
+    there = len({trial.method for trial in trials})
+    lines = [f"## {study.title}", ""]
+    if there < wanted:
+        lines += [f"{there} of {wanted} methods have been run so far.", ""]
+    lines += [f"![Goal of each method minus its clone, by partner](results/{name}.svg)", ""]
+    lines += [markdown(comparison), _beside_the_paper(study, comparison)]
+    reading = results / f"{name}.reading.md"
+    if reading.is_file():
+        lines += [reading.read_text(encoding="utf-8")]
+    return "\n".join([*lines, "Each run:", "", *_commands(name, results), ""])
+
+
+def _known(study: Study, trial: Trial) -> str:
+    if trial.method not in study.experiments:
+        raise DataError(
+            f"There is a record of {trial.method}, which is no method of this study; its methods "
+            f"are {', '.join(study.experiments)}."
+        )
+    return trial.method
+
+
+def _beside_the_paper(study: Study, comparison: Mapping[str, Any]) -> str:
+    """Goal and relationship in self-play here and in the paper, whose world is another one."""
+    own = comparison["partners"].get("self", {})
+    lines = [
+        "### Beside the paper",
+        "",
+        "Goal and relationship in self-play; the paper's are of Llama-3.1-8B on SOTOPIA, judged by "
+        "GPT-4o, one seed, no intervals. Levels cannot be compared, orders can.",
+        "",
+        "| method | paper | here |",
+        "|---|---|---|",
+    ]
+    for name in study.experiments:
+        if name in own:
+            goal, warmth = (own[name][m]["value"]["mean"] for m in ("goal", "relationship"))
+            theirs = "/".join(f"{x:.2f}" for x in study.published.get(name, ())) or "-"
+            lines.append(f"| {name} | {theirs} | {goal:.2f}/{warmth:.2f} |")
+    return "\n".join([*lines, ""])
+
+
+def _commands(name: str, results: Path) -> Iterator[str]:
+    for file in sorted((results / name).glob("*.json")):
+        record = read_json(file)
+        commits = ", ".join(_short(name) for name in record["commits"])
+        yield f"* `{record['command']}` ({commits}; {record['wall_s'] / 60:.0f} minutes)"
+
+
+def _short(name: str) -> str:
+    return name[:10] + "".join(name.partition("+")[1:])
+
+
+_HEAD = f"""\
+# Results
+
+Made by `make results` (`python -m training.study`), which goes on where it was stopped; this page
+is written from the records in [results/](results/) alone, by `python -m training.study --page`.
+
+Every method starts from the same clone of the same seed, and plays, branches and learns online for
+seven iterations of 256 episodes, with the options of its file and `{" ".join(EQUAL)}`:
+branches of an iteration end when models have sampled that many tokens, and an update makes that
+many steps. What each was really given stands behind the tables. All is measured on 512 scenarios of
+the test split a partner.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what has no record yet, then write the page."""
+    from training.cli import errors_as_sentences
+
+    parser = argparse.ArgumentParser(prog="python -m training.study", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}")
+    parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
+    parser.add_argument("--page", action="store_true", help="run nothing")
+    parser.add_argument("--smoke", action="store_true", help="seconds a run, into outputs/")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.names) - set(STUDIES):
+        parser.error(f"there is no study {', '.join(sorted(unknown))}")
+    names = given.names or list(STUDIES)
+    work = WORK.with_name("study-smoke") if given.smoke else WORK
+    results, words = (work / "results", SMOKE) if given.smoke else (RESULTS, EQUAL)
+    console = Console(soft_wrap=True)
+    with errors_as_sentences():
+        jobs = [] if given.page else list(jobs_of(names, given.seeds, words, results, work))
+        with ThreadPoolExecutor(max_workers=given.jobs) as pool:
+            is_recorded = list(pool.map(partial(perform, console=console), jobs))
+        write_text(work / PAGE.name if given.smoke else PAGE, page(list(STUDIES), results))
+    raise SystemExit(0 if all(is_recorded) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ from engines.types import Generation
 from envs.scenarios.task import Task
 from envs.types import Action, Observation, Turn, View
 
+ASKS_AGAIN = 1
+
 
 @dataclass(frozen=True, slots=True)
 class RemotePlayer:
@@ -34,7 +36,7 @@ class RemotePlayer:
     style: PromptStyle
     temperature: float | None = 0.7
     max_tokens: int = 512
-    asks_again: int = 1
+    asks_again: int = ASKS_AGAIN
     purpose: Literal["partner", "policy"] = "partner"
 
     @property

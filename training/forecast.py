@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agents.prompts import STYLES
+from agents.remote import ASKS_AGAIN
 from engines.remote.client import price_at
 from engines.remote.estimate import Estimate, PlannedCalls, estimate, judge_calls, partner_calls
 from engines.remote.tallies import Account, dollars
@@ -92,7 +93,7 @@ def training_plans_of(config: RunConfig) -> Plans:
     share = weights.get("model", 0.0) / sum(weights.values())
     critics = config.critic.weights
     total = sum(critics.values())
-    measured = critics.get("value", 0.0) / total
+    measured = (critics.get("value", 0.0) + critics.get("first", 0.0)) / total
     probes = branch.probes * config.env.max_turns * TURNS_SHARE / 2
     continued = branch.points * (branch.continuations + measured * probes / POOR_SHARE)
     episodes = config.iterations * (config.collect.episodes + continued)
@@ -131,12 +132,8 @@ def _planned(config: RunConfig, plans: Plans) -> Iterator[PlannedCalls]:
         if model is not None and plans.played.get(role):
             yield _seat(config, role, model, plans.played[role], scenario)
     judge = config.judge
-    asked = (
-        [judge.model] if judge.name in ("rubric", "hybrid") else list((judge.panel or {}).values())
-    )
-    for model in asked:
-        if model is not None:
-            yield _reader(config, "judge", model, plans.judged, judge.samples, scenario)
+    for model in judge.asked.values():
+        yield _reader(config, "judge", model, plans.judged, judge.samples, scenario)
     if plans.compared and judge.model is not None:
         yield _reader(config, "judge", judge.model, plans.compared, 2, scenario)
     if plans.located and config.critic.model is not None:
@@ -157,6 +154,7 @@ def _seat(
         first_prompt_tokens=_tokens(style.system(view_of(scenario, 0))),
         tokens_per_turn=min(TOKENS_PER_TURN, model.max_tokens),
         max_tokens=model.max_tokens,
+        max_asks=1 + ASKS_AGAIN,
     )
 
 
@@ -181,7 +179,7 @@ def _reader(
         turns=_usual_turns(config),
         max_turns=config.env.max_turns,
         tokens_per_turn=TOKENS_PER_TURN,
-        max_tokens_per_turn=config.policy.max_new_tokens,
+        max_tokens_per_turn=_longest_turn(config),
         reply_tokens=min(REPLY_TOKENS, model.max_tokens),
         max_tokens=model.max_tokens,
     )
@@ -189,6 +187,12 @@ def _reader(
 
 def _usual_turns(config: RunConfig) -> int:
     return max(2, round(config.env.max_turns * TURNS_SHARE))
+
+
+def _longest_turn(config: RunConfig) -> int:
+    """Of whoever may play, in tokens."""
+    asked = (config.partner.model, config.policy.model)
+    return max([config.policy.max_new_tokens, *(model.max_tokens for model in asked if model)])
 
 
 def _tokens(text: str) -> int:

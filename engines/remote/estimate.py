@@ -129,6 +129,7 @@ def partner_calls(
     first_prompt_tokens: int,
     tokens_per_turn: int,
     max_tokens: int,
+    max_asks: int,
 ) -> PlannedCalls:
     """What a partner is asked that plays one of the two seats; the other one has begun.
 
@@ -138,6 +139,7 @@ def partner_calls(
         first_prompt_tokens: the scenario, the role and the rules.
         tokens_per_turn: what one turn of either seat usually adds to the history.
         max_tokens: after which a reply is cut; in the worst case every turn is as long.
+        max_asks: how often it is asked at most for a turn that can be read.
     """
     usual = Dialogues(
         dialogues=episodes,
@@ -147,9 +149,9 @@ def partner_calls(
         reply_tokens=tokens_per_turn,
     )
     worst = Dialogues(
-        dialogues=episodes,
+        dialogues=episodes * max_asks,
         calls=-(-max_turns // 2),
-        first_prompt_tokens=first_prompt_tokens + max_tokens,
+        first_prompt_tokens=first_prompt_tokens + max_asks * max_tokens,  # it is shown its reply
         growth_tokens=2 * max_tokens,
         reply_tokens=max_tokens,
     )

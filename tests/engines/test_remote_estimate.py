@@ -57,10 +57,12 @@ def test_a_partner_by_hand() -> None:
         first_prompt_tokens=400,
         tokens_per_turn=30,
         max_tokens=128,
+        max_asks=2,
     )
     # of 7 turns 4 are its own; its first prompt holds one turn, and two more come with each call
     assert plan.expected == Dialogues(100, 4, 430, 60, 30)
-    assert plan.worst == Dialogues(100, 10, 528, 256, 128)
+    # each turn is asked for twice, the second time with the reply that could not be read
+    assert plan.worst == Dialogues(200, 10, 656, 256, 128)
 
 
 def test_a_judge_by_hand() -> None:
@@ -152,6 +154,7 @@ def test_the_worst_case_is_never_less_than_what_is_expected(
         first_prompt_tokens=rules,
         tokens_per_turn=tokens_per_turn,
         max_tokens=max_tokens,
+        max_asks=attempts,
     )
     judge = judge_calls(
         JUDGE,

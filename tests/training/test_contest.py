@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,12 @@ import yaml
 
 from agents.embedded import Shape, make_model, make_tokenizer
 from engines.weights import weights_version
-from envs.errors import ConfigError
+from envs.errors import CheckpointError, ConfigError
 from training.checkpoint import clone_beside, save_checkpoint
 from training.cli import compose
 from training.contest import evaluate_policy, settled
 from training.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)
 
 
@@ -89,21 +86,12 @@ def test_any_other_model_has_no_clone_to_be_compared_with(
     assert f"evaluation: {(tmp_path / 'evaluations/latest').resolve()}\n" in said, "one line"
 
 
-def test_the_command_refuses_a_damaged_checkpoint_before_a_folder_is_made(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_checkpoint(folder, make_model(TINY, seed=2), make_tokenizer(), {})
     (folder / "config.json").write_text("{}")
-    command = (sys.executable, "-m", "training.evaluate")
-    done = subprocess.run(
-        [*command, f"policy.name={folder}", f"output_root={tmp_path / 'out'}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "was changed or damaged" in done.stderr
+    with pytest.raises(CheckpointError, match="was changed or damaged"):
+        evaluate_policy(compose([f"policy.name={folder}", f"output_root={tmp_path / 'out'}"]))
     assert not (tmp_path / "out" / "evaluations").exists()
 
 

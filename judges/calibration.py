@@ -10,7 +10,8 @@ from engines.together import together
 from envs.types import Episode
 from judges.agreement import Agreement, Estimate, agreement, mean
 from judges.base import Judge, Judgement
-from judges.canaries import CANARIES, HARMLESS, CanaryReport, base_episodes, run_canaries
+from judges.canaries import CanaryReport, run_canaries
+from judges.canary_twins import CANARIES, HARMLESS, base_episodes
 from judges.labels import Comparison, Labelled, Source, hidden
 from judges.mirror import mirrored, mirrored_back
 from judges.steadiness import Steadiness, steadiness

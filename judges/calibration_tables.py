@@ -12,7 +12,7 @@ from rich.table import Table
 
 from judges.agreement import Agreement, Estimate
 from judges.calibration import Calibration, Measured
-from judges.canaries import CanaryReport, CanaryResult
+from judges.canaries import BOUND, CanaryReport, CanaryResult
 from judges.labels import Comparison
 from judges.steadiness import Shift, Steadiness
 
@@ -25,7 +25,7 @@ NOTES = (
     "flips: another agent came out ahead; changes: the same, and leads that became ties or came "
     "from ties; moved: mean absolute difference of the two scores; same: share of equal ones.",
     "A canary plays to the judge. Its mean gain must stay below the bound, which comes from the "
-    "judge's noise; above: single dialogues that gained more than twice the noise.",
+    f"judge's noise; above: single dialogues that gained more than {BOUND} times the noise.",
 )
 """What the columns mean."""
 
@@ -179,13 +179,12 @@ def _canaries(report: CanaryReport) -> Grid:
 def _canary(result: CanaryResult, measures: tuple[str, ...]) -> tuple[str, ...]:
     gains = (result.gains.get(name) for name in measures)
     above = max((gain.above for gain in result.gains.values()), default=0)
-    verdict = "passed" if result.is_passed else "FAILED" if result.gains else "not measured"
     return (
         result.name,
         *("-" if gain is None else f"{gain.mean:+.2f} ({gain.bound:.2f})" for gain in gains),
         f"{above} of {result.twins}",
         str(result.unscored),
-        verdict,
+        result.verdict,
     )
 
 

@@ -24,16 +24,17 @@ a private goal that the others do not know. Score each agent by itself on seven 
 numbers or halves:
 
 believability, 0 to 10: does it act as this person would, in keeping with background, traits and \
-values, and naturally: no repetition of itself or of others, nothing that nobody would say there?
-relationship, -5 to 5: is the tie between the agents, as the character has it, better or worse \
-than before? Below 0 it did harm, 0 nothing changed, above 0 it grew.
+values, and naturally: without mixing up who it is, repeating itself or others, or saying what \
+nobody would say there, such as needless politeness? 0 is not at all, 10 is wholly.
+relationship, -5 to 5: what did it do to the tie between the agents and to its own reputation? \
+Below 0 it did harm, 0 nothing changed, above 0 they grew.
 knowledge, 0 to 10: did it learn something new that matters to it? 0 is nothing.
-secret, -10 to 0: did it give away its secret, or what its goal asks it to hide? 0 is nothing, -10 \
-is all of it.
+secret, -10 to 0: did it give away its secret, or what its goal asks it to hide? 0 is nothing, \
+also where there is nothing to hide; -10 is all of it.
 social_rules, -10 to 0: did it break the rules that people there live by, from manners and \
-promises to the law? 0 is no breach, -10 a grave one.
-financial_and_material_benefits, -5 to 5: did it gain or lose money, goods or other material \
-advantages, now or later? 0 is neither.
+promises to morals and the law? 0 is no breach, -10 a grave one.
+financial_and_material_benefits, -5 to 5: did it gain or lose money, goods, time, work or other \
+material advantages, now or later? 0 is neither.
 goal, 0 to 10: how far did it reach its own private goal, by what really came about? 0 is not at \
 all, 10 is wholly. Extra information inside the goal belongs to it."""
 

@@ -10,22 +10,15 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 
 from engines.chat import ChatRequest
 from envs.types import ActionType, Episode
 from judges.base import Judge, Judgement, Scores, unscored
-from judges.canaries import (
-    CANARIES,
-    HARMLESS,
-    Base,
-    CanaryReport,
-    base_episodes,
-    canary_table,
-    run_canaries,
-    twin,
-)
+from judges.canaries import CanaryReport, run_canaries
+from judges.canary_twins import CANARIES, HARMLESS, Base, base_episodes, twin
 from judges.rubric import RubricJudge
 from judges.verdict import read_verdict
 from judges.verifiable import VerifiableJudge
@@ -183,24 +176,45 @@ def open_bases() -> tuple[Base, ...]:
 
 def test_noise_and_bounds_by_hand() -> None:
     # Of three harmless rewritings one moves the goal by 3 in both episodes: sqrt((0 + 0 + 9) / 3).
-    table = {"You see.": 1.0, "charming throughout.": 8.0, "This verdict is final.": 9.0}
+    table = {"You see.": 1.0, "charming throughout.": 8.0, "This verdict is final.": 9.5}
     done = asyncio.run(run_canaries(ByWords(table), 0, bases=open_bases()))
     assert done.noise["goal"] == pytest.approx(3**0.5)
     results = {result.name: result for result in done.results}
-    # The bound of a mean over two twins is 2 * sqrt(3) / sqrt(2) = 2.45.
-    assert results["self_praise"].gains["goal"].bound == pytest.approx(6**0.5)
+    # The bound of a mean over two twins is 3 * sqrt(3) / sqrt(2) = 3.67.
+    assert results["self_praise"].gains["goal"].bound == pytest.approx(3 * 1.5**0.5)
     assert results["self_praise"].gains["goal"].mean == 4
-    assert results["self_praise"].gains["goal"].above == 2  # 4 > 2 * sqrt(3) = 3.46
+    assert results["self_praise"].gains["goal"].above == 0  # 4 < 3 * sqrt(3) = 5.20
     assert results["self_praise"].gains["overall"].mean == pytest.approx(4 / 7)
+    assert results["forged_judge"].gains["goal"].above == 2  # 5.5
     assert failed(done) == {"self_praise", "forged_judge"}
 
 
 def test_a_gain_within_the_noise_passes_and_without_noise_none_does() -> None:
-    praised = {"charming throughout.": 6.0}  # a gain of 2, below 2.45
+    praised = {"charming throughout.": 6.0}  # a gain of 2, below 3.67
     noisy = ByWords(praised | {"You see.": 1.0})
     assert failed(asyncio.run(run_canaries(noisy, 0, bases=open_bases()))) == set()
     still = ByWords(praised)
     assert failed(asyncio.run(run_canaries(still, 0, bases=open_bases()))) == {"self_praise"}
+
+
+def test_an_honest_judge_with_noise_fails_one_canary_in_few_reports() -> None:
+    """Of 120 reports 4.2 on average: each of ten canaries has two bounds of three errors."""
+
+    @dataclass
+    class Noisy:
+        rng: Random
+        id: str = "noisy"
+        version: str = "1"
+
+        async def judge(self, episode: Episode) -> Judgement:
+            seats = tuple(Scores(*(self.rng.gauss(0, 1) for _ in range(7))) for _ in (0, 1))
+            return Judgement(self.id, self.version, seats, ("", ""))
+
+    bases = base_episodes(0)
+    reports = [
+        asyncio.run(run_canaries(Noisy(Random(seed)), 0, bases=bases)) for seed in range(120)
+    ]
+    assert sum(report.passed < len(CANARIES) for report in reports) <= 12
 
 
 def test_a_judge_without_scores_has_passed_nothing() -> None:
@@ -210,13 +224,24 @@ def test_a_judge_without_scores_has_passed_nothing() -> None:
 
     done = report(Silent({}))
     assert done.passed == 0
-    assert {result.unscored for result in done.results} == {6}
-    assert "not measured" in canary_table(done)
+    assert {(result.unscored, result.verdict) for result in done.results} == {(6, "not measured")}
 
 
-def test_the_table_has_a_row_a_canary() -> None:
-    table = canary_table(report(RubricJudge(FakeChat(obeys_all)))).splitlines()
-    assert len(table) == 4 + len(CANARIES)
-    assert len({line.count("|") for line in table[2:]}) == 1
-    row = next(line for line in table if line.startswith("| instruction"))
-    assert row == "| instruction | +7.00 | 0.00 | +1.00 | 0.00 | 6 of 6 | 0 | FAILED |"
+def test_a_canary_that_leaves_most_twins_unscored_has_not_been_passed() -> None:
+    @dataclass(frozen=True)
+    class Silenced(ByWords):
+        """Gives no scores where somebody speaks as a judge, but for the open scenes."""
+
+        async def judge(self, episode: Episode) -> Judgement:
+            is_forged = any("[Judge]" in turn.action.argument for turn in episode.turns)
+            if is_forged and episode.scenario.family != "open":
+                return unscored(self, "It said: I have seen enough.")
+            return await super().judge(episode)
+
+    def verdict(table: dict[str, float]) -> str:
+        (found,) = [r for r in report(Silenced(table)).results if r.name == "forged_judge"]
+        assert (found.twins, found.unscored) == (2, 4)
+        return found.verdict
+
+    assert verdict({}) == "not measured"
+    assert verdict({"This verdict is final.": 9.0}) == "FAILED"

@@ -120,6 +120,11 @@ class VllmEngine:
         """End vLLM; the engine cannot be used any more."""
         self._process.close()
 
+    @property
+    def vllm(self) -> Any:
+        """The `vllm.LLMEngine` itself, for whoever measures it."""
+        return self._process.engine
+
     def logps(self, token_ids: tuple[int, ...]) -> list[float]:
         """The log-probs of all tokens but the first after those before them, nats."""
         from vllm import SamplingParams

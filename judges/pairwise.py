@@ -5,7 +5,6 @@ Preferences come from one number a branch, or from a judge that is shown two bra
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,8 +108,6 @@ async def ask_all_pairs(
     branches: Sequence[Episode],
     seat: int,
     turn: int,
-    *,
-    max_concurrent: int = 8,
 ) -> Preferences:
     """Ask a judge about each unordered pair of branches once.
 
@@ -118,15 +115,12 @@ async def ask_all_pairs(
 
     Args:
         branches: K >= 2 of one scenario, with the same turns before `turn`.
-        max_concurrent: pairs that are asked about at the same time, >= 1.
     """
-    gate = asyncio.Semaphore(max_concurrent)
 
     async def compared(first: Episode, second: Episode) -> Comparison:
         if first.turns == second.turns:
             return Comparison(_TIE, "Both are the same.")
-        async with gate:
-            return await judge.compare(first, second, seat, turn)
+        return await judge.compare(first, second, seat, turn)
 
     pairs = _pairs(len(branches))
     found = await together(compared(branches[k], branches[j]) for k, j in pairs)
@@ -145,37 +139,32 @@ async def ask_all_pairs(
 
 
 def preference_matrix(
-    values: Sequence[float], margin: float = 0.0, *, temperature: float = 0.0
+    values: Sequence[float], margin: float = 0.0
 ) -> tuple[tuple[float, ...], ...]:
-    """The probability that each branch beats each other, from one number a branch.
+    """Which branch beats which, from one number a branch.
 
-    Such a matrix is transitive by construction; a pairwise judge's need not be.
+    Such a matrix holds no cycles; a pairwise judge's may.
 
     Args:
         values: one score a branch, shape (K,); more is better.
         margin: branches at most this far apart tie at 1/2, so that noise is no preference.
-        temperature: outside the margin, 0 lets the better branch win for certain; above 0 it wins
-            with probability sigmoid(difference / temperature) (Bradley and Terry, 1952).
 
     Returns:
-        P of shape (K, K): P[k][j] is the probability that k beats j; 1/2 on the diagonal.
+        P of shape (K, K): P[k][j] is 1 where k beats j, 0 where j beats k, else 1/2.
 
     Raises:
-        ConfigError: margin or temperature is negative or not finite.
+        ConfigError: the margin is negative or not finite.
         DataError: a value is not finite.
     """
-    for name, option in (("margin", margin), ("temperature", temperature)):
-        if not (math.isfinite(option) and option >= 0):
-            raise ConfigError(f"{name} is {option}, but must be finite and at least 0.")
+    if not (math.isfinite(margin) and margin >= 0):
+        raise ConfigError(f"margin is {margin}, but must be finite and at least 0.")
     for index, value in enumerate(values):
         if not math.isfinite(value):
             raise DataError(
                 f"The value of branch {index} is {value}, which cannot be compared;"
                 " leave unscored branches out of the group."
             )
-    return tuple(
-        tuple(_preference(own - other, margin, temperature) for other in values) for own in values
-    )
+    return tuple(tuple(_preference(own - other, margin) for other in values) for own in values)
 
 
 def win_probs(preferences: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
@@ -206,12 +195,10 @@ def _pairs(size: int) -> list[tuple[int, int]]:
     return list(combinations(range(size), 2))
 
 
-def _preference(difference: float, margin: float, temperature: float) -> float:
+def _preference(difference: float, margin: float) -> float:
     if abs(difference) <= margin:
         return _TIE
-    if temperature == 0:
-        return 1.0 if difference > 0 else 0.0
-    return _TIE * (1 + math.tanh(difference / temperature / 2))  # sigmoid that cannot overflow
+    return 1.0 if difference > 0 else 0.0
 
 
 def _check_preferences(preferences: Sequence[Sequence[float | None]]) -> None:

@@ -12,7 +12,7 @@ from judges.agreement import Agreement, Estimate, agreement, mean
 from judges.base import Judge, Judgement
 from judges.canaries import CanaryReport, run_canaries
 from judges.canary_twins import CANARIES, HARMLESS, base_episodes
-from judges.labels import Comparison, Labelled, Source, hidden
+from judges.labels import LabelKind, Labelled, Source, hidden
 from judges.mirror import mirrored, mirrored_back
 from judges.steadiness import Steadiness, steadiness
 
@@ -33,7 +33,7 @@ class Measured:
     """What came of one source of labelled episodes.
 
     Attributes:
-        agreements: by comparison, in the source's order.
+        agreements: by kind, in the source's order.
         steadiness: with the seats exchanged, and judged again with other samples.
         details: the mean over scored dialogues of what the judge said of its own steadiness, such
             as how often its samples flipped.
@@ -44,7 +44,7 @@ class Measured:
     dialogues: int
     left_out: int
     unscored: tuple[Unscored, ...]
-    agreements: tuple[tuple[Comparison, Agreement], ...]
+    agreements: tuple[tuple[LabelKind, Agreement], ...]
     steadiness: tuple[Steadiness, ...]
     details: Mapping[str, Estimate]
 
@@ -176,8 +176,8 @@ def _measured(
             if not judgement.is_scored
         ),
         agreements=tuple(
-            (comparison, _agreement(place, comparison.dimension, scored, seed))
-            for place, comparison in enumerate(source.comparisons)
+            (kind, _agreement(place, kind.dimension, scored, seed))
+            for place, kind in enumerate(source.kinds)
         ),
         steadiness=steady,
         details=_details([judgement for _, judgement in scored], seed),

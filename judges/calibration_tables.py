@@ -13,7 +13,7 @@ from rich.table import Table
 from judges.agreement import Agreement, Estimate
 from judges.calibration import Calibration, Measured
 from judges.canaries import BOUND, CanaryReport, CanaryResult
-from judges.labels import Comparison
+from judges.labels import LabelKind
 from judges.steadiness import Shift, Steadiness
 
 _SHORT = {"financial_and_material_benefits": "benefits", "social_rules": "social rules"}
@@ -81,9 +81,9 @@ def markdown(calibration: Calibration) -> str:
     parts = ["# How good is the judge?", headline(calibration)]
     for one in calibration.measured:
         mappings = "".join(
-            f"\n* {comparison.label} -> {comparison.dimension}: {comparison.mapping}"
-            for comparison, _ in one.agreements
-            if not comparison.deals_only
+            f"\n* {kind.label} -> {kind.dimension}: {kind.mapping}"
+            for kind, _ in one.agreements
+            if not kind.deals_only
         )
         parts.append(
             f"Labels of {one.source} ({one.about}), each on its dimension's scale:\n{mappings}"
@@ -100,7 +100,7 @@ def as_json(calibration: Calibration) -> dict[str, Any]:
     plain = asdict(calibration)
     for measured in plain["measured"]:
         measured["agreements"] = [
-            {**comparison, **agreement} for comparison, agreement in measured["agreements"]
+            {**kind, **agreement} for kind, agreement in measured["agreements"]
         ]
     return plain
 
@@ -117,18 +117,18 @@ def _agreements(measured: Measured) -> Grid:
 
 
 def _rows(measured: Measured) -> tuple[tuple[str, ...], ...]:
-    """A row a comparison; that of deals alone only where there was anything else."""
+    """A row a kind; that of deals alone only where there was anything else."""
     rows, whole = [], -1
-    for comparison, found in measured.agreements:
-        if not (comparison.deals_only and found.n == whole):
-            rows.append(_agreement(comparison, found))
+    for kind, found in measured.agreements:
+        if not (kind.deals_only and found.n == whole):
+            rows.append(_agreement(kind, found))
         whole = found.n
     return tuple(rows)
 
 
-def _agreement(comparison: Comparison, found: Agreement) -> tuple[str, ...]:
+def _agreement(kind: LabelKind, found: Agreement) -> tuple[str, ...]:
     return (
-        f"{_short(comparison.dimension)}\n~ {comparison.label}",
+        f"{_short(kind.dimension)}\n~ {kind.label}",
         str(found.n),
         _estimate(found.pearson),
         _estimate(found.spearman),

@@ -33,8 +33,8 @@ LIKENESS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A dimension of the judge and the label that it is held against.
+class LabelKind:
+    """A label that there is one of each seat, and the dimension that is held against it.
 
     Attributes:
         dimension: one of `DIMENSION_RANGES`.
@@ -49,7 +49,7 @@ class Comparison:
     deals_only: bool = False
 
     @property
-    def with_deal(self) -> Comparison:
+    def with_deal(self) -> LabelKind:
         """The same among dialogues that ended in a deal.
 
         Whoever sees that a talk broke off knows most of its labels: a few such dialogues can carry
@@ -64,7 +64,7 @@ SeatLabels = tuple[float | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An episode and its labels, in the order of the source's comparisons."""
+    """An episode and its labels, in the order of the source's kinds."""
 
     episode: Episode
     labels: tuple[SeatLabels, ...]
@@ -82,25 +82,25 @@ class Source:
 
     name: str
     about: str
-    comparisons: tuple[Comparison, ...]
+    kinds: tuple[LabelKind, ...]
     episodes: tuple[Labelled, ...]
     left_out: int = 0
 
 
-_GOAL = Comparison("goal", "goal", "10 * min(1, max(0, points) / aim)")
-_SATISFACTION = Comparison("goal", "satisfaction", "five answers of the seat: 0, 2.5, 5, 7.5, 10")
-_LIKENESS = Comparison(
+_GOAL = LabelKind("goal", "goal", "10 * min(1, max(0, points) / aim)")
+_SATISFACTION = LabelKind("goal", "satisfaction", "five answers of the seat: 0, 2.5, 5, 7.5, 10")
+_LIKENESS = LabelKind(
     "relationship", "likeness", "five answers of the partner: -5, -2.5, 0, 2.5, 5"
 )
 
 COMPUTED: Final = (
     _GOAL,
     _GOAL.with_deal,
-    Comparison("financial_and_material_benefits", "points", "5 * points / best attainable"),
+    LabelKind("financial_and_material_benefits", "points", "5 * points / best attainable"),
 )
 CASINO: Final = (
-    Comparison("financial_and_material_benefits", "points", "5 * points / 36"),
-    Comparison("goal", "points", "10 * points / 36"),
+    LabelKind("financial_and_material_benefits", "points", "5 * points / 36"),
+    LabelKind("goal", "points", "10 * points / 36"),
     _SATISFACTION,
     _SATISFACTION.with_deal,
     _LIKENESS,

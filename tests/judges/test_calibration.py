@@ -35,7 +35,9 @@ from judges.verifiable import VerifiableJudge
 from tests.chats import FakeChat
 from tests.engines.remote_provider import Provider, serving
 from tests.judges.gullible import answer, likes_label_a
+from training.calibration import calibrate_judge
 from training.cli import compose
+from training.forecast import print_forecast
 from training.labelled import check_before_calibration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,7 +323,7 @@ def test_computed_labels_by_hand(play: Play) -> None:
     deal, none = play("do offer 2", "do accept"), play("say hm", "leave")
     failed = replace(none, end=EndReason.FAILED)
     found = computed_labels([deal, none, failed], about="")
-    assert found.comparisons == COMPUTED
+    assert found.kinds == COMPUTED
     assert [one.labels for one in found.episodes] == [
         ((5, 10), (5, 10), (5 * 2 / 8, 5 * 6 / 10)),
         ((0, 0), (None, None), (0, 0)),
@@ -392,7 +394,7 @@ def test_recorded_labels_by_hand(tmp_path: Path) -> None:
     assert walked.labels[0] == pytest.approx((5 * 5 / 36, 5 * 5 / 36))
     assert walked.labels[2:] == (satisfaction, (None, None), likeness, (None, None))
     assert silent.labels[4] == (-2.5, None)
-    assert [one.label for one in found.comparisons][-2:] == ["likeness", "likeness, deals"]
+    assert [one.label for one in found.kinds][-2:] == ["likeness", "likeness, deals"]
 
 
 def test_an_answer_that_is_none_of_the_five_is_an_error(tmp_path: Path) -> None:
@@ -481,7 +483,9 @@ def plain_verdict(body: dict[str, Any]) -> str:
     return answer(request, lambda label, name: 3.0)
 
 
-def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(tmp_path: Path) -> None:
+def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     provider = Provider(reply=plain_verdict)
     with serving(provider):
         words = [
@@ -493,20 +497,17 @@ def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(tmp_path: Pat
             "calibration.twice=2",
             f"output_root={tmp_path}",
         ]
-        coming = command(*words, "dry_run=true")
-        assert coming.returncode == 0, coming.stderr
+        print_forecast(compose(words), "training.forecast:calibration_plans_of")
         # 3 + 2 * 2 judgements and 84 of canaries, each of two samples
-        assert "182" in coming.stdout
+        assert "182" in capsys.readouterr().out
         assert provider.account.requests == 0
-        first = command(*words)
-        assert first.returncode == 0, first.stderr
+        calibrate_judge(compose(words))
         asked = provider.account.requests
         assert asked == 182
-        assert "models behind APIs: 182 calls" in first.stdout
+        assert "models behind APIs: 182 calls" in capsys.readouterr().out
         folder = (tmp_path / "calibrations" / "latest").resolve()
         page = (folder / "calibration.md").read_text()
-        again = command(*words, f"resume={folder}")
-        assert again.returncode == 0, again.stderr
+        calibrate_judge(compose([*words, f"resume={folder}"]))
         assert provider.account.requests == asked
     assert (folder / "calibration.md").read_text() == page
     assert "rubric(model-a" in page

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import groups
+from envs.errors import ConfigError
+from training.cli import check_arguments, groups
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +37,12 @@ def test_help_names_every_group_and_every_choice() -> None:
     assert "python -m training.loop +experiment=sotopia_sdpo" in done.stdout
     for group, names in groups().items():
         assert f"{group:<11} {', '.join(names)}\n" in done.stdout
+
+
+def test_the_judges_of_a_panel_have_names_of_ones_own() -> None:
+    check_arguments(["judge=panel", "judge.panel.second.name=gpt-4o", "++judge.panel.x.name=y"])
+    with pytest.raises(ConfigError, match=r"Did you mean judge\.panel\?"):
+        check_arguments(["judge.panl=x"])
 
 
 def test_options_are_checked_before_torch_is_imported() -> None:

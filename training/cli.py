@@ -236,9 +236,13 @@ def _check_choice(key: str, group: str, value: str, names: list[str]) -> None:
         raise ConfigError(f"An experiment is added, not set; write +experiment={value}.")
 
 
+_FREE = ("judge.panel.",)
+"""Below these, names are the user's own; mistakes there are found when the options are read."""
+
+
 def _check_option(name: str) -> None:
     known = [*option_names(RunConfig), *groups()]
-    if name not in known:
+    if name not in known and not name.startswith(_FREE):
         raise ConfigError(
             f"There is no option or group {name}.{did_you_mean(name, known)}"
             " --help lists the groups, training/config.py all options."

@@ -103,7 +103,7 @@ class ModelConfig:
         timeout_s: of one attempt, seconds.
         input_usd_per_mtok, output_usd_per_mtok: dollars per million tokens, where the price is not
             known or is another one. A server on this machine is free without them.
-        weights_version: whatever tells apart weights that a server has under one name; None where
+        weights_version: whatever tells apart weights that a server has under one name; "" where
             they do not change.
         prompt_style: as in `PolicyConfig`; for players alone.
     """
@@ -116,7 +116,7 @@ class ModelConfig:
     timeout_s: Positive = 60.0
     input_usd_per_mtok: NonNegative | None = None
     output_usd_per_mtok: NonNegative | None = None
-    weights_version: str | None = None
+    weights_version: str = ""
     prompt_style: Literal["brief", "full"] = "full"
 
 

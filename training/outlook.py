@@ -42,7 +42,7 @@ def endpoint_of(model: ModelConfig) -> Endpoint:
         base_url=model.base_url,
         api_key_env=model.api_key_env,
         price=price,
-        weights_version=model.weights_version or "",
+        weights_version=model.weights_version,
         timeout_s=model.timeout_s,
     )
 

@@ -192,3 +192,9 @@ def test_an_unknown_price_is_warned_of_and_a_server_here_is_free() -> None:
     model = compose(SERVER).partner.model
     assert model is not None
     assert endpoint_of(model).is_local
+
+
+def test_weights_of_one_name_are_told_apart() -> None:
+    model = compose([*SERVER, "partner.model.weights_version=step8"]).partner.model
+    assert model is not None
+    assert endpoint_of(model).id == "model-a#step8@127.0.0.1:8000"

@@ -298,6 +298,42 @@ def test_a_segment_that_could_not_be_told_is_counted() -> None:
     assert len(result.episodes) == K, "they were paid for"
 
 
+def test_a_teacher_continues_and_the_policy_is_probed() -> None:
+    played = original()
+    teacher = replace(EXPERTS, weights=(("keen", 1.0),))
+    critic = Scripted(lambda episode, seat: (0, 2), turn=2)
+    result = branch(critic, Place(played, 0), using=replace(brancher(), teacher=teacher))
+    (group,) = result.groups
+    assert len(group.branches) == 1 + K
+    assert {p.players for p in group.branches[1:]} == {(teacher.id, played.players[1])}
+    probes = [p for p in result.episodes if p not in group.branches]
+    assert len(probes) == 2 * PROBES
+    assert {p.players for p in probes} == {played.players}
+    assert len({p.id for p in result.episodes}) == len(result.episodes)
+
+
+def test_the_value_critic_looks_at_the_better_branch_from_where_it_is() -> None:
+    wanted = replace(SELECTING, value=goal, margin=0.1)
+    places = [Place(original(seed=20 * n, name=f"{n}"), n % 2) for n in range(8)]
+    result = branch(ValueCritic(min_drop=0.1), *places, using=wanted)
+    selected = [group for group in result.groups if group.segment_turns is not None]
+    assert selected, "the test needs some"
+    for found in selected:
+        values = [goal(p, found.seat) for p in found.branches]
+        best = found.branches[values.index(max(values))]
+        own = own_turns(best.episode, found.seat, since=found.turn)
+        assert 1 <= (found.segment_turns or 0) <= len(own)
+        looked = [p for p in result.episodes if p.parent_id == best.id]
+        assert {p.branch_turn for p in looked} <= set(own[1:])
+        for continuation in looked:
+            shared = continuation.branch_turn or 0
+            assert continuation.episode.turns[:shared] == best.episode.turns[:shared]
+    plain = branch(
+        ValueCritic(min_drop=0.1), *places, using=replace(wanted, selects_segments=False)
+    )
+    assert [g.branches for g in plain.groups] == [g.branches for g in result.groups]
+
+
 @dataclass
 class Opinions:
     """Says of pairs of branches, in the order in which it is asked, which one wins."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -14,9 +17,11 @@ from judges.base import Judgement, Scores
 from judges.critic_base import own_turns
 from tests.training.lines import line_player, play_lines, scenario
 from training.pairings import PAIRINGS, pair_up
-from training.pairings.base import PairingRule, Unpaired, trunk_ids
-from training.pairings.groups import win_rate
-from training.pairings.pairs import segment, turn
+from training.pairings.base import PairingRule, Sides, Unpaired, trunk_ids
+from training.pairings.drawn import accept, rejection
+from training.pairings.groups import binary, win_rate, win_rate_pair
+from training.pairings.pairs import TIE, preferred, segment, session, step, turn
+from training.pairings.taught import expert, imitation
 from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.rollout import EpisodePlan, trunk_of
 from training.values import goal
@@ -267,3 +272,146 @@ def test_without_a_located_error_halves_are_compared(
     assert isinstance(example, Example)
     firsts = [side.token_ids[0] for side in example.branches]
     assert list(zip(firsts[0::2], firsts[1::2], strict=True)) == expected
+
+
+def worths(*goals: float, critic: str = "random") -> BranchGroup:
+    """Branches of one turn, whose only token is 1, 2, ... in their order, worth these goals."""
+    branches = [(((30, k),), worth) for k, worth in enumerate(goals, start=1)]
+    return group(*branches, critic=critic)
+
+
+def firsts(example: Example | Unpaired) -> list[int]:
+    """The first token of each side."""
+    assert isinstance(example, Example)
+    return [side.token_ids[0] for side in example.branches]
+
+
+@pytest.mark.parametrize(
+    ("sides", "contrasts", "expected"),
+    [
+        ("original", 1, [4, 1]),  # the best, 9, against the original, 5
+        ("halves", 1, [1, 2]),  # the second of the better half against that of the worse
+        ("extremes", 1, [4, 2]),
+        ("extremes", 2, [4, 2, 1, 3]),
+        ("located", 1, [1, 2]),
+    ],
+)
+def test_which_sides_are_compared(sides: Sides, contrasts: int, expected: list[int]) -> None:
+    rule = replace(RULE, sides=sides, contrasts=contrasts)
+    assert firsts(segment(worths(5, 1, 3, 9), rule)) == expected
+
+
+@pytest.mark.parametrize(("chosen", "rejected"), [(1, 3), (3, 1), (2, 3), (3, 2)])
+def test_segments_of_unequal_length_are_cut_as_they_are_told(chosen: int, rejected: int) -> None:
+    rule = replace(RULE, max_segment_turns=chosen, rejected_segment_turns=rejected)
+    example = segment(group((((30, 66), *LONG[1:]), 1), (LONG, 9)), rule)
+    assert isinstance(example, Example)
+    assert [sum(side.loss_mask) for side in example.branches] == [chosen, rejected]
+
+
+def test_lengths_that_are_told_to_be_equal_stay_so_when_a_branch_ends_early() -> None:
+    rule = replace(RULE, max_segment_turns=3, rejected_segment_turns=3)
+    example = segment(group((OTHER, 1), (LONG, 9)), rule)
+    assert isinstance(example, Example)
+    assert [sum(side.loss_mask) for side in example.branches] == [2, 2]
+
+
+def test_sessions_are_as_long_as_they_are() -> None:
+    example = session(group((OTHER, 1), (LONG, 9)), replace(RULE, max_segment_turns=1))
+    assert isinstance(example, Example)
+    assert [sum(side.loss_mask) for side in example.branches] == [4, 2]
+    assert session(group((OTHER, 8), (LONG, 9)), RULE) == TIE
+
+
+def test_a_step_is_rectified_and_verified() -> None:
+    rule = replace(RULE, verified_goal=7)
+    assert firsts(step(worths(3, 6.9, 7.5, 9), rule)) == [4, 1]
+    assert firsts(step(worths(3, 6.9, 7.5), rule)) == [3, 1]
+    assert step(worths(3, 6.9), rule) == Unpaired("no rectified turn was verified")
+    assert step(worths(6.5, 7.5), rule) == TIE, "the original was hardly worse"
+    long = step(group((OTHER, 1), (LONG, 9)), rule)
+    assert isinstance(long, Example)
+    assert [sum(side.loss_mask) for side in long.branches] == [1, 1]
+
+
+def test_preferred_branches_are_the_chosen_sides_of_segments() -> None:
+    for made in (group((OTHER, 4), (LONG, 9)), worths(5, 1, 3, 9)):
+        pair = segment(made, RULE)
+        assert isinstance(pair, Example)
+        assert preferred(made, RULE) == replace(pair, branches=pair.branches[::2])
+    assert preferred(worths(4, 4), RULE) == TIE
+
+
+def test_good_and_bad_are_told_from_the_mean_of_the_group() -> None:
+    # The mean is 5 and half a margin 0.75: 5.7 and 4.3 are neither.
+    example = binary(worths(5.7, 4.3, 9, 1), RULE)
+    assert isinstance(example, Example)
+    assert [(s.token_ids[0], s.win_prob) for s in example.branches] == [(3, 1.0), (4, 0.0)]
+    at_the_margin = binary(worths(5.75, 4.25), RULE)
+    assert firsts(at_the_margin) == [1, 2], "a pair that is just told apart is so here"
+    neither = Unpaired("no branch is good or bad by the margin")
+    assert binary(worths(5.7, 4.3), RULE) == neither
+    assert binary(worths(5, 5), replace(RULE, margin=0)) == neither
+
+
+def test_good_branches_must_be_valid_and_bad_ones_need_not() -> None:
+    made = worths(9, 1)
+    slip = Action(ActionType.NONE, "", invalid="a slip")
+
+    def slipped(played: PlayedEpisode) -> PlayedEpisode:
+        turns = list(played.episode.turns)
+        turns[4] = replace(turns[4], action=slip)
+        return replace(played, episode=replace(played.episode, turns=tuple(turns)))
+
+    both = replace(made, branches=tuple(map(slipped, made.branches)))
+    assert firsts(binary(both, RULE)) == [2]
+
+
+def test_the_best_and_the_worst_keep_their_win_rates() -> None:
+    probs = (0.4, 0.9, 0.1, 0.1)
+    made = replace(worths(1, 2, 3, 4), win_probs=probs)
+    example = win_rate_pair(made, RULE)
+    assert firsts(example) == [2, 3], "of equals the first"
+    assert isinstance(example, Example)
+    assert [side.win_prob for side in example.branches] == [0.9, 0.1]
+    assert win_rate_pair(worths(1, 2), RULE) == Unpaired("all branches tie")
+
+
+def test_experts_are_chosen_whatever_came_of_it() -> None:
+    made = worths(9, 1, 2)  # the original, and two continuations by an expert
+    assert firsts(expert(made, RULE)) == [2, 1]
+    assert firsts(expert(made, replace(RULE, contrasts=5))) == [2, 1, 3, 1]
+    alone = imitation(made, replace(RULE, contrasts=2))
+    assert firsts(alone) == [2, 3]
+    assert isinstance(alone, Example)
+    assert {side.win_prob for side in alone.branches} == {1.0}
+
+
+def test_accepted_candidates_are_a_sample_of_the_tilted_policy() -> None:
+    """The first accepted one is drawn with probability proportional to exp(value / temperature)."""
+    values, temperature = [0.0, 1.0, 2.0], 1.5
+    rng = Random(0)
+    counts = Counter(accept(values, 1, temperature, rng)[0] for _ in range(6000))
+    weights = [math.exp(value / temperature) for value in values]
+    for k, weight in enumerate(weights):
+        assert counts[k] / 6000 == pytest.approx(weight / sum(weights), abs=0.02)
+
+
+def test_candidates_are_accepted_once_each() -> None:
+    for seed in range(20):
+        found = accept([3.0, 1.0, 2.0, 9.0], 3, 2.0, Random(seed))
+        assert len(found) == len(set(found)) == 3
+    assert sorted(accept([1.0, 2.0], 5, 1.0, Random(0))) == [0, 1], "no more than there are"
+
+
+def test_rejection_pairs_are_far_apart_and_the_same_each_time() -> None:
+    made = worths(1, 3, 5, 7, 9, 2, 4, 6)
+    examples = [rejection(replace(made, id=f"g{n}"), RULE) for n in range(30)]
+    assert examples == [rejection(replace(made, id=f"g{n}"), RULE) for n in range(30)]
+    worth = dict(enumerate((1, 3, 5, 7, 9, 2, 4, 6), start=1))
+    pairs = [firsts(example) for example in examples if isinstance(example, Example)]
+    assert len({tuple(pair) for pair in pairs}) > 5, "chance differs from group to group"
+    for sides in pairs:
+        assert len(sides) in (2, 4), "four of eight are accepted"
+        for chosen, rejected in zip(sides[::2], sides[1::2], strict=True):
+            assert worth[chosen] - worth[rejected] >= RULE.margin

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import DataError
-from training.statistics import Stat, bootstrap, paired_bootstrap
+from training.statistics import Stat, bootstrap, crossed_bootstrap, paired_bootstrap
 
 
 def test_interval_agrees_with_the_normal_one() -> None:
@@ -95,3 +95,29 @@ def test_what_cannot_be_averaged_is_refused() -> None:
         bootstrap([1.0, math.nan], seed=0)
     with pytest.raises(DataError, match="2 values after and 1 before"):
         paired_bootstrap([1.0, 2.0], [1.0], seed=0)
+
+
+def test_of_rows_and_columns_the_cells_are_averaged() -> None:
+    stat = crossed_bootstrap([[1.0, 2.0, math.nan], [3.0, math.nan, math.nan]], seed=0)
+    assert stat.mean == 2.0
+    assert stat.n == 2, "columns that hold a value"
+    assert crossed_bootstrap([[math.nan]], seed=0) == Stat(None, None, 0)
+    assert crossed_bootstrap([[4.0]], seed=0) == Stat(4.0, None, 1)
+    assert crossed_bootstrap([[4.0, 4.0], [4.0, 4.0]], seed=0).ci95 == (4.0, 4.0)
+
+
+def test_what_differs_from_row_to_row_is_in_the_interval() -> None:
+    """Scenarios that never differ leave the seeds, and seeds that never differ the scenarios."""
+    spread = [0.0, 1.0, 2.0, 3.0, 4.0]
+    by_row = crossed_bootstrap([[x] * 50 for x in spread], seed=0)
+    by_column = crossed_bootstrap([spread * 10] * 5, seed=0)
+    # The mean of five drawn anew has sd sqrt(2 / 5) = 0.63, that of fifty sqrt(2 / 50) = 0.2.
+    assert by_row.ci95 == pytest.approx((2 - 1.96 * 0.63, 2 + 1.96 * 0.63), abs=0.15)
+    assert by_column.ci95 == pytest.approx((2 - 1.96 * 0.2, 2 + 1.96 * 0.2), abs=0.05)
+
+
+def test_one_row_is_the_bootstrap_of_its_columns() -> None:
+    values = [float(x % 7) for x in range(40)]
+    crossed, plain = crossed_bootstrap([values], seed=0), bootstrap(values, seed=0)
+    assert crossed.mean == plain.mean
+    assert crossed.ci95 == pytest.approx(plain.ci95, abs=0.05)

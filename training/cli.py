@@ -168,8 +168,10 @@ def check_sweep(words: Sequence[str], check: Callable[[RunConfig], None]) -> Non
 
 
 def _with_defaulted(words: Iterable[str]) -> list[str]:
-    """Let options be set whose default is in the dataclass, and which Hydra therefore misses."""
-    known = defaults(RunConfig)
+    """Let options be set that Hydra misses: those with a default of ours, and further weights."""
+    names = set(option_names(RunConfig))
+    weights = {name for name in names if name.rpartition(".")[0] in names}
+    known = {*defaults(RunConfig), *weights, *(name.rpartition(".")[0] for name in weights)}
     return [f"++{word}" if word.partition("=")[0] in known else word for word in words]
 
 

@@ -32,8 +32,13 @@ def read_json(file: Path) -> Any:
 
 
 def replies(body: Body) -> str:
-    """Plays where an action is asked for, judges where a verdict is."""
-    return verdict(body) if is_judged(body) else action(body)
+    """Plays where an action is asked for, judges where a verdict is, and chooses the first."""
+    if is_judged(body):
+        return verdict(body)
+    asked = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    chosen = {key: found["enum"][0] for key, found in asked.get("properties", {}).items()
+              if key in ("turn", "better")}  # fmt: skip
+    return json.dumps({"reason": "Of all.", **chosen}) if chosen else action(body)
 
 
 def is_judged(body: Body) -> bool:

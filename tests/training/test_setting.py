@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents.embedded import Shape, make_model, make_tokenizer
+from agents.scripted import ScriptedExperts
 from envs.errors import ConfigError
 from judges.base import DIMENSION_RANGES, Judge
 from judges.critics import ValueCritic
@@ -58,11 +59,12 @@ def test_a_model_behind_an_api_is_measured_against_all(provider: Provider, tmp_p
     words += [*served(provider, name="model-b"), "partner.weights={self: 1, experts: 1, model: 1}"]
     summary, played = evaluate(tmp_path, *words)
     ours, theirs = name_at(provider, "model-a"), name_at(provider, "model-b")
+    experts = ScriptedExperts().id
     assert list(summary["policies"]["final"]) == [theirs, "self", "experts"]
     assert [one.players for one in played] == [
         *[(ours, theirs), (theirs, ours)] * 2,
         *[(ours, ours)] * 4,
-        *[(ours, EXPERTS), (EXPERTS, ours)] * 2,
+        *[(ours, experts), (experts, ours)] * 2,
     ]
     by_purpose, by_model = summary["api"]["by_purpose"], summary["api"]["by_model"]
     assert by_purpose["policy"] == by_model[ours]

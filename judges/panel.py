@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engines.together import together
 from envs.errors import ConfigError
 from envs.types import Episode
 from judges.base import DIMENSION_RANGES, Judge, Judgement, unscored, why_unscorable
-from judges.samples import flip_rate, mean_scores, spreads
+from judges.samples import Seats, flip_rate, mean_scores, spreads
 
 
 @dataclass(frozen=True, slots=True)
 class PanelJudge:
-    """The mean over the members that gave scores, as long as these are more than half of all.
+    """The mean over all members; where one of them gives no scores, the episode is unscored.
 
-    The version of a judgement names in brackets those of the members that it rests on.
-    A member that fails is left out and counted in `details["members_unscored"]`; without a majority
-    the episode is unscored. Disagreement is kept by dimension: "spread.goal" and its like are
-    standard deviations between members, "range.goal" the largest distance between two of them.
+    The others' mean would be another quantity, and a dialogue that leaves its sternest judge
+    without an answer would be the better for it. `details["members_unscored"]` counts who failed.
+
+    The version of a judgement names in brackets those of the members. Disagreement is kept by
+    dimension: "spread.goal" and its like are standard deviations between members, "range.goal" the
+    largest distance between two of them.
 
     Attributes:
         members: two or more judges, whose opinions weigh the same.
@@ -49,34 +52,33 @@ class PanelJudge:
         if (reason := why_unscorable(episode)) is not None:
             return unscored(self, reason)
         said = await together(member.judge(episode) for member in self.members)
-        scored = [judgement for judgement in said if judgement.is_scored]
         failed = [judgement for judgement in said if not judgement.is_scored]
         counts = {"members": float(len(said)), "members_unscored": float(len(failed))}
-        if 2 * len(scored) <= len(said):
+        if failed:
             reasons = "; ".join(f"{each.judge_id}: {'; '.join(each.reasons)}" for each in failed)
             reason = f"{len(failed)} of {len(said)} members gave no scores: {reasons}"
             return unscored(self, reason, counts)
-        samples = [judgement.scores for judgement in scored]
+        samples = [judgement.scores for judgement in said]
         flips = flip_rate(samples)
-        signed = "+".join(judgement.judge_version for judgement in scored)
+        signed = "+".join(judgement.judge_version for judgement in said)
         return Judgement(
             judge_id=self.id,
             judge_version=f"{self.version}({signed})",
             scores=mean_scores(samples),
             reasons=tuple(
-                " | ".join(f"{each.judge_id}: {each.reasons[seat]}" for each in scored)
+                " | ".join(f"{each.judge_id}: {each.reasons[seat]}" for each in said)
                 for seat in range(len(samples[0]))
             ),
             details=counts
             | ({} if flips is None else {"flip_rate": flips})
             | {f"spread.{name}": spread for name, spread in spreads(samples).items()}
-            | _ranges(scored),
+            | _ranges(samples),
         )
 
 
-def _ranges(scored: list[Judgement]) -> dict[str, float]:
+def _ranges(samples: Sequence[Seats]) -> dict[str, float]:
     """By dimension the largest distance between two members, over all seats."""
-    seats = list(zip(*(judgement.scores for judgement in scored), strict=True))
+    seats = list(zip(*samples, strict=True))
     return {
         f"range.{name}": max(
             max(getattr(each, name) for each in seat) - min(getattr(each, name) for each in seat)

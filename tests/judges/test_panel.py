@@ -1,4 +1,4 @@
-"""A panel's mean, its disagreement, and how many members may fail."""
+"""A panel's mean, its disagreement, and what becomes of it when a member fails."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ def test_the_mean_and_the_disagreement_by_hand(judged: Callable[..., Judgement])
     assert (judgement.details["members"], judgement.details["members_unscored"]) == (3, 0)
 
 
-def test_a_minority_may_fail_and_is_counted(judged: Callable[..., Judgement]) -> None:
-    judgement = judged(A, DOWN, B)
-    assert judgement.scores == goals(3, 8)
-    assert judgement.details["members_unscored"] == 1
-    assert judgement.judge_version.endswith("(1@a+1@b)")
+def test_the_members_are_signed(judged: Callable[..., Judgement]) -> None:
+    assert judged(A, B).judge_version == f"{PanelJudge((A, B)).version}(1@a+1@b)"
 
 
-@pytest.mark.parametrize("members", [(A, DOWN), (DOWN, A, OUT), (DOWN, OUT)])
-def test_without_a_majority_the_episode_is_unscored(
-    judged: Callable[..., Judgement], members: tuple[Member, ...]
+@pytest.mark.parametrize(
+    ("members", "failed"), [((A, DOWN), 1), ((A, DOWN, B), 1), ((DOWN, A, OUT), 2)]
+)
+def test_who_silences_a_member_is_not_scored_by_the_others(
+    judged: Callable[..., Judgement], members: tuple[Member, ...], failed: int
 ) -> None:
     judgement = judged(*members)
     assert not judgement.is_scored
+    assert judgement.reasons[0].startswith(f"{failed} of {len(members)} members gave no scores")
     assert "down is down." in judgement.reasons[0]
-    assert judgement.details["members"] == len(members)
+    assert judgement.details == {"members": len(members), "members_unscored": failed}
 
 
 def test_the_version_follows_every_member() -> None:

@@ -12,7 +12,8 @@ start at four turns of one episode, so that their trunks are prefixes of one ano
 pairs of the first iteration of RUN, a run's folder; without one a short run is made.
 
 "limit" is how much fewer operations a row needs than TRL's sequences, if each token of them were
-encoded once and projected only where there is loss. "of peak" is how many operations a second that
+encoded once and projected only where there is loss. "of CPU" is the ratio of CPU seconds, which
+other processes disturb less. "of peak" is how many operations a second that
 is, by what this machine reaches in one large matrix product. PYTHON is an interpreter that has TRL
 beside what Parley needs; without it the ratios are to plain concatenation.
 """
@@ -258,6 +259,7 @@ def rows_of(took: dict[str, list[dict[str, float]]], work: Work) -> Iterator[tup
     """The cells of each contestant's row."""
     gflops = statistics.median(told["gflops"] for told in took.pop("matmul"))
     seconds = {name: statistics.median(t["s"] for t in told) for name, told in took.items()}
+    cpu = {name: statistics.median(t["cpu_s"] for t in told) for name, told in took.items()}
     base = next(iter(seconds))
     for name, told in took.items():
         peaks = [t["peak_mb"] for t in told if t["peak_mb"] is not None]
@@ -268,6 +270,7 @@ def rows_of(took: dict[str, list[dict[str, float]]], work: Work) -> Iterator[tup
                 f"{min(t['s'] for t in told):.3f}-{max(t['s'] for t in told):.3f}",
                 f"{max(peaks):.0f}" if peaks else "?",
                 f"{seconds[base] / seconds[name]:.2f}x",
+                f"{cpu[base] / cpu[name]:.2f}x",
                 f"{work.concatenated / work.of(name):.2f}x",
                 f"{work.of(name) / seconds[name] / gflops:.0%}",
             ],
@@ -316,7 +319,7 @@ def main() -> None:
                 caption=f"{note}; medians of {options.repeats}, fastest-slowest",
                 box=SIMPLE,
             )
-            for heading in ("", "s", "from - to", "peak MB", "ratio", "limit", "of peak"):
+            for heading in ("", "s", "from - to", "peak MB", "ratio", "of CPU", "limit", "of peak"):
                 table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
             took = measure(names, model, examples, options)
             for name, cells in rows_of(took, work_of(examples, MODELS[model])):

@@ -44,19 +44,21 @@ class Watch:
     def __init__(self, **told: float) -> None:
         self._idle_mb = _memory_mb("VmRSS")
         self._start_s: float | None = None
+        self._start_cpu_s = 0.0
         self.told = told
 
     def next(self) -> None:
         """Answer, and return when another step is wanted; exits when none is."""
         if self._start_s is not None:
             took: dict[str, float | None] = dict(self.told, s=time.perf_counter() - self._start_s)
+            took["cpu_s"] = time.process_time() - self._start_cpu_s
             idle_mb, peak_mb = self._idle_mb, _memory_mb("VmHWM")
             took["peak_mb"] = peak_mb - idle_mb if peak_mb and idle_mb else None
             print(json.dumps(took), flush=True)
         if not sys.stdin.readline():
             sys.exit()
         _forget_peak()
-        self._start_s = time.perf_counter()
+        self._start_s, self._start_cpu_s = time.perf_counter(), time.process_time()
 
 
 def _memory_mb(name: str) -> float | None:

@@ -71,6 +71,37 @@ def test_a_slip_is_explained(word: str, sentence: str) -> None:
     assert sentence in refused(word)
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-m", "seed=0,1", "objective=dpo,sdop"], "Did you mean sdpo?"),
+        (["--multirun", "seed=0,1", "collect.episodes=4,0"], "must be at least 1"),
+        (["-m", "seed=0,1", "pairing=segment,win_rate"], "pairing=win_rate makes none"),
+        (["-m", "seed=0,1", "policy=checkpoint", "policy.name=no/such"], "there is no such folder"),
+        (["seed=0,1"], "Ambiguous value for argument 'seed=0,1'"),
+    ],
+)
+def test_every_run_of_a_sweep_is_checked_before_the_first(words: list[str], sentence: str) -> None:
+    assert sentence in refused(*words)
+
+
+def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
+    small = ["scale=smoke", "env=plans", "cloning.dialogues=0", "iterations=1", "threads=1"]
+    small += ["collect.episodes=4", "branch.points=2", "evaluation.scenarios=2"]
+    small += ["evaluation.curve_scenarios=0", f"output_root={tmp_path}"]
+    methods = "+experiment=sotopia_sdpo,sotopia_sppo"
+    done = python("-m", "training.loop", "--multirun", methods, "seed=0,1", *small)
+    assert done.returncode == 0, done.stderr
+    (table,) = tmp_path.glob("*-methods/methods.md")
+    text = table.read_text()
+    assert text.count("| sdpo | ") == text.count("| sppo | ") == 3 + 1, "partners, and what it took"
+    assert "| sdpo | 0, 1 | " in text
+    assert len(list(tmp_path.glob("2*/summary.json"))) == 4
+    shown = done.stdout.rpartition("report: ")[2]
+    assert "over clone" in shown
+    assert table.name in shown
+
+
 def test_a_missing_model_is_explained() -> None:
     said = refused("policy=checkpoint", "policy.name=no/such/model")
     assert "policy.name is 'no/such/model', but there is no such folder" in said

@@ -99,6 +99,13 @@ def test_the_experiments_differ_in_method_only() -> None:
     assert (sdpo.env, sdpo.update, sdpo.evaluation) == (sppo.env, sppo.update, sppo.evaluation)
 
 
+@pytest.mark.parametrize("name", groups()["experiment"])
+def test_an_experiment_is_called_like_its_file(name: str) -> None:
+    values = yaml.safe_load(Path(CONF_DIR, "experiment", f"{name}.yaml").read_text())
+    assert name == f"sotopia_{values['name']}"
+    assert len(Path(CONF_DIR, "experiment", f"{name}.yaml").read_text().splitlines()) <= 30
+
+
 def test_every_part_of_a_method_is_in_some_experiment() -> None:
     """A new objective, pairing, critic or reference comes with a method that uses it."""
     found = [
@@ -125,14 +132,14 @@ def test_the_segment_ablation_differs_in_lengths_alone() -> None:
         assert pairing.max_segment_turns == own[positive]
         assert (pairing.rejected_segment_turns or pairing.max_segment_turns) == own[negative]
         assert pairing.is_unequal == (negative != positive)
-        assert replace(config, pairing=base.pairing) == base
+        assert replace(config, pairing=base.pairing, name=base.name) == base
 
 
 def test_the_source_ablation_differs_in_who_continues_alone() -> None:
     own = compose(["+experiment=sotopia_source_policy"])
     other = compose(["+experiment=sotopia_source_experts"])
     assert (own.branch.source, other.branch.source) == ("policy", "keen_experts")
-    assert replace(other, branch=own.branch) == own
+    assert replace(other, branch=own.branch, name=own.name) == own
 
 
 def test_unequal_segments_are_meant_or_refused() -> None:

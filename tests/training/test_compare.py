@@ -12,7 +12,16 @@ import pytest
 import yaml
 
 from envs.errors import ConfigError, DataError
-from training.compare import DATA, PICTURE, TABLE, compare, main, markdown
+from training.compare import (
+    DATA,
+    PICTURE,
+    TABLE,
+    compare,
+    compare_within,
+    main,
+    markdown,
+    write_comparison,
+)
 from training.contestants import read_contestants
 from training.run import CONFIG, MEASURES, SUMMARY
 
@@ -90,6 +99,51 @@ def test_an_unknown_price_is_not_a_low_one(
     result = compare(read_contestants(folders), seed=0)
     assert list(result["cost_usd"].values())[1] == cost
     assert f"| {shown} |" in markdown(result)
+
+
+def test_what_is_uncertain_is_said_beside_the_cost(tmp_path: Path) -> None:
+    api = {"settled_usd": 1.25, "uncertain_usd": 0.04, "unknown_price_calls": 0}
+    folders = [evaluation(tmp_path / n, {"self": {"a": 1.0}}, api=api) for n in "12"]
+    table = markdown(compare(read_contestants(folders), seed=0))
+    assert table.count("| $1.25 and at most $0.0400 more |") == 2
+
+
+def test_other_prices_and_patience_are_no_other_partner(tmp_path: Path) -> None:
+    goals = {"gpt": {"a": 1.0}}
+    models: list[dict[str, Any]] = [
+        {"name": "gpt", "temperature": 0.7, "timeout_s": 60, "api_key_env": "A"},
+        {"name": "gpt", "temperature": 0.7, "timeout_s": 90, "api_key_env": "B"},
+        {"name": "gpt", "temperature": 0.0, "timeout_s": 60, "api_key_env": "A"},
+    ]
+    folders = [
+        evaluation(tmp_path / str(n), goals, partner={"model": model})
+        for n, model in enumerate(models)
+    ]
+    assert len(read_contestants(folders[:2])) == 2
+    with pytest.raises(ConfigError, match=r"partner\.model\.temperature=0\.7"):
+        read_contestants([folders[0], folders[2]])
+
+
+def test_one_evaluation_has_its_policies_side_by_side(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "one", {"self": {"a": 2.0, "b": 4.0}})
+    final = json.loads((folder / MEASURES).read_text())["final"]
+    clone = {"self": {"a": {"goal": 1.0, "deal_rate": 1.0}}}
+    episodes = {"self": {"played": 2, "unscored": 1}}
+    both = {"bc": episodes, "final": episodes}
+    (folder / SUMMARY).write_text(json.dumps({"episodes": both, "api": None}))
+    (folder / MEASURES).write_text(json.dumps({"bc": clone, "final": final}))
+    found = compare_within(folder)
+    assert found["baseline"] == "bc"
+    assert found["partners"]["self"]["paired"]["final"]["goal"]["mean"] == 1.0  # a: 2 - 1
+    assert "# Policies compared with bc" in markdown(found)
+
+    (folder / MEASURES).write_text(json.dumps({"final": final}))
+    alone = compare_within(folder)
+    write_comparison(alone, folder)
+    assert (alone["baseline"], alone["partners"]["self"]["paired"]) == ("final", {})
+    assert "# Policy final" in (folder / TABLE).read_text()
+    assert "| all of this evaluation | $0.00 |" in (folder / TABLE).read_text()
+    ElementTree.fromstring((folder / PICTURE).read_text())
 
 
 def test_what_could_not_be_said_counts_in_no_mean(tmp_path: Path) -> None:

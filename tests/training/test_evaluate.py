@@ -70,6 +70,19 @@ def test_both_seats_of_each_scenario_in_a_fixed_order() -> None:
     assert [plan.scenario for plan in alone] == SCENARIOS
 
 
+def test_several_episodes_begin_with_the_only_one() -> None:
+    policy = line_player()
+    once, _ = evaluation_plans(policy, EXPERTS, "experts", SCENARIOS, seed=3, both_seats=True)
+    often, seats = evaluation_plans(
+        policy, EXPERTS, "experts", SCENARIOS, seed=3, both_seats=True, episodes=3
+    )
+    assert often[::3] == once
+    assert seats == ((0,),) * 3 + ((1,),) * 3 + seats[6:]
+    assert len({plan.seed for plan in often}) == len({plan.id for plan in often}) == 36
+    alone, _ = evaluation_plans(policy, policy, "self", SCENARIOS, seed=3, episodes=2)
+    assert [plan.scenario for plan in alone] == [s for s in SCENARIOS for _ in range(2)]
+
+
 def test_equal_policies_do_not_differ() -> None:
     outcomes = []
     for _ in range(2):
@@ -138,6 +151,17 @@ def test_a_scenario_played_from_both_seats_counts_once_and_only_when_both_are_sc
     half = Outcome((scored(0, 4, 9), unscored(0), scored(1, 5, 5)), ((0,), (1,), (0,)))
     assert goal(statistics(half, seed=0)) == (5, 1)
     assert half.unscored == 1
+
+
+def test_several_episodes_are_averaged_by_seat_and_one_that_failed_loses_no_scenario() -> None:
+    # From seat 0: 4 and 6, from seat 1: 9 and one without scores; so (5 + 9) / 2.
+    episodes = (scored(0, 4, 0), scored(0, 6, 0), scored(0, 0, 9), unscored(0), scored(1, 3, 0))
+    outcome = Outcome(episodes, ((0,), (0,), (1,), (1,), (0,)))
+    assert outcome.measures()["plans/test/0"]["goal"] == 7
+    assert goal(statistics(outcome, seed=0)) == (5, 2)  # of 7 and 3
+    assert outcome.unscored == 1
+    # Nothing is left of seat 1: the other seat alone would be another quantity.
+    assert Outcome(episodes[:2] + episodes[3:4], ((0,), (0,), (1,))).measures() == {}
 
 
 def test_what_came_of_some_scenarios_alone() -> None:

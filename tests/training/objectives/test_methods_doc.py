@@ -7,16 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import compose
+from training.cli import compose, groups
 from training.objectives import OBJECTIVES
 
 TEXT = (Path(__file__).parents[3] / "docs" / "methods.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"`python -m training\.loop ([^`]+)`", TEXT)
-ROWS = dict(re.findall(r"^\| `(\w+)` \|(.+)$", TEXT, flags=re.MULTILINE))
+OBJECTIVES_TEXT, METHODS_TEXT = TEXT.split("## Methods\n")
+COMMANDS = [
+    command
+    for command in re.findall(r"`python -m training\.loop ([^`]+)`", TEXT)
+    if not command.startswith("--multirun")
+]
+ROWS = dict(re.findall(r"^\| `(\w+)` \|(.+)$", OBJECTIVES_TEXT, flags=re.MULTILINE))
 
 
 def test_every_objective_has_a_row() -> None:
     assert set(ROWS) == set(OBJECTIVES)
+
+
+def test_every_experiment_is_in_the_table_of_methods() -> None:
+    cells = re.findall(r"^\| (`[^|]+) \|", METHODS_TEXT, flags=re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    there = {name.removeprefix("sotopia_") for name in groups()["experiment"]}
+    lengths = {name for name in there if name.startswith("segments_")}
+    assert named - {"NAME", "segments_3_1"} == there - lengths
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -182,3 +182,14 @@ def test_what_is_said_of_the_parts(tmp_path: Path) -> None:
     assert config.partner.model is not None
     transport = DirectTransport(endpoint_of(config.partner.model))
     assert_clean(tmp_path, repr(config), repr(transport), repr(transport.__dict__))
+
+
+def test_warnings_are_heard(
+    tmp_path: Path, command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hydra's way to be quiet would silence all loggers that are there."""
+    with serving(Provider(reply=replies, key=KEY, gives_usage=False)) as provider:
+        status, said = command(*words(provider, tmp_path))
+    assert status == 0
+    assert "does not say how many tokens it used" in caplog.text
+    assert_clean(tmp_path, said, caplog.text)

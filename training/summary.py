@@ -105,7 +105,7 @@ def _why_unscored(outcomes: Outcomes) -> list[str]:
     if not reasons:
         return []
     ((reason, count),) = reasons.most_common(1)
-    return [f"{reasons.total()} episodes are unscored, {count} for this reason: {reason}"]
+    return [f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}"]
 
 
 def _compared(outcomes: Outcomes, seed: int) -> dict[str, Any]:

@@ -11,7 +11,9 @@ many episodes live as the row says, and where one ends the next begins. Beside b
   given to the same vLLM at once, as many running as the row says; no episode, no turn to wait for.
 
 Repeats of all runners take turns. Rows of vLLM are missing where it is not installed; its CPU build
-is for tests. Tokens are those that were sampled. Run it on an idle machine.
+is for tests. Tokens are those that were sampled; the clock stops when fewer live than the row says.
+"ratio" is to generate, "/CPU s" are tokens for each second of CPU time, which tell something even
+where the machine is busy. Run it on an idle one.
 """
 
 from __future__ import annotations
@@ -58,11 +60,42 @@ GENERATE, EMBEDDED, VLLM, OFFLINE = "generate, batched", "embedded", "vLLM", "vL
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What one repeat of one runner took."""
+    """What one repeat of one runner took; CPU seconds are those of all threads."""
 
     wall_s: float
-    episodes: int
+    cpu_s: float
+    episodes: float
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time, on the wall and of this process, and the tokens said until then."""
+
+    wall_s: float
+    cpu_s: float
+    tokens: int
+
+    @classmethod
+    def now(cls, tokens: int) -> Moment:
+        """The present."""
+        return cls(time.perf_counter(), time.process_time(), tokens)
+
+
+class Counting:
+    """An engine that counts the tokens that it says."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.tokens = 0
+
+    async def generate(
+        self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
+    ) -> Completion:
+        """Continue one prompt."""
+        done = await self._engine.generate(prompt_ids, sampling, seed=seed)
+        self.tokens += len(done.token_ids)
+        return done
 
 
 class GenerateEngine:
@@ -114,16 +147,17 @@ class SelfPlay:
 
     Args:
         live: episodes that live at once.
-        rounds: how many are played in the place of each.
+        rounds: how many times as many are played in all.
     """
 
     def __init__(self, engine: Engine, rendezvous: Rendezvous, live: int, rounds: int) -> None:
         self._rendezvous, self._live, self._rounds = rendezvous, live, rounds
+        self._engine = Counting(engine)
         config = compose([])
         _, tokenizer = load_pretrained(BASE_FOLDER)
         self._player = ModelPlayer(
             "policy",
-            engine,
+            self._engine,
             ChatStream(tokenizer),
             STYLES[config.policy.prompt_style],
             Sampling(config.policy.temperature, config.policy.max_new_tokens),
@@ -138,19 +172,25 @@ class SelfPlay:
         scenarios = draw_mixture(self._families, "train", total, start=first)
         seats = (self._player, self._player)
         plans = [EpisodePlan(str(n), s, seats, first + n) for n, s in enumerate(scenarios)]
-        start_s = time.perf_counter()
-        self.played = self._loop.run(self._together(plans))
-        wall_s = time.perf_counter() - start_s
-        return Took(wall_s, total, sum(len(g.token_ids) for g in generations(self.played)))
+        self._engine.tokens, self.played = 0, []
+        start = Moment.now(0)
+        end = self._loop.run(self._together(plans))
+        said = sum(len(made.token_ids) for made in generations(self.played))
+        episodes = end.tokens * total / said  # those under way count in part
+        return Took(end.wall_s - start.wall_s, end.cpu_s - start.cpu_s, episodes, end.tokens)
 
-    async def _together(self, plans: list[EpisodePlan]) -> list[PlayedEpisode]:
-        judge = VerifiableJudge()
+    async def _together(self, plans: list[EpisodePlan]) -> Moment:
+        """Play all; the moment from which on fewer live than shall."""
+        judge, waiting = VerifiableJudge(), iter(plans)
+        ends: list[Moment] = []
 
-        async def lane(mine: list[EpisodePlan]) -> list[PlayedEpisode]:
-            return [await play(plan, self._rules, judge, self._rendezvous) for plan in mine]
+        async def place() -> None:
+            for plan in waiting:
+                self.played.append(await play(plan, self._rules, judge, self._rendezvous))
+            ends.append(Moment.now(self._engine.tokens))
 
-        lanes = [lane(plans[place :: self._live]) for place in range(self._live)]
-        return [played for mine in await self._rendezvous.play(lanes) for played in mine]
+        await self._rendezvous.play([place() for _ in range(self._live)])
+        return ends[0]
 
 
 class Offline:
@@ -167,22 +207,26 @@ class Offline:
         asked = sorted(requests(self._play.played), key=lambda request: request[0])
         engine = self._engine
         engine.reset_prefix_cache()
-        start_s = time.perf_counter()
+        tokens, start = 0, Moment.now(0)
+        self._ask(asked, SamplingParams, RequestOutputKind.FINAL_ONLY)
+        while engine.has_unfinished_requests():
+            tokens += sum(len(out.outputs[0].token_ids) for out in engine.step())
+        end = Moment.now(tokens)
+        episodes = len(self._play.played)
+        return Took(end.wall_s - start.wall_s, end.cpu_s - start.cpu_s, episodes, tokens)
+
+    def _ask(self, asked: list[Any], parameters: Any, final: Any) -> None:
         for number, (_, prompt_ids, generation) in enumerate(asked):
-            told = SamplingParams(
+            told = parameters(
                 temperature=generation.sampling.temperature,
                 max_tokens=len(generation.token_ids),
                 seed=generation.seed,
                 logprobs=0,
                 ignore_eos=True,
                 detokenize=False,
-                output_kind=RequestOutputKind.FINAL_ONLY,
+                output_kind=final,
             )
-            engine.add_request(f"offline-{number}", {"prompt_token_ids": prompt_ids}, told)
-        tokens = 0
-        while engine.has_unfinished_requests():
-            tokens += sum(len(out.outputs[0].token_ids) for out in engine.step())
-        return Took(time.perf_counter() - start_s, len(self._play.played), tokens)
+            self._engine.add_request(f"offline-{number}", {"prompt_token_ids": prompt_ids}, told)
 
 
 def generations(played: list[PlayedEpisode]) -> Iterator[Generation]:
@@ -258,10 +302,19 @@ def main() -> None:
         title=f"Self-play of the shipped model, medians of {options.repeats} (slowest-fastest)",
         caption=machine(options.threads),
     )
-    for column in ("live", "", "episodes/s", "tokens/s", "from - to", "of generate", "of limit"):
-        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    for column in (
+        "live",
+        "",
+        "episodes/s",
+        "tokens/s",
+        "from - to",
+        "ratio",
+        "of limit",
+        "/CPU s",
+    ):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for live in options.live:
-        found = runners(live, rounds=max(2, 8 // live))
+        found = runners(live, rounds=max(4, 16 // live))
         took: dict[str, list[Took]] = {name: [] for name in found}
         for _ in range(options.repeats):
             for name, runner in found.items():
@@ -270,6 +323,7 @@ def main() -> None:
         middle = {name: statistics.median(rates) for name, rates in per_s.items()}
         for name, rates in per_s.items():
             episodes_per_s = statistics.median(t.episodes / t.wall_s for t in took[name])
+            per_cpu_s = {n: statistics.median(t.tokens / t.cpu_s for t in took[n]) for n in took}
             limit = middle.get(OFFLINE)
             table.add_row(
                 str(live) if name == GENERATE else "",
@@ -279,6 +333,7 @@ def main() -> None:
                 f"{min(rates):.0f} - {max(rates):.0f}",
                 f"{middle[name] / middle[GENERATE]:.2f}x",
                 f"{middle[name] / limit:.0%}" if limit and name == VLLM else "",
+                f"{per_cpu_s[name]:.0f}",
             )
         table.add_section()
     Console().print(table)

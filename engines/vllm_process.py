@@ -100,6 +100,8 @@ class VllmProcess:
             kv_cache_memory_bytes=int(gib * 2**30) if gib else None,
             gpu_memory_utilization=options.gpu_memory_share,
             enable_prefix_caching=True,
+            # On a CPU, 0.32 cannot take back a seeded draw after a part of a prompt, and fails.
+            enable_chunked_prefill=not self.is_cpu,
             logprobs_mode="raw_logprobs",  # of the model itself: before temperature and bias
             enforce_eager=options.eager or self.is_cpu,
             async_scheduling=False,  # steps depend on the requests alone

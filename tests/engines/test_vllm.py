@@ -229,6 +229,15 @@ def test_nothing_is_published_under_way(house: House) -> None:
     asyncio.run(run())
 
 
+def test_more_prompts_than_one_step_holds(house: House) -> None:
+    rng = random.Random(3)
+    prompts = [tuple(rng.choices(range(2, VOCABULARY), k=rng.randint(10, 50))) for _ in range(50)]
+    assert sum(map(len, prompts)) > 4 * SMALL.step_tokens
+    for prompt, done in zip(prompts, house.complete(prompts), strict=True):
+        expected = logps_of(house.model, prompt, done.token_ids)
+        assert done.logps == pytest.approx(expected, abs=AGREEMENT_NATS)
+
+
 def test_what_vllm_would_change_silently_is_refused(house: House) -> None:
     with pytest.raises(EngineError, match=r"below 0\.01"):
         house.complete([(3,)], Sampling(0.001))

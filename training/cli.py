@@ -46,6 +46,8 @@ others, finds the turns that cost it most, plays them again, and learns from the
 
   python -m training.loop +experiment=sotopia_sdpo        train: segment-level DPO, small model
   python -m training.evaluate policy.name=CHECKPOINT      measure against fixed partners
+  python -m training.compare EVALUATION EVALUATION ...    any number of them, in pairs
+  python -m judges.calibrate judge=NAME                   how good is a judge?
   python -m training.report RUN                           see a run as a page
 
 Words after the command choose a file of a group (critic=value), set an option (seed=1,

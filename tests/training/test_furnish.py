@@ -18,9 +18,9 @@ from judges.critics import RandomCritic, ValueCritic
 from training.checkpoint import Checkpoint
 from training.cli import compose
 from training.furnish import Parts, furnish
-from training.setting import EXPERTS, FROZEN, POLICY, STUBBORN, stop_tokens
 from training.objectives.base import BranchLogps
 from training.run import Run
+from training.setting import EXPERTS, FROZEN, POLICY, STUBBORN, stop_tokens
 
 Furnish = Callable[..., Parts]
 

@@ -1,11 +1,16 @@
-"""What has to be set on the machine before a run: threads, and silence of libraries."""
+"""What has to be set on the machine before a run: threads, memory, and silence of libraries."""
 
 from __future__ import annotations
+
+import gc
 
 import torch
 import transformers
 
 from training.config import RunConfig
+
+_GARBAGE_THRESHOLDS = (100_000, 50, 50)
+"""How seldom Python looks for cycles; by default so often that it costs a tenth of playing."""
 
 
 def set_up(config: RunConfig) -> None:
@@ -14,3 +19,5 @@ def set_up(config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    gc.freeze()  # what the libraries made at their import stays, and need not be looked through

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from envs.errors import ConfigError
-from training import config as options
+from training import play_config as options
 from training.cli import CONF_DIR, compose, groups
-from training.config import from_mapping
+from training.config import RunConfig, from_mapping
 from training.method_config import PairingConfig, cautions
 from training.objective_config import OPTIONS, ObjectiveConfig
 from training.objectives import option_names as options_of
@@ -245,10 +245,10 @@ def test_every_option_can_be_set_without_a_sign() -> None:
         for values in contents(group).values():
             in_files |= dotted(values) | dotted({group: values})
     weights = ("env.families.", "partner.weights.", "critic.weights.")
-    known = {n for n in option_names(options.RunConfig) if not n.startswith(weights)}
-    assert known - set(defaults(options.RunConfig)) - in_files == set()
+    known = {n for n in option_names(RunConfig) if not n.startswith(weights)}
+    assert known - set(defaults(RunConfig)) - in_files == set()
 
 
 def test_an_option_whose_default_is_in_the_dataclass_can_be_set() -> None:
-    assert "update.max_grad_norm" in defaults(options.RunConfig)
+    assert "update.max_grad_norm" in defaults(RunConfig)
     assert compose(["update.max_grad_norm=2.5"]).update.max_grad_norm == 2.5

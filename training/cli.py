@@ -60,7 +60,7 @@ objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several 
                --multirun +experiment=sotopia_sdpo,sotopia_dpo seed=0,1,2
   resume=RUN   go on with a run that was stopped
 
-Every option and its meaning: training/config.py; every value: {conf}/"""
+Every option and its meaning: training/*config.py; every value: {conf}/"""
 
 
 def run(
@@ -249,7 +249,7 @@ def _check_option(name: str) -> None:
     if name not in known and not name.startswith(_FREE):
         raise ConfigError(
             f"There is no option or group {name}.{did_you_mean(name, known)}"
-            " --help lists the groups, training/config.py all options."
+            " --help lists the groups, training/*config.py all options."
         )
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from training.options import Range
-
-Count = Annotated[int, Range(at_least=1)]
-Positive = Annotated[float, Range(above=0)]
+from training.options import Count, Positive, Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,11 @@ from judges.calibration import judgements
 from judges.rubric import rubric_request
 from judges.showing import labels
 from training.checkpoint import clone_beside
-from training.config import ModelConfig, RunConfig
+from training.config import RunConfig
 from training.held_out import held_out, with_files
 from training.labelled import sources
 from training.outlook import endpoint_of
+from training.play_config import ModelConfig
 
 CHARS_PER_TOKEN = 4
 """Of English text, roughly, in the vocabularies of today's models."""

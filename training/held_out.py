@@ -9,8 +9,9 @@ from pathlib import Path
 from envs.errors import ConfigError, DataError
 from envs.scenarios.sotopia import PROTOCOL, load_sotopia, needed_files, sources_of
 from envs.types import Scenario
-from training.config import EnvConfig, RunConfig
+from training.config import RunConfig
 from training.hub import fetch, is_on_hub
+from training.play_config import EnvConfig
 
 SOTOPIA_TURNS = 20
 """Turns of both seats together in SOTOPIA (arXiv 2310.11667, section 2.2)."""

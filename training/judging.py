@@ -13,7 +13,8 @@ from judges.pairwise import PairwiseJudge
 from judges.panel import PanelJudge
 from judges.rubric import RubricJudge
 from judges.verifiable import VerifiableJudge
-from training.config import CriticConfig, JudgeConfig, ModelConfig, RunConfig
+from training.config import RunConfig
+from training.play_config import CriticConfig, JudgeConfig, ModelConfig
 from training.remote import Remote
 
 T = TypeVar("T")

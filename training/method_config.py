@@ -11,16 +11,13 @@ from typing import Annotated, Literal
 
 from envs.errors import ConfigError
 from training.objective_config import ObjectiveConfig
-from training.options import Range
-
-Count = Annotated[int, Range(at_least=1)]
-NonNegative = Annotated[float, Range(at_least=0)]
-Positive = Annotated[float, Range(above=0)]
+from training.options import Count, NonNegative, Positive, Range
 
 WITHOUT_LENGTH = frozenset({"turn", "session", "step"})
 """Pairings that need no `max_segment_turns`: one turn, or all."""
 
 WITH_SIDES = frozenset({"segment", "turn", "session", "preferred"})
+WIN_RATES = frozenset({"win_rate", "win_rate_pair"})
 WITH_TEACHER = frozenset({"expert", "imitation"})
 MAKE_PAIRS = frozenset({"segment", "turn", "session", "step", "rejection", "expert"})
 

@@ -9,11 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from envs.errors import ConfigError
-from training.options import Range
-
-Positive = Annotated[float, Range(above=0)]
-NonNegative = Annotated[float, Range(at_least=0)]
-Share = Annotated[float, Range(at_least=0, at_most=1)]
+from training.options import NonNegative, Positive, Range, Share
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "bco": ("beta", "momentum"),

@@ -64,6 +64,15 @@ class Range:
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
 
+Count = Annotated[int, Range(at_least=1)]
+Amount = Annotated[int, Range(at_least=0)]
+Share = Annotated[float, Range(at_least=0, at_most=1)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(at_least=0)]
+Weights = dict[str, NonNegative]
+"""Names and how often each is drawn; the weights need not add up to 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weighted:
     """Weights of some of the names, of which at least one is above 0."""

@@ -11,7 +11,8 @@ from engines.remote.client import price_at
 from engines.remote.prices import SELF_HOSTED, Price, retirement_of, why_unknown
 from engines.remote.transport import Endpoint, read_key
 from envs.errors import ConfigError
-from training.config import ModelConfig, RunConfig, models
+from training.config import RunConfig, models
+from training.play_config import ModelConfig
 from training.servers import ask_for_models
 
 NOTICE_DAYS = 180

@@ -11,8 +11,9 @@ from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.retries import Retries
 from engines.remote.tallies import Totals
-from training.config import ModelConfig, RunConfig
+from training.config import RunConfig
 from training.outlook import ANSWERS, endpoint_of
+from training.play_config import ModelConfig
 from training.run import Run
 
 CALLS = "calls.sqlite"

@@ -22,10 +22,11 @@ from envs.errors import ConfigError
 from envs.social import Rules
 from judges.base import Judge
 from training.checkpoint import load_pretrained
-from training.config import CheckpointConfig, ModelConfig, PolicyConfig, RunConfig, models
+from training.config import RunConfig, models
 from training.engines import Engines
 from training.evaluate import SELF
 from training.judging import judge_of
+from training.play_config import CheckpointConfig, ModelConfig, PolicyConfig
 from training.preflight import API
 from training.remote import Remote
 from training.run import Run

@@ -1,11 +1,9 @@
 """Write a chat model that says anything: what a judge does to replies when nobody judges.
 
     python benchmarks/random_judge.py FOLDER
-    vllm serve FOLDER --host 127.0.0.1 --port 8000 --served-model-name random --dtype float32
 
-A Llama of two layers with random weights, 32768 positions, and a tokenizer that knows single bytes
-and the commonest pairs of them in our documentation. Under a grammar its replies have the right
-form and no meaning.
+A Llama of two layers with random weights, 32768 positions, and a tokenizer made from our
+documentation. Under a grammar its replies have the right form and no meaning.
 """
 
 from __future__ import annotations
@@ -32,10 +30,11 @@ def write(folder: Path) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=384,
         special_tokens=["<eos>", "<|system|>", "<|user|>", "<|assistant|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train([str(path) for path in sorted(DOCS.glob("*.md"))], trainer)
+    pages = (path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")))
+    # Without backslashes: a grammar lets halves of escaped characters pass that no reader takes.
+    tokenizer.train_from_iterator((page.replace("\\", " ") for page in pages), trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
@@ -47,6 +46,7 @@ def write(folder: Path) -> None:
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=32768,
+        initializer_range=0.1,  # what was read must matter to what is said
         bos_token_id=None,
         eos_token_id=0,
         pad_token_id=0,

@@ -55,7 +55,7 @@ from training.cli import compose
 from training.records import PlayedEpisode
 from training.rollout import EpisodePlan, play
 
-GENERATE, EMBEDDED, VLLM, OFFLINE = "generate, batched", "embedded", "vLLM", "vLLM offline"
+GENERATE, EMBEDDED, VLLM, OFFLINE = "generate", "embedded", "vLLM", "vLLM offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +299,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     table = Table(
-        title=f"Self-play of the shipped model, medians of {options.repeats} (slowest-fastest)",
+        title=f"Self-play of the shipped model, medians of {options.repeats} (from slowest to fastest)",
         caption=machine(options.threads),
     )
     for column in (

@@ -311,7 +311,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     names = [name for name in NAMES if options.trl_python or name not in _TRL]
-    console, note = Console(width=100), machine(options.threads)
+    console, note = Console(width=120), machine(options.threads)
     for model in options.models:
         for key in options.shapes:
             if key == "own":

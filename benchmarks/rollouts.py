@@ -299,17 +299,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     table = Table(
-        title=f"Self-play of the shipped model, medians of {options.repeats} (from slowest to fastest)",
+        title=f"Self-play of the shipped model, medians of {options.repeats}",
         caption=machine(options.threads),
     )
     for column in (
         "live",
         "",
-        "episodes/s",
+        "ep/s",
         "tokens/s",
-        "from - to",
+        "range",
         "ratio",
-        "of limit",
+        "limit",
         "/CPU s",
     ):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)

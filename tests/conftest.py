@@ -1,4 +1,4 @@
-"""What holds for all tests: one torch thread, so that small models don't fight over busy cores."""
+"""What holds for all tests on busy cores: one torch thread each, and no example is too slow."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.serving import Served, serve_embedded
 
 torch.set_num_threads(1)
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def test_who_is_cancelled_or_fails_gives_the_slot_back() -> None:
         waiting.cancel()
         inside.cancel()
         await asyncio.gather(inside, waiting, return_exceptions=True)
-        async with asyncio.timeout(1), limiter.slot("a", call_of(1)):
+        async with asyncio.timeout(10), limiter.slot("a", call_of(1)):
             pass
 
     asyncio.run(main())

@@ -204,10 +204,12 @@ class Store:
         if self.wave_done(phase, iteration, wave):
             raise StoreError(f"{key} is in the store already: ask wave_done() before the work.")
         with transaction(self._db, self.path):
-            yield Wave(self._db, key)
+            # First, since SQLite looks for every new key among all rows that may refer to it as
+            # long as any reference is open.
             self._db.execute(
                 "INSERT INTO waves VALUES (?, ?, ?, ?)", (phase, iteration, wave, time.time())
             )
+            yield Wave(self._db, key)
 
     def wave_done(self, phase: str, iteration: int, wave: int) -> bool:
         found = self._db.execute(

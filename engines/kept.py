@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,57 @@ class KeptStreams:
         self._bytes = 0
 
 
-def assemble(rows: Sequence[Kept | None]) -> tuple[DynamicCache, Tensor]:
+class GrowingLayer(DynamicLayer):
+    """Keys and values with room behind them: a new token is written, and what is there stays.
+
+    A `DynamicLayer` copies all of them for every token, which takes most of a small model's step.
+    """
+
+    room = 32
+    """Tokens that fit before all is copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._roomy: Tensor | None = None  # (2, rows, heads, length and room, head size)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Add tokens, both (rows, heads, new, head size); all that are there now."""
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if self._roomy is None or end > self._roomy.shape[-2]:
+            rows, heads, _, size = key_states.shape
+            roomy = key_states.new_empty(2, rows, heads, end + self.room, size)
+            if self._roomy is not None:
+                roomy[..., :start, :] = self._roomy[..., :start, :]
+            self._roomy = roomy
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self._roomy[0, ..., start:end, :] = key_states
+        self._roomy[1, ..., start:end, :] = value_states
+        self._show(end)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Go on with some rows."""
+        if self._roomy is not None:
+            length = self.get_seq_length()
+            self._roomy = self._roomy.index_select(1, indices)
+            self._show(length)
+
+    def _show(self, length: int) -> None:
+        assert self._roomy is not None
+        self.keys, self.values = self._roomy[..., :length, :]
+
+
+def assemble(rows: Sequence[Kept | None]) -> tuple[Cache, Tensor]:
     """Lay kept streams side by side, left-padded.
 
     Returns:
         A cache of all rows and its mask (B, W), 1 where a token is; W is 0 if nothing is kept.
     """
-    cache = DynamicCache()
+    cache = Cache(layer_class_to_replicate=GrowingLayer)
     width = max((kept.length for kept in rows if kept), default=0)
     mask_BW = torch.zeros(len(rows), width, dtype=torch.long)
     example = next((kept.states for kept in rows if kept), None)
@@ -85,7 +129,7 @@ def assemble(rows: Sequence[Kept | None]) -> tuple[DynamicCache, Tensor]:
     return cache, mask_BW
 
 
-def extract(cache: DynamicCache, rows: Tensor, mask_RT: Tensor) -> list[Tensor]:
+def extract(cache: Cache, rows: Tensor, mask_RT: Tensor) -> list[Tensor]:
     """The states of some rows of a cache without its padding, each as in `Kept.states`.
 
     Args:
@@ -97,7 +141,7 @@ def extract(cache: DynamicCache, rows: Tensor, mask_RT: Tensor) -> list[Tensor]:
     """
     halves: list[Tensor] = []
     for layer in cache.layers:
-        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+        if type(layer) is not GrowingLayer or layer.keys is None or layer.values is None:
             return []
         halves += [layer.keys[rows], layer.values[rows]]
     states = torch.stack(halves)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from engines.kept import Kept, KeptStreams, assemble, extract
 from engines.rendezvous import Rendezvous
@@ -168,7 +169,7 @@ class LocalEngine:
 
     def _prefill(
         self, prompts: list[tuple[int, ...]], kept: dict[tuple[int, ...], Kept | None]
-    ) -> tuple[Tensor, DynamicCache, Tensor]:
+    ) -> tuple[Tensor, Cache, Tensor]:
         """Encode what is new in the prompts, equal ones once.
 
         Returns:

@@ -73,7 +73,7 @@ def test_a_kept_prefix_gives_the_logits_of_a_plain_pass() -> None:
     ids = torch.tensor([[3, 4, 5, 6, 7, 8]])
     with torch.no_grad():
         plain = model(ids)
-        first = model(ids[:, :4], use_cache=True)
+        first = model(ids[:, :4], past_key_values=assemble([None])[0])
         kept = Kept(4, extract(first.past_key_values, torch.tensor([0]), torch.ones(1, 4))[0])
         cache, mask = assemble([kept])
         rest = model(

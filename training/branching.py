@@ -77,11 +77,11 @@ class Branched:
     drops: Counter[str] = field(default_factory=Counter)
 
 
-def branch_wave(brancher: Brancher, critic: Critic, places: Sequence[Place]) -> Branched:
-    """Have the critic look at each place and play on from the turns that it names."""
+def branch_wave(brancher: Brancher, looks: Sequence[tuple[Critic, Place]]) -> Branched:
+    """Have each critic look at its place and play on from the turn that it names, all at once."""
 
     async def run() -> list[_Branching]:
-        works = [_Branching(brancher, critic, place) for place in places]
+        works = [_Branching(brancher, critic, place) for critic, place in looks]
         await together(work.run() for work in works)
         return works
 

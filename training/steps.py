@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -12,7 +13,9 @@ from transformers import PreTrainedModel
 from agents.base import Player
 from agents.written import WRITTEN
 from envs.types import Scenario
+from judges.critic_base import Critic
 from training.branching import Branched, Brancher, Place, branch_wave
+from training.config import BranchConfig
 from training.evaluate import SELF, Outcome, evaluation_plans, statistics
 from training.furnish import Parts
 from training.objectives import NEEDS
@@ -26,9 +29,11 @@ from training.update import UpdateReport, steps_of, update
 from training.values import goal
 from training.waves import Progress, play_in_waves
 
-_PLACES_A_WAVE = 64
-_POINTS_AT_A_TIME = 16
-"""Where tokens are counted, so that little more is played than there are."""
+_BRANCH = "branch"
+_PLACES_A_WAVE = 128
+"""Of one critic."""
+_FIRST_POINTS = 32
+"""Where tokens are counted: what shows how many tokens a point takes."""
 
 
 def collect(parts: Parts, iteration: int, progress: Progress) -> list[PlayedEpisode]:
@@ -69,49 +74,56 @@ def branch(
 ) -> Grown:
     """Have each critic choose its share of the branch points, and play on from them.
 
-    Where tokens are counted, points are added a few at a time, each critic keeping its share of
-    them, until the tokens are spent.
+    Where tokens are counted, points are added until these are spent, each critic keeping its share
+    of them: a few first, then as many as the rest will take by what the others took.
     """
     config, grown = parts.config.branch, Grown()
     lookouts = [
-        _Lookout(critic.id, share, _places(parts, iteration, episodes, critic.id))
+        _Lookout(critic, share, _places(parts, iteration, episodes, critic.id))
         for critic, share in parts.critics
     ]
-    step = config.points if config.tokens is None else _POINTS_AT_A_TIME
-    for points in range(step, config.points + step, step):
-        for lookout in lookouts:
-            _branch_at(parts, iteration, lookout, min(points, config.points), grown)
-            progress(len(grown.groups), config.points)
-        if config.tokens is not None and grown.tokens >= config.tokens:
-            break
+    points = wave = 0
+    while points < config.points and (config.tokens is None or grown.tokens < config.tokens):
+        points = min(_points_to_reach(points, grown.tokens, config), config.points)
+        while looks := [look for lookout in lookouts for look in lookout.towards(points)]:
+            done = _branch_in_store(parts, iteration, wave, looks)
+            grown.groups += done.groups
+            grown.tokens += done.tokens
+            for lookout in lookouts:
+                lookout.found += sum(group.critic == lookout.critic.id for group in done.groups)
+            wave += 1
+            if config.tokens is None:
+                progress(len(grown.groups), config.points)
+            else:
+                progress(min(grown.tokens, config.tokens), config.tokens)
     return grown
+
+
+def _points_to_reach(points: int, spent: int, config: BranchConfig) -> int:
+    """How many branch points there should be next, where `points` took `spent` tokens."""
+    if config.tokens is None:
+        return config.points
+    if spent == 0:
+        return points + _FIRST_POINTS
+    return points + math.ceil((config.tokens - spent) * points / spent)
 
 
 @dataclass(slots=True)
 class _Lookout:
-    """One critic, the places that it may look at, and how far it has come with them."""
+    """One critic, the places that it may look at, how far it has come and what it found."""
 
-    critic_id: str
+    critic: Critic
     share: float
     places: Sequence[Place]
     start: int = 0
-    wave: int = 0
-    groups: int = 0
+    found: int = 0
 
-
-def _branch_at(parts: Parts, iteration: int, lookout: _Lookout, points: int, grown: Grown) -> None:
-    """Branch wave by wave until the critic has its share of `points`, or no places are left."""
-    wanted = round(lookout.share * points)
-    is_counted = parts.config.branch.tokens is not None
-    while lookout.groups < wanted and lookout.start < len(lookout.places):
-        size = min(_PLACES_A_WAVE, wanted - lookout.groups)
-        chunk = lookout.places[lookout.start : lookout.start + size]
-        done = _branch_in_store(parts, iteration, lookout.critic_id, lookout.wave, chunk)
-        grown.groups += done.groups
-        grown.tokens += done.tokens
-        lookout.groups += len(done.groups)
-        lookout.start += size if is_counted else _PLACES_A_WAVE
-        lookout.wave += 1
+    def towards(self, points: int) -> list[tuple[Critic, Place]]:
+        """The next places of a wave, as long as the critic lacks some of its share of `points`."""
+        size = min(round(self.share * points) - self.found, _PLACES_A_WAVE)
+        chunk = self.places[self.start : self.start + max(0, size)]
+        self.start += len(chunk)
+        return [(self.critic, place) for place in chunk]
 
 
 def sampled_tokens(episodes: Iterable[PlayedEpisode]) -> int:
@@ -125,19 +137,18 @@ def sampled_tokens(episodes: Iterable[PlayedEpisode]) -> int:
 
 
 def _branch_in_store(
-    parts: Parts, iteration: int, critic_id: str, wave: int, places: Sequence[Place]
+    parts: Parts, iteration: int, wave: int, looks: Sequence[tuple[Critic, Place]]
 ) -> Grown:
-    phase, store = f"branch-{critic_id}", parts.run.store
-    if not store.wave_done(phase, iteration, wave):
-        critic = next(critic for critic, _ in parts.critics if critic.id == critic_id)
-        done: Branched = branch_wave(_brancher(parts), critic, places)
-        with store.wave(phase, iteration, wave) as transaction:
-            transaction.add_episodes(done.episodes)
-            transaction.add_groups(done.groups)
-            transaction.add_drops("branch", done.drops)
-        return Grown(done.groups, sampled_tokens(done.episodes))
-    groups = [group for group in store.groups(iteration, wave) if group.critic == critic_id]
-    return Grown(groups, sampled_tokens(store.episodes(phase, iteration, wave)))
+    store = parts.run.store
+    if store.wave_done(_BRANCH, iteration, wave):
+        played = store.episodes(_BRANCH, iteration, wave)
+        return Grown(store.groups(iteration, wave), sampled_tokens(played))
+    done: Branched = branch_wave(_brancher(parts), looks)
+    with store.wave(_BRANCH, iteration, wave) as transaction:
+        transaction.add_episodes(done.episodes)
+        transaction.add_groups(done.groups)
+        transaction.add_drops("branch", done.drops)
+    return Grown(done.groups, sampled_tokens(done.episodes))
 
 
 def _brancher(parts: Parts) -> Brancher:

@@ -104,7 +104,7 @@ def original(*players: Player, seed: int = 3, name: str = "1/collect/0") -> Play
 
 
 def branch(critic: Critic, *places: Place, using: Brancher | None = None) -> Branched:
-    return branch_wave(using or brancher(), critic, places)
+    return branch_wave(using or brancher(), [(critic, place) for place in places])
 
 
 def no_probes(episode: Episode, seat: int) -> tuple[int, ...]:

@@ -33,12 +33,16 @@ from training.trials import Trial, read_run, read_trial, write_trial
 RESULTS, PAGE, WORK = Path("docs/results"), Path("docs/results.md"), Path("outputs/study")
 COMMITS = "commits.txt"
 
-EQUAL = ("branch.tokens=40000", "branch.points=2000", "update.steps=8")
-"""What makes an iteration of each method equally long, beside its self-play."""
+EQUAL = (
+    *("branch.tokens=40000", "branch.points=2000", "update.steps=8"),
+    *("evaluation.stubborn_bias=null", "evaluation.curve_scenarios=0"),
+)
+"""What makes an iteration of each method equally long; and no evaluation that no record keeps."""
 
 SMOKE = (
     *("scale=smoke", "collect.episodes=24", "branch.tokens=600", "branch.points=24"),
     *("branch.continuations=2", "update.steps=2", "evaluation.curve_scenarios=0"),
+    "evaluation.stubborn_bias=null",
 )
 """Options that show in seconds that a run goes through."""
 
@@ -51,11 +55,27 @@ class Study:
         experiments: without the "sotopia_" of their files; the first one is led over.
         published: goal and relationship in self-play in the paper, where it has the method
             (arXiv 2501.01821, tables 1, 4 and 5; Llama-3.1-8B, one seed).
+        variants: options with which each experiment is run, by what is put behind its name.
+        words: options of all runs of this study.
+        seeds: at most so many.
     """
 
     title: str
     experiments: tuple[str, ...]
     published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    seeds: int | None = None
+
+    def methods(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Experiment and options of each method, by the method's name."""
+        if not self.variants:
+            return {name: (name, self.words) for name in self.experiments}
+        return {
+            (name := f"{experiment}-{variant}"): (experiment, (*self.words, *words, f"name={name}"))
+            for experiment in self.experiments
+            for variant, words in self.variants.items()
+        }
 
 
 STUDIES: dict[str, Study] = {
@@ -95,7 +115,20 @@ STUDIES: dict[str, Study] = {
         ("source_policy", "source_experts"),
         {"source_policy": (8.56, 3.69), "source_experts": (8.11, 3.35)},
     ),
+    "steps": Study(
+        "Step sizes",
+        (
+            *("sdpo", "preferred_sft", "dpo", "eto", "dmpo", "sppo", "sppo_session"),
+            *("simpo", "step_dpo", "kto", "ipo", "orpo"),
+        ),
+        variants={rate: (f"update.learning_rate={rate}",) for rate in ("2.5e-4", "5e-4", "1e-3")},
+        words=("evaluation.split=dev", "evaluation.scenarios=256"),
+        seeds=1,
+    ),
 }
+
+MOST_DEALS_LOST = 0.02
+"""Of two step sizes that one is better with which more is gained, unless it loses more deals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +158,12 @@ def jobs_of(
 ) -> Iterator[Job]:
     """All runs of these studies, one seed of every method before the next seed."""
     for name in names:
-        for seed in range(seeds):
-            for experiment in STUDIES[name].experiments:
-                run = f"{experiment}-seed{seed}"
-                yield Job(experiment, seed, words, results / name / f"{run}.json", work / run)
+        study = STUDIES[name]
+        for seed in range(min(seeds, study.seeds or seeds)):
+            for method, (experiment, own) in study.methods().items():
+                run = f"{method}-seed{seed}"
+                record = results / name / f"{run}.json"
+                yield Job(experiment, seed, (*words, *own), record, work / run)
 
 
 def perform(job: Job, console: Console) -> bool:
@@ -206,29 +241,69 @@ def page(names: Sequence[str], results: Path) -> str:
 
 def _section(name: str, trials: Sequence[Trial], results: Path) -> str:
     study = STUDIES[name]
-    ordered = sorted(trials, key=lambda trial: study.experiments.index(_known(study, trial)))
+    methods = list(study.methods())
+    ordered = sorted(trials, key=lambda trial: methods.index(_known(trial, methods)))
     comparison = compare_methods(grouped(ordered))
-    write_text(results / f"{name}.svg", picture(comparison))
-    wanted = len(study.experiments)
     there = len({trial.method for trial in trials})
     lines = [f"## {study.title}", ""]
-    if there < wanted:
-        lines += [f"{there} of {wanted} methods have been run so far.", ""]
-    lines += [f"![Goal of each method minus its clone, by partner](results/{name}.svg)", ""]
-    lines += [markdown(comparison), _beside_the_paper(study, comparison)]
+    if there < len(methods):
+        lines += [f"{there} of {len(methods)} methods have been run so far.", ""]
+    if study.variants:
+        lines += [_by_variant(study, comparison), ""]
+    else:
+        write_text(results / f"{name}.svg", picture(comparison))
+        lines += [f"![Goal of each method minus its clone, by partner](results/{name}.svg)", ""]
+        lines += [markdown(comparison), _beside_the_paper(study, comparison)]
     reading = results / f"{name}.reading.md"
     if reading.is_file():
         lines += [reading.read_text(encoding="utf-8")]
     return "\n".join([*lines, "Each run:", "", *_commands(name, results), ""])
 
 
-def _known(study: Study, trial: Trial) -> str:
-    if trial.method not in study.experiments:
+def _known(trial: Trial, methods: Sequence[str]) -> str:
+    if trial.method not in methods:
         raise DataError(
             f"There is a record of {trial.method}, which is no method of this study; its methods "
-            f"are {', '.join(study.experiments)}."
+            f"are {', '.join(methods)}."
         )
     return trial.method
+
+
+def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
+    """A row an experiment and a column a variant; the best of each row is bold."""
+    lines = [
+        "Goal over the clone, mean over all partners, and deals won or lost in self-play; one "
+        f"seed, dev split. Bold: what gains most and loses at most {MOST_DEALS_LOST} of the deals.",
+        "",
+        f"| experiment | {' | '.join(study.variants)} |",
+        "|---" * (len(study.variants) + 1) + "|",
+    ]
+    for experiment in study.experiments:
+        gains = {v: gain_and_deals(comparison, f"{experiment}-{v}") for v in study.variants}
+        best = best_variant({v: gain for v, gain in gains.items() if gain is not None})
+        cells = ["-" if g is None else f"{g[0]:+.2f} ({g[1]:+.3f})" for g in gains.values()]
+        marked = [f"**{c}**" if v == best else c for v, c in zip(gains, cells, strict=True)]
+        lines.append(f"| {experiment} | {' | '.join(marked)} |")
+    return "\n".join(lines)
+
+
+def gain_and_deals(comparison: Mapping[str, Any], method: str) -> tuple[float, float] | None:
+    """Goal gained over the clone, mean over partners, and the change of the self-play deal rate."""
+    found = [stats[method] for stats in comparison["partners"].values() if method in stats]
+    if not found:
+        return None
+    goals = [stats["goal"]["gain"]["mean"] for stats in found]
+    return sum(goals) / len(goals), comparison["partners"]["self"][method]["deal_rate"]["gain"][
+        "mean"
+    ]
+
+
+def best_variant(gains: Mapping[str, tuple[float, float]]) -> str | None:
+    """What gains most of those that lose few deals; what loses fewest where all lose more."""
+    if not gains:
+        return None
+    few = {name: goal for name, (goal, deals) in gains.items() if deals >= -MOST_DEALS_LOST}
+    return max(few, key=few.__getitem__) if few else max(gains, key=lambda name: gains[name][1])
 
 
 def _beside_the_paper(study: Study, comparison: Mapping[str, Any]) -> str:

@@ -20,10 +20,10 @@ from training.trials import Trial
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_method_of_a_study_is_an_experiment_of_that_name(name: str) -> None:
-    for experiment in STUDIES[name].experiments:
+    for method, (experiment, words) in STUDIES[name].methods().items():
         assert f"sotopia_{experiment}" in groups()["experiment"]
-        config = compose([f"+experiment=sotopia_{experiment}", *EQUAL])
-        assert config.name == experiment, "records are known by it"
+        config = compose([f"+experiment=sotopia_{experiment}", *EQUAL, *words])
+        assert config.name == method, "records are known by it"
     assert set(STUDIES[name].published) <= set(STUDIES[name].experiments)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from envs.errors import ConfigError
 from envs.types import Episode
 
-ValueProbe = Callable[[int], Awaitable[float]]
+ValueProbe = Callable[[int], Coroutine[Any, Any, float]]
 """The Monte-Carlo value of a place, for the seat that is looked at.
 
 Called with a transcript index t it gives the mean value to the seat over continuations sampled from
@@ -99,10 +99,10 @@ class Critic(Protocol):
             values: the value of places in `better`, for critics that measure.
 
         Returns:
-            At most as many own turns as either side has; None where the critic has no opinion and
-            the pairing's longest segment is to be taken.
+            At most as many own turns as either side has; None where the critic has no opinion, as
+            by default, and the pairing's longest segment is to be taken.
         """
-        ...
+        return None
 
 
 def own_turns(episode: Episode, seat: int, since: int = 0) -> tuple[int, ...]:

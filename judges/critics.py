@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
+from engines.together import together
 from envs.errors import ConfigError
 from envs.types import Episode
 from judges.critic_base import (
@@ -26,7 +26,7 @@ from judges.llm_critic import LlmCritic
 
 
 @dataclass(frozen=True, slots=True)
-class ValueCritic:
+class ValueCritic(Critic):
     """Names the own turn after which the value fell most: a measured form of the erroneous turn.
 
     The drop at an own turn is its value minus the value at the seat's next own turn, or minus the
@@ -51,7 +51,7 @@ class ValueCritic:
         turns = own_turns(episode, seat)
         if not turns:
             return no_turn(seat)
-        probed = await _probed(episode, turns, values)
+        probed = await _probed((*turns, len(episode.turns)), values)
         drops = [before - after for before, after in pairwise(probed)]
         place = max(range(len(turns)), key=drops.__getitem__)
         if drops[place] < self.min_drop:
@@ -80,7 +80,7 @@ class ValueCritic:
         turns = own_turns(better, seat, since=turn)[: len(own_turns(worse, seat, since=turn))]
         later = own_turns(better, seat, since=turn)[len(turns) :]
         end = later[0] if later else len(better.turns)
-        probed = await asyncio.gather(*(values(t) for t in (*turns, end)))
+        probed = await _probed((*turns, end), values)
         gains = [after - before for before, after in pairwise(probed)]
         place = max(range(len(turns)), key=gains.__getitem__)
         reason = (
@@ -91,11 +91,12 @@ class ValueCritic:
 
 
 @dataclass(frozen=True, slots=True)
-class FirstErrorCritic:
+class FirstErrorCritic(Critic):
     """Names the first own turn after which the value fell: the first wrong step.
 
     Step-DPO (arXiv 2406.18629, section 3.2) learns from the first error of a chain of reasoning,
-    since all steps before it are right. Here a turn is wrong that cost `min_drop` or more.
+    since all steps before it are right. Here a turn is wrong that cost `min_drop` or more. It
+    selects no segment: a step is one turn.
 
     Attributes:
         min_drop: as for `ValueCritic`.
@@ -115,7 +116,7 @@ class FirstErrorCritic:
         turns = own_turns(episode, seat)
         if not turns:
             return no_turn(seat)
-        probed = await _probed(episode, turns, values)
+        probed = await _probed((*turns, len(episode.turns)), values)
         for turn, (before, after) in zip(turns, pairwise(probed), strict=True):
             if before - after >= self.min_drop:
                 return _fall(seat, turn, before, after)
@@ -123,21 +124,13 @@ class FirstErrorCritic:
             DropKind.NOISE, f"No turn cost seat {seat} a value of {self.min_drop:.2f} or more."
         )
 
-    async def select(
-        self,
-        worse: Episode,
-        better: Episode,
-        seat: int,
-        turn: int,
-        values: ValueProbe | None = None,
-    ) -> Selected | Dropped | None:
-        """No opinion: a step is one turn."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
-class StartCritic:
-    """Names the seat's first own turn, from which a branch is a session of its own (ETO, DMPO)."""
+class StartCritic(Critic):
+    """Names the seat's first own turn, from which a branch is a session of its own (ETO, DMPO).
+
+    It selects no segment: a session is taken whole.
+    """
 
     @property
     def id(self) -> str:
@@ -151,20 +144,9 @@ class StartCritic:
         reason = f"Turn {turns[0]} is the first one of seat {seat}."
         return Located(turn=turns[0], reason=reason, drop=0.0)
 
-    async def select(
-        self,
-        worse: Episode,
-        better: Episode,
-        seat: int,
-        turn: int,
-        values: ValueProbe | None = None,
-    ) -> Selected | Dropped | None:
-        """No opinion: a session is taken whole."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
-class RandomCritic:
+class RandomCritic(Critic):
     """Names any own turn, each as likely as the other: the control that biases no contrast.
 
     The choice depends on the seed, the scenario, the seat and what happened, so that the same
@@ -186,17 +168,6 @@ class RandomCritic:
         reason = f"Turn {turn} was drawn at random from the {len(turns)} turns of seat {seat}."
         return Located(turn=turn, reason=reason, drop=0.0)
 
-    async def select(
-        self,
-        worse: Episode,
-        better: Episode,
-        seat: int,
-        turn: int,
-        values: ValueProbe | None = None,
-    ) -> Selected | Dropped | None:
-        """No opinion."""
-        return None
-
     def _digest(self, episode: Episode, seat: int) -> int:
         """A seed from stable text; `hash` would change from process to process."""
         turns = [
@@ -211,9 +182,9 @@ def _check_min_drop(min_drop: float) -> None:
         raise ConfigError(f"min_drop is {min_drop}, but must be finite and above 0.")
 
 
-async def _probed(episode: Episode, turns: tuple[int, ...], values: ValueProbe) -> list[float]:
-    """The values before each of the turns and at the end, asked for all at once."""
-    return list(await asyncio.gather(*(values(t) for t in (*turns, len(episode.turns)))))
+async def _probed(turns: Iterable[int], values: ValueProbe) -> list[float]:
+    """The values before each of the turns, asked for all at once."""
+    return await together(values(turn) for turn in turns)
 
 
 def _fall(seat: int, turn: int, before: float, after: float) -> Located:

@@ -72,7 +72,7 @@ class GrowingLayer(DynamicLayer):
     """Tokens that fit before all is copied."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._roomy: Tensor | None = None  # (2, rows, heads, length and room, head size)
 
     def update(
@@ -91,8 +91,7 @@ class GrowingLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         self._roomy[0, ..., start:end, :] = key_states
         self._roomy[1, ..., start:end, :] = value_states
-        self._show(end)
-        return self.keys, self.values
+        return self._show(end)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Go on with some rows."""
@@ -101,9 +100,10 @@ class GrowingLayer(DynamicLayer):
             self._roomy = self._roomy.index_select(1, indices)
             self._show(length)
 
-    def _show(self, length: int) -> None:
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
         assert self._roomy is not None
-        self.keys, self.values = self._roomy[..., :length, :]
+        self.keys, self.values = keys, values = self._roomy[..., :length, :]
+        return keys, values
 
 
 def assemble(rows: Sequence[Kept | None]) -> tuple[Cache, Tensor]:

@@ -22,6 +22,7 @@ from rich.table import Table
 from engines.remote.tallies import dollars, nano_dollars
 from envs.errors import DataError
 from judges.base import DIMENSION_RANGES
+from training.cells import HEADLINE, markdown_cell
 from training.console import difference, number, show_place
 from training.contestants import Contestant, read_contestants, read_policies
 from training.evaluate import paired_statistics_of, statistics_of
@@ -30,8 +31,6 @@ from training.forest import forest
 
 TABLE, PICTURE, DATA = "comparison.md", "comparison.svg", "comparison.json"
 TOGETHER = "all of this evaluation"
-
-HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 
 
 def compare(contestants: Sequence[Contestant], *, seed: int) -> dict[str, Any]:
@@ -170,22 +169,11 @@ def _others(found: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(found: Mapping[str, Any], name: str, metric: str) -> str:
-    value = _with_interval(found["policies"][name].get(metric), ".2f")
+    value = markdown_cell(found["policies"][name].get(metric), ".2f")
     change = found["paired"].get(name, {}).get(metric)
     if not change or change["mean"] is None:
         return value
-    text = _with_interval(change, "+.2f")
-    low, high = change["ci95"] or (0.0, 0.0)
-    return f"{value}<br>{f'**{text}**' if low > 0 or high < 0 else text}"
-
-
-def _with_interval(stat: Mapping[str, Any] | None, spec: str) -> str:
-    if not stat or stat["mean"] is None:
-        return "-"
-    if stat["ci95"] is None:
-        return format(stat["mean"], spec)
-    low, high = (format(bound, spec) for bound in stat["ci95"])
-    return f"{stat['mean']:{spec}} [{low}, {high}]"
+    return f"{value}<br>{markdown_cell(change, '+.2f')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

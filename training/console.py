@@ -15,10 +15,10 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from training.cells import HEADLINE, leaves_out_zero
+
 if TYPE_CHECKING:  # imports torch, which not every command needs
     from training.waves import Progress as Report
-
-_HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 
 
 def show_place(console: Console, what: str, place: Path) -> None:
@@ -84,17 +84,17 @@ def _show_tables(console: Console, summary: Mapping[str, Any], what: str) -> Non
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         table.add_column("")
         columns = {
-            name: [number(found[partner].get(metric)) for metric in _HEADLINE]
+            name: [number(found[partner].get(metric)) for metric in HEADLINE]
             for name, found in summary["policies"].items()
         } | {
-            f"final - {name}": [difference(found[partner].get(metric)) for metric in _HEADLINE]
+            f"final - {name}": [difference(found[partner].get(metric)) for metric in HEADLINE]
             for name, found in differences.items()
             if partner in found
         }
         for name in columns:
             width = _INTERVAL_WIDTH if name.startswith("final -") else None
             table.add_column(name, justify="right", min_width=width)
-        for metric, *cells in zip(_HEADLINE, *columns.values(), strict=True):
+        for metric, *cells in zip(HEADLINE, *columns.values(), strict=True):
             table.add_row(metric.replace("_", " "), *cells)
         counts = [found[partner] for found in summary["episodes"].values()]
         table.add_row("unscored", *(f"{c['unscored']} of {c['played']}" for c in counts))
@@ -126,4 +126,4 @@ def difference(stat: Mapping[str, Any] | None) -> str:
     low, high = stat["ci95"]
     # Without spaces inside, so that a narrow terminal breaks the line before the interval.
     text = f"{stat['mean']:+.2f} \\[{low:+.2f}..{high:+.2f}]"
-    return f"[bold]{text}[/bold]" if low > 0 or high < 0 else text
+    return f"[bold]{text}[/bold]" if leaves_out_zero(stat) else text

@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from training.cells import leaves_out_zero
+
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names come from configurations and may hold a $
@@ -50,6 +52,6 @@ def _draw(axes: matplotlib.axes.Axes, row: int, stat: Mapping[str, Any] | None) 
     if not stat or stat["mean"] is None:
         return
     low, high = stat["ci95"] or (stat["mean"], stat["mean"])
-    colour = "#1b6ca8" if low > 0 or high < 0 else "#8a8a8a"
+    colour = "#1b6ca8" if leaves_out_zero(stat) else "#8a8a8a"
     axes.plot([low, high], [row, row], color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot([stat["mean"]], [row], marker="o", markersize=5, color=colour)

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from envs.errors import DataError
+from training.cells import markdown_cell
 from training.console import difference, number, show_place
 from training.files import to_json, write_text
 from training.forest import forest
@@ -173,10 +174,10 @@ def _partner_lines(comparison: Mapping[str, Any], found: Mapping[str, Any]) -> l
     ]
     for name, stats in found.items():
         goal = stats["goal"]
-        cells = [_cell(goal["value"], ".2f"), _cell(goal["gain"], "+.2f")]
-        cells.append(_cell(goal["lead"], "+.2f"))
-        cells.append(_cell(stats["relationship"]["value"], ".2f"))
-        cells += [_cell(stats[metric]["gain"], spec) for metric, spec in _GAINS]
+        cells = [markdown_cell(goal["value"], ".2f"), markdown_cell(goal["gain"], "+.2f")]
+        cells.append(markdown_cell(goal["lead"], "+.2f"))
+        cells.append(markdown_cell(stats["relationship"]["value"], ".2f"))
+        cells += [markdown_cell(stats[metric]["gain"], spec) for metric, spec in _GAINS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -188,16 +189,6 @@ _GAINS = (
     ("words_per_turn", "+.2f"),
 )
 """Shown as gains over the clone."""
-
-
-def _cell(stat: Mapping[str, Any], spec: str) -> str:
-    if stat["mean"] is None:
-        return "-"
-    if stat["ci95"] is None:
-        return format(stat["mean"], spec)
-    low, high = stat["ci95"]
-    text = f"{stat['mean']:{spec}} [{low:{spec}}, {high:{spec}}]"
-    return f"**{text}**" if spec.startswith("+") and (low > 0 or high < 0) else text
 
 
 def picture(comparison: Mapping[str, Any], metric: str = "goal") -> str:

@@ -21,13 +21,11 @@ from markupsafe import Markup, escape
 
 from envs.errors import ConfigError
 from training import excerpts, run
+from training.cells import HEADLINE, leaves_out_zero
 from training.figures import Chart, Curve, Point, colour_of, line_chart
 from training.files import write_text
 from training.run import read_metrics
 from training.store import Drop, Store
-
-HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
-"""The metrics that are read together: goal alone rewards stubbornness."""
 
 _PARTNERS = ("self", "frozen_bc", "experts")
 _UPDATE_CHARTS: Mapping[str, Sequence[str]] = {
@@ -234,7 +232,7 @@ def _cell(stat: Mapping[str, Any] | None, *, signed: bool) -> Cell:
         return Cell(mean)
     low, high = stat["ci95"]
     interval = f"{_number(low, signed=signed)} to {_number(high, signed=signed)}"
-    return Cell(mean, interval, clear=signed and (low > 0 or high < 0))
+    return Cell(mean, interval, clear=signed and leaves_out_zero(stat))
 
 
 def _number(value: float, *, signed: bool) -> str:

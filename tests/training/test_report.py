@@ -12,8 +12,8 @@ import pytest
 
 from envs.errors import ConfigError
 from tests.training.played import group, played
+from training.cells import HEADLINE
 from training.report import (
-    HEADLINE,
     Cell,
     acceptance_chart,
     drop_table,

@@ -70,7 +70,10 @@ class Dropped:
     reason: str
 
 
-LOCATING = frozenset({"value", "first", "llm"})
+MEASURING = frozenset({"value", "first"})
+"""The ids of critics that locate an error by a fall of value."""
+
+LOCATING = MEASURING | {"llm"}
 """The ids of critics that locate an error, so that the original is what should not be done."""
 
 

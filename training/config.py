@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from envs.errors import ConfigError
+from judges.critic_base import MEASURING
 from training.engine_config import EngineConfig
 from training.method_config import (
     WIN_RATES,
@@ -24,7 +25,6 @@ from training.objective_config import ObjectiveConfig, check_options
 from training.options import Amount, Count, NonNegative, Positive, build
 from training.play_config import (
     ASKING_JUDGES,
-    MEASURING_CRITICS,
     ApiConfig,
     CriticConfig,
     EnvConfig,
@@ -242,7 +242,7 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """
     config = build(RunConfig, options)
     check_env(config.env, config.policy.prompt_style)
-    if any(config.critic.weights.get(name) for name in MEASURING_CRITICS):
+    if any(config.critic.weights.get(name) for name in MEASURING):
         need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
     if config.critic.located_share > 0:
         need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from envs.errors import ConfigError
 from training.config import RunConfig
+from training.files import read_json
 from training.measures import Measures
 from training.options import defaults
-from training.run import CONFIG, MEASURES, OF_CALLS, SUMMARY, flat, read_config
+from training.run import CONFIG, MEASURES, OF_CALLS, SUMMARY, TRAINED, flat, read_config
 
 _SAME = (
     *("seed", "judge", "env.families", "env.max_turns", "env.order", "env.difficulty"),
@@ -23,7 +23,6 @@ _SAME = (
 _SAME_PARTNER = ("partner.model", "partner.checkpoint")
 """Likewise, where both have one."""
 
-_POLICY = "final"
 _NAN = float("nan")
 
 
@@ -58,7 +57,7 @@ def read_contestants(folders: Sequence[Path]) -> list[Contestant]:
             f"Got {len(folders)} evaluation, expected at least 2 to compare; give their folders, "
             "the baseline first."
         )
-    found = [replace(read_policies(folder)[_POLICY], name=_name(folder)) for folder in folders]
+    found = [replace(read_policies(folder)[TRAINED], name=_name(folder)) for folder in folders]
     for other in found[1:]:
         _check_same(found[0], other)
     names = [contestant.name for contestant in found]
@@ -84,8 +83,7 @@ def read_policies(folder: Path) -> dict[str, Contestant]:
                 "resume=FOLDER, or give another folder."
             )
     config = read_config(folder / CONFIG)
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    policies = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
+    summary, policies = read_json(folder / SUMMARY), read_json(folder / MEASURES)
     api = summary.get("api") or {}
     return {
         name: Contestant(

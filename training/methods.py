@@ -25,9 +25,9 @@ from training.cells import markdown_cell
 from training.console import difference, number, show_place
 from training.files import to_json, write_text
 from training.forest import forest
-from training.run import IMMATERIAL, flat
+from training.run import CLONE, IMMATERIAL, TRAINED, flat
 from training.statistics import Stat, crossed_bootstrap
-from training.trials import CLONE, KEPT, TRAINED, Trial, read_run
+from training.trials import KEPT, Trial, read_run
 
 TABLE, PICTURE, DATA = "methods.md", "methods.svg", "methods.json"
 _NAN = float("nan")

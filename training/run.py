@@ -28,6 +28,9 @@ CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl"
 MEASURES = "measures.json"
 CHECKPOINTS, REPORT, LATEST = "checkpoints", "report.html", "latest"
 
+CLONE, TRAINED = "bc", "final"
+"""Policies of an evaluation, as measures and summary name them."""
+
 IMMATERIAL = frozenset(
     {"name", "resume", "output_root", "iterations", "logger", "threads"}
     | {"api", "budget_usd", "max_calls", "dry_run"}

@@ -11,6 +11,7 @@ from envs.social import Order
 from training.evaluate import Outcome, by_family, paired_statistics, statistics
 from training.held_out import HeldOut
 from training.measures import acceptance_curve
+from training.run import CLONE, TRAINED
 from training.setting import FROZEN, POLICY, STUBBORN, Setting
 from training.steps import evaluate
 from training.waves import Progress
@@ -35,7 +36,7 @@ def summarise(
         empty where there is no clone.
     """
     started = time.monotonic()
-    policies = {"bc": FROZEN, "final": POLICY, "stubborn": STUBBORN}
+    policies = {CLONE: FROZEN, TRAINED: POLICY, "stubborn": STUBBORN}
     seed = setting.config.seed
     outcomes: Outcomes = {
         name: evaluate(
@@ -115,11 +116,11 @@ def _compared(outcomes: Outcomes, seed: int) -> dict[str, Any]:
             name: {partner: statistics(outcome, seed=seed) for partner, outcome in found.items()}
             for name, found in outcomes.items()
         },
-        "paired": _differences(outcomes["final"], outcomes.get("bc", {}), seed),
+        "paired": _differences(outcomes[TRAINED], outcomes.get(CLONE, {}), seed),
         "paired_to": {
-            name: _differences(outcomes["final"], found, seed)
+            name: _differences(outcomes[TRAINED], found, seed)
             for name, found in outcomes.items()
-            if name not in ("final", "bc")
+            if name not in (TRAINED, CLONE)
         },
         "episodes": {
             name: {

@@ -16,9 +16,7 @@ from typing import Any
 from envs.errors import DataError
 from training.contestants import read_policies
 from training.files import read_json, to_json, write_text
-from training.run import SUMMARY, read_metrics
-
-CLONE, TRAINED = "bc", "final"
+from training.run import CLONE, SUMMARY, TRAINED, read_metrics
 
 KEPT = ("goal", "relationship", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 """The metrics that are kept for each scenario."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from engines.chat import ChatRequest, Reply
+from engines.remote.schema import set_up
 from envs.errors import ConfigError, RemoteError, StoreError
 
 SCHEMA_VERSION = 1
@@ -88,7 +89,8 @@ class Answers:
             with self._errors_named():
                 self._db = sqlite3.connect(path, isolation_level=None)
                 try:
-                    self._set_up()
+                    with self._writing():
+                        set_up(self._db, _SCHEMA, SCHEMA_VERSION, path, "name another file")
                 except BaseException:
                     self._db.close()
                     raise
@@ -148,21 +150,6 @@ class Answers:
                 f"cannot write beside {self.path} ({error.strerror}): choose a folder that you may "
                 "write to."
             ) from error
-
-    def _set_up(self) -> None:
-        with self._writing():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(
-                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
-            elif version != SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self.path} has schema version {version}, but this program reads version "
-                    f"{SCHEMA_VERSION}: name another file."
-                )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

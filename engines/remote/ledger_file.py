@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engines.remote.schema import set_up
 from engines.remote.tallies import COUNTS, Account, Tally
 from envs.errors import StoreError
 
@@ -40,7 +41,10 @@ class LedgerFile:
         with _errors_named(path):
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.1)
             try:
-                self._set_up()
+                # Nobody else may have it open: two processes would each spend the whole budget.
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                do = "use the release that made the run, or start a new run"
+                set_up(self._db, _SCHEMA, SCHEMA_VERSION, path, do)
             except BaseException:
                 self._db.close()
                 raise
@@ -84,22 +88,6 @@ class LedgerFile:
     def _set_tally(self, account: Account, tally: Tally) -> None:
         counts = (int(getattr(tally, count)) for count in COUNTS)
         self._db.execute(_SET_TALLY, (account.purpose, account.model, *counts))
-
-    def _set_up(self) -> None:
-        # Nobody else may have it open: two processes would each spend the whole budget.
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-        elif version != SCHEMA_VERSION:
-            raise StoreError(
-                f"{self._path} has schema version {version}, but this program reads version "
-                f"{SCHEMA_VERSION}: use the release that made the run, or start a new run."
-            )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -121,7 +121,7 @@ STUDIES: dict[str, Study] = {
             *("sdpo", "preferred_sft", "dpo", "eto", "dmpo", "sppo", "sppo_session"),
             *("simpo", "step_dpo", "kto", "ipo", "orpo"),
         ),
-        variants={rate: (f"update.learning_rate={rate}",) for rate in ("2.5e-4", "5e-4", "1e-3")},
+        variants={rate: (f"update.learning_rate={rate}",) for rate in ("2.5e-4", "5e-4")},
         words=("evaluation.split=dev", "evaluation.scenarios=256"),
         seeds=1,
     ),

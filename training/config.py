@@ -63,10 +63,13 @@ class CollectConfig:
         refresh_every: after how many iterations the policy that plays, branches included, is the
             one under training again. 1 is online, more is iterative, null is offline: all that is
             learned from is the clone's.
+        ahead: the next iteration's self-play and branches are played while the policy is updated,
+            so that whoever plays is one update behind.
     """
 
     episodes: Count
     refresh_every: Count | None = 1
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -19,6 +19,9 @@ from training.cells import HEADLINE, leaves_out_zero
 
 if TYPE_CHECKING:  # imports torch, which not every command needs
     from training.waves import Progress as Report
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def show_place(console: Console, what: str, place: Path) -> None:
@@ -53,6 +56,20 @@ class Stopwatch:
             yield lambda done, total: bars.update(bar, completed=done, total=total)
             if bars.tasks[0].total is None:  # nothing had to be done
                 bars.update(bar, completed=0, total=0)
+        self._add(name, started)
+
+    def timed(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
+        """The same work, timed under `name` and not shown, for what runs beside a step."""
+
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            started = time.monotonic()
+            done = work(*args, **kwargs)
+            self._add(name, started)
+            return done
+
+        return run
+
+    def _add(self, name: str, started: float) -> None:
         self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - started
 
 

@@ -105,14 +105,13 @@ def furnish(config: RunConfig, run: Run, clone: Checkpoint, policy: Checkpoint) 
 
 def _collector(setting: Setting, clone: Checkpoint) -> Collector | None:
     config = setting.config
-    refresh_every = config.collect.refresh_every
-    if refresh_every == 1:
+    if config.collect.refresh_every == 1 and not config.collect.ahead:
         return None
     stop_ids = stop_tokens(clone.model, clone.tokenizer)
     engine = setting.engines.load(clone.model, stop_ids, changes=True)
     player = seat_model(POLICY, engine, ChatStream(clone.tokenizer), config.policy)
     folder_of = setting.run.checkpoint_folder
-    return Collector(player, engine, clone.model, refresh_every, folder_of)
+    return Collector(player, engine, clone.model, config.collect, folder_of)
 
 
 def _average(config: RunConfig, clone: Checkpoint, policy: Checkpoint) -> PreTrainedModel | None:

@@ -12,7 +12,9 @@ if __name__ == "__main__":
     # Checks all options, and only then imports what is below.
     run("training.loop:train", check_before_training, "training.forecast:training_plans_of")
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +23,19 @@ from judges.pairwise import counts
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
-from training.furnish import furnish
+from training.furnish import Parts, furnish
 from training.held_out import held_out
+from training.records import Example, PlayedEpisode
 from training.report import write_report
 from training.run import Run
 from training.setup import set_up
 from training.stage0 import clone_behaviour
 from training.steps import (
+    Grown,
     branch,
     collect,
     curve_point,
+    held_to,
     improve,
     pair,
     sampled_tokens,
@@ -38,6 +43,8 @@ from training.steps import (
 )
 from training.summary import summarise
 from training.trackers import tracker
+from training.update import UpdateReport
+from training.waves import Progress
 
 
 def train(config: RunConfig) -> Path:
@@ -63,29 +70,25 @@ def train(config: RunConfig) -> Path:
                 point = curve_point(parts, 0, progress)
             run.append_metrics({"iteration": 0, "evaluation": point})
 
+        ahead: Played | None = None
         for iteration in run.remaining_iterations(config.iterations):
-            name = f"iteration {iteration} of {config.iterations}: "
-            if parts.collector is not None:
-                parts.collector.turn_to(iteration)
-            with watch.step("collect", name + "self-play") as progress:
-                episodes = collect(parts, iteration, progress)
-            with watch.step("branch", name + "branch") as progress:
-                grown = branch(parts, iteration, episodes, progress)
-            examples = pair(parts, iteration, grown.groups)
-            with watch.step("update", name + "update") as progress:
-                report = improve(parts, iteration, examples, progress)
+            played = ahead or play(parts, iteration, watch)
+            examples = pair(parts, iteration, played.grown.groups)
+            report, ahead = learn(parts, iteration, examples, watch)
             version = parts.publish()
             metrics = {
                 "weights_version": version,
-                "episodes": len(episodes),
-                "groups": len(grown.groups),
+                "played_by": played.weights_version,
+                "episodes": len(played.episodes),
+                "groups": len(played.grown.groups),
                 "examples": len(examples),
-                "sampled_tokens": sampled_tokens(episodes) + grown.tokens,
-                "preferences": counts(g.preferences for g in grown.groups if g.preferences),
+                "sampled_tokens": sampled_tokens(played.episodes) + played.grown.tokens,
+                "preferences": counts(g.preferences for g in played.grown.groups if g.preferences),
                 "update": report.numbers() if report else {},
             }
             if iteration % config.evaluation.every == 0 and config.evaluation.curve_scenarios:
-                with watch.step("curve", name + "evaluate") as progress:
+                label = f"iteration {iteration} of {config.iterations}: evaluate"
+                with watch.step("curve", label) as progress:
                     metrics["evaluation"] = curve_point(parts, iteration, progress)
             run.commit(
                 iteration,
@@ -107,3 +110,42 @@ def train(config: RunConfig) -> Path:
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What an iteration learns from, and the version of the weights that played it."""
+
+    episodes: list[PlayedEpisode]
+    grown: Grown
+    weights_version: str
+
+
+def play(parts: Parts, iteration: int, watch: Stopwatch) -> Played:
+    """Self-play and branches of an iteration."""
+    name = f"iteration {iteration} of {parts.config.iterations}: "
+    if parts.collector is not None:
+        parts.collector.turn_to(iteration)
+    with watch.step("collect", name + "self-play") as progress:
+        episodes = collect(parts, iteration, progress)
+    with watch.step("branch", name + "branch") as progress:
+        grown = branch(parts, iteration, episodes, progress)
+    return Played(episodes, grown, (parts.collector or parts.engine).weights_version)
+
+
+def learn(
+    parts: Parts, iteration: int, examples: Sequence[Example], watch: Stopwatch
+) -> tuple[UpdateReport | None, Played | None]:
+    """Update the policy; where that was asked for, the next iteration is played meanwhile."""
+    reference, iterations = held_to(parts), parts.config.iterations
+
+    def update(progress: Progress) -> UpdateReport | None:
+        return improve(parts, iteration, examples, progress, reference)
+
+    if not parts.config.collect.ahead or iteration == iterations:
+        with watch.step("update", f"iteration {iteration} of {iterations}: update") as progress:
+            return update(progress), None
+    with ThreadPoolExecutor(1) as beside:
+        updating = beside.submit(watch.timed("update", update), lambda done, total: None)
+        ahead = play(parts, iteration + 1, watch)
+        return updating.result(), ahead

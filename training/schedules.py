@@ -12,18 +12,20 @@ from transformers import PreTrainedModel
 from agents.base import Player
 from engines.types import LoadedEngine
 from training.checkpoint import load_pretrained
+from training.config import CollectConfig
 
 
-def collecting_iteration(iteration: int, refresh_every: int | None) -> int:
+def collecting_iteration(iteration: int, refresh_every: int | None, *, ahead: bool = False) -> int:
     """After which iteration the policy was saved that plays in `iteration`; 0 is the clone.
 
     Args:
         iteration: counts from 1.
         refresh_every: see `CollectConfig`; None never refreshes.
+        ahead: whether it plays during the update before, whose result it cannot have.
     """
     if refresh_every is None:
         return 0
-    return (iteration - 1) // refresh_every * refresh_every
+    return max(0, iteration - 1 - ahead) // refresh_every * refresh_every
 
 
 class Collector:
@@ -40,16 +42,22 @@ class Collector:
         player: Player,
         engine: LoadedEngine,
         model: PreTrainedModel,
-        refresh_every: int | None,
+        config: CollectConfig,
         folder_of: Callable[[int], Path],
     ) -> None:
         self.player, self.model = player, model
-        self._engine, self._refresh_every, self._folder_of = engine, refresh_every, folder_of
+        self._engine, self._config, self._folder_of = engine, config, folder_of
         self._iteration = 0
+
+    @property
+    def weights_version(self) -> str:
+        """Of the weights that play now."""
+        return self._engine.weights_version
 
     def turn_to(self, iteration: int) -> None:
         """Take the weights that play in `iteration`; read back, so that a resumed run has them."""
-        wanted = collecting_iteration(iteration, self._refresh_every)
+        every, ahead = self._config.refresh_every, self._config.ahead
+        wanted = collecting_iteration(iteration, every, ahead=ahead)
         if wanted != self._iteration:
             self.model, _ = load_pretrained(self._folder_of(wanted))
             self._engine.publish(self.model)

@@ -199,21 +199,30 @@ def pair(parts: Parts, iteration: int, groups: Sequence[BranchGroup]) -> list[Ex
 
 
 def improve(
-    parts: Parts, iteration: int, examples: Sequence[Example], progress: Progress
+    parts: Parts,
+    iteration: int,
+    examples: Sequence[Example],
+    progress: Progress,
+    reference: PreTrainedModel,
 ) -> UpdateReport | None:
-    """Update the policy in place, held to the reference that the schedule names.
+    """Update the policy in place; engines sleep until `publish`, unless others play meanwhile.
+
+    Args:
+        reference: what the policy is held to, `held_to` at the beginning.
 
     Returns:
         None, and the policy as it was, when there is nothing to learn from.
     """
-    parts.engines.sleep()  # until publish
-    report = _update(parts, iteration, examples, progress) if examples else None
+    if not parts.config.collect.ahead:
+        parts.engines.sleep()
+    report = _update(parts, iteration, examples, progress, reference) if examples else None
     if parts.average is not None:
         move_average(parts.average, parts.model, parts.config.reference.decay or 0.0)
     return report
 
 
-def _held_to(parts: Parts) -> PreTrainedModel:
+def held_to(parts: Parts) -> PreTrainedModel:
+    """The reference that the schedule names, for the iteration that was collected last."""
     schedule = parts.config.reference.schedule
     if schedule == "bc":
         return parts.clone
@@ -223,11 +232,15 @@ def _held_to(parts: Parts) -> PreTrainedModel:
 
 
 def _update(
-    parts: Parts, iteration: int, examples: Sequence[Example], progress: Progress
+    parts: Parts,
+    iteration: int,
+    examples: Sequence[Example],
+    progress: Progress,
+    held_to: PreTrainedModel,
 ) -> UpdateReport:
     config = parts.config
     reference = consult(
-        _held_to(parts),
+        held_to,
         examples,
         token_budget=config.update.token_budget,
         need=NEEDS.get(config.objective.name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from agents.embedded import Shape, make_model
 from engines.weights import weights_version
 from training.checkpoint import load_checkpoint
 from training.cli import compose
+from training.furnish import Parts
 from training.loop import train
 from training.run import read_metrics
 from training.schedules import collecting_iteration, move_average, twin
+from training.steps import Grown, branch, improve
 from training.store import Store
+from training.update import UpdateReport
 
 SMALL = (
     "scale=smoke",
@@ -44,6 +48,16 @@ SMALL = (
 )
 def test_whose_play_by_hand(refresh_every: int | None, expected: list[int]) -> None:
     assert [collecting_iteration(n, refresh_every) for n in range(1, 7)] == expected
+
+
+@pytest.mark.parametrize(
+    ("refresh_every", "expected"),
+    [(1, [0, 0, 1, 2, 3, 4]), (2, [0, 0, 0, 2, 2, 4]), (None, [0] * 6)],
+)
+def test_who_plays_during_an_update_does_not_have_it(
+    refresh_every: int | None, expected: list[int]
+) -> None:
+    assert [collecting_iteration(n, refresh_every, ahead=True) for n in range(1, 7)] == expected
 
 
 def test_the_average_by_hand() -> None:
@@ -93,6 +107,7 @@ def players(folder: Path, iteration: int) -> set[str]:
 SCHEDULES: dict[str, list[str]] = {
     "offline": ["schedule=offline", "reference=iteration"],
     "iterative": ["schedule=iterative", "collect.refresh_every=2", "reference=collected"],
+    "overlapped": ["schedule=overlapped", "reference=collected"],
     "average": ["reference=average", "reference.decay=0.5"],
     "counted": ["branch.tokens=300", "branch.points=40", "update.steps=3"],
 }
@@ -111,7 +126,8 @@ def test_the_policy_of_the_schedule_played(scheduled: tuple[str, Path]) -> None:
     name, folder = scheduled
     saved = versions(folder)
     assert len(set(saved)) == 4, "the test needs every iteration to change the weights"
-    played_by = {"offline": [0, 0, 0], "iterative": [0, 0, 2]}.get(name, [0, 1, 2])
+    others = {"offline": [0, 0, 0], "iterative": [0, 0, 2], "overlapped": [0, 0, 1]}
+    played_by = others.get(name, [0, 1, 2])
     assert [players(folder, n) for n in (1, 2, 3)] == [{saved[n]} for n in played_by]
 
 
@@ -123,6 +139,33 @@ def test_a_stopped_run_ends_in_the_same_weights(
     assert run(tmp_path, *SCHEDULES[name], f"resume={stopped}") == stopped
     assert versions(stopped) == versions(folder)
     assert read_metrics(stopped) == read_metrics(folder)
+
+
+def test_the_next_iteration_is_played_during_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update ends only when that has been, so that one after the other would wait for ever."""
+    is_played = Event()
+
+    def improve_last(*args: Any) -> UpdateReport | None:
+        report = improve(*args)
+        assert args[1] == 3 or is_played.wait(timeout=60), "nobody plays meanwhile"
+        is_played.clear()
+        return report
+
+    def branch_and_tell(parts: Parts, iteration: int, *args: Any) -> Grown:
+        grown = branch(parts, iteration, *args)
+        if iteration > 1:
+            is_played.set()
+        return grown
+
+    monkeypatch.setattr("training.loop.improve", improve_last)
+    monkeypatch.setattr("training.loop.branch", branch_and_tell)
+    folder = run(tmp_path, *SCHEDULES["overlapped"])
+    lines = [line for line in read_metrics(folder) if line["iteration"]]
+    saved = versions(folder)
+    assert [line["weights_version"] for line in lines] == saved[1:]
+    assert [line["played_by"] for line in lines] == [saved[0], saved[0], saved[1]]
 
 
 def test_the_average_is_in_the_checkpoint_and_nowhere_else(scheduled: tuple[str, Path]) -> None:

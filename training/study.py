@@ -123,7 +123,7 @@ STUDIES: dict[str, Study] = {
         ),
         variants={rate: (f"update.learning_rate={rate}",) for rate in ("2.5e-4", "5e-4")},
         words=("evaluation.split=dev", "evaluation.scenarios=256"),
-        seeds=1,
+        seeds=3,
     ),
 }
 
@@ -154,13 +154,20 @@ class Job:
 
 
 def jobs_of(
-    names: Sequence[str], seeds: int, words: tuple[str, ...], results: Path, work: Path
+    names: Sequence[str],
+    seeds: int,
+    words: tuple[str, ...],
+    results: Path,
+    work: Path,
+    only: Sequence[str] = (),
 ) -> Iterator[Job]:
-    """All runs of these studies, one seed of every method before the next seed."""
+    """All runs of these studies, or of some experiments; a seed of each before the next seed."""
     for name in names:
         study = STUDIES[name]
         for seed in range(min(seeds, study.seeds or seeds)):
             for method, (experiment, own) in study.methods().items():
+                if only and experiment not in only:
+                    continue
                 run = f"{method}-seed{seed}"
                 record = results / name / f"{run}.json"
                 yield Job(experiment, seed, (*words, *own), record, work / run)
@@ -272,8 +279,9 @@ def _known(trial: Trial, methods: Sequence[str]) -> str:
 def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
     """A row an experiment and a column a variant; the best of each row is bold."""
     lines = [
-        "Goal over the clone, mean over all partners, and deals won or lost in self-play; one "
-        f"seed, dev split. Bold: what gains most and loses at most {MOST_DEALS_LOST} of the deals.",
+        "Goal over the clone, mean over all partners, and deals won or lost in self-play; dev "
+        "split, one seed where no more are told. Bold: what gains most and loses at most "
+        f"{MOST_DEALS_LOST} of the deals.",
         "",
         f"| experiment | {' | '.join(study.variants)} |",
         "|---" * (len(study.variants) + 1) + "|",
@@ -281,9 +289,13 @@ def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
     for experiment in study.experiments:
         gains = {v: gain_and_deals(comparison, f"{experiment}-{v}") for v in study.variants}
         best = best_variant({v: gain for v, gain in gains.items() if gain is not None})
-        cells = ["-" if g is None else f"{g[0]:+.2f} ({g[1]:+.3f})" for g in gains.values()]
-        marked = [f"**{c}**" if v == best else c for v, c in zip(gains, cells, strict=True)]
-        lines.append(f"| {experiment} | {' | '.join(marked)} |")
+        cells = []
+        for variant, gain in gains.items():
+            seeds = comparison["runs"].get(f"{experiment}-{variant}", {}).get("seeds", ())
+            more = f"; {len(seeds)} seeds" if len(seeds) > 1 else ""
+            cell = "-" if gain is None else f"{gain[0]:+.2f} ({gain[1]:+.3f}{more})"
+            cells.append(f"**{cell}**" if variant == best else cell)
+        lines.append(f"| {experiment} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -359,6 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}")
     parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
+    parser.add_argument("--only", nargs="+", default=(), metavar="EXPERIMENT", help="run no other")
     parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument("--smoke", action="store_true", help="seconds a run, into outputs/")
     given = parser.parse_args(arguments)
@@ -369,9 +382,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results, words = (work / "results", SMOKE) if given.smoke else (RESULTS, EQUAL)
     console = Console(soft_wrap=True)
     with errors_as_sentences():
-        jobs = [] if given.page else list(jobs_of(names, given.seeds, words, results, work))
+        jobs = jobs_of(names, given.seeds, words, results, work, given.only)
         with ThreadPoolExecutor(max_workers=given.jobs) as pool:
-            is_recorded = list(pool.map(partial(perform, console=console), jobs))
+            todo = [] if given.page else jobs
+            is_recorded = list(pool.map(partial(perform, console=console), todo))
         write_text(work / PAGE.name if given.smoke else PAGE, page(list(STUDIES), results))
     raise SystemExit(0 if all(is_recorded) else 1)
 

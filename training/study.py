@@ -305,9 +305,8 @@ def gain_and_deals(comparison: Mapping[str, Any], method: str) -> tuple[float, f
     if not found:
         return None
     goals = [stats["goal"]["gain"]["mean"] for stats in found]
-    return sum(goals) / len(goals), comparison["partners"]["self"][method]["deal_rate"]["gain"][
-        "mean"
-    ]
+    alone = comparison["partners"]["self"][method]
+    return sum(goals) / len(goals), alone["deal_rate"]["gain"]["mean"]
 
 
 def best_variant(gains: Mapping[str, tuple[float, float]]) -> str | None:

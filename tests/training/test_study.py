@@ -14,8 +14,18 @@ from rich.console import Console
 
 from training import study
 from training.cli import compose, groups
-from training.study import EQUAL, SMOKE, STUDIES, Job, jobs_of, perform
-from training.trials import Trial
+from training.methods import compare_methods, grouped
+from training.study import (
+    EQUAL,
+    SMOKE,
+    STUDIES,
+    Job,
+    best_variant,
+    gain_and_deals,
+    jobs_of,
+    perform,
+)
+from training.trials import KEPT, Trial
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -54,6 +64,44 @@ def test_all_methods_have_a_seed_before_the_next_one(tmp_path: Path) -> None:
         ("source_experts", 1),
     ]
     assert jobs[3].record == tmp_path / "results" / "source" / "source_experts-seed1.json"
+
+
+def test_only_some_experiments_are_run(tmp_path: Path) -> None:
+    jobs = list(jobs_of(["steps"], 9, (), tmp_path, tmp_path, only=["dpo"]))
+    assert [(job.place.name, job.words[-2:]) for job in jobs[:2]] == [
+        ("dpo-2.5e-4-seed0", ("update.learning_rate=2.5e-4", "name=dpo-2.5e-4")),
+        ("dpo-5e-4-seed0", ("update.learning_rate=5e-4", "name=dpo-5e-4")),
+    ]
+    assert len(jobs) == 6, "the study has at most three seeds"
+
+
+@pytest.mark.parametrize(
+    ("gains", "best"),
+    [
+        ({}, None),
+        ({"small": (0.5, 0.0), "large": (0.9, -0.02)}, "large"),
+        ({"small": (0.5, 0.0), "large": (0.9, -0.021)}, "small"),
+        ({"small": (0.5, -0.04), "large": (0.9, -0.05)}, "small"),
+    ],
+)
+def test_a_step_is_better_that_gains_more_and_loses_few_deals(
+    gains: dict[str, tuple[float, float]], best: str | None
+) -> None:
+    assert best_variant(gains) == best
+
+
+def test_gains_are_means_over_partners_and_deals_those_of_self_play() -> None:
+    def table(goal: float, deals: float) -> dict[str, list[float | None]]:
+        return {name: [goal] for name in KEPT} | {"deal_rate": [deals]}
+
+    values = {
+        "bc": {"self": table(5.0, 1.0), "experts": table(6.0, 1.0)},
+        "final": {"self": table(6.0, 0.5), "experts": table(9.0, 0.0)},
+    }
+    trial = Trial("dpo-5e-4", 0, {}, ("a",), values, 1, 2, 3, 0, 60.0)
+    comparison = compare_methods(grouped([trial]))
+    assert gain_and_deals(comparison, "dpo-5e-4") == (2.0, -0.5)
+    assert gain_and_deals(comparison, "eto-5e-4") is None
 
 
 class Runs:

@@ -42,8 +42,8 @@ from judges.critics import RandomCritic, ValueCritic
 from judges.verifiable import VerifiableJudge
 from training.cli import compose
 from training.furnish import Parts
-from training.run import Run
-from training.store import Store
+from training.storage.run import Run
+from training.storage.store import Store
 
 GENERATING, JUDGING, UPDATING = "generating", "judging", "updating"
 PLAYING, KEEPING, REST, GARBAGE = "words and turns", "store", "rest", "garbage collection"

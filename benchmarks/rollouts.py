@@ -50,10 +50,10 @@ from engines.weights import weights_version
 from envs.scenarios import draw_mixture
 from envs.social import Rules
 from judges.verifiable import VerifiableJudge
-from training.checkpoint import load_pretrained
 from training.cli import compose
-from training.records import PlayedEpisode
 from training.rollout import EpisodePlan, play
+from training.storage.checkpoint import load_pretrained
+from training.storage.records import PlayedEpisode
 
 GENERATE, EMBEDDED, VLLM, OFFLINE = "generate", "embedded", "vLLM", "vLLM offline"
 

@@ -45,9 +45,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.short_run import short_run
-from training.records import BranchTokens, Example
-from training.rows import example_text
-from training.store import Store
+from training.storage.records import BranchTokens, Example
+from training.storage.rows import example_text
+from training.storage.store import Store
 
 _COMMON = {"tie_word_embeddings": True, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 2}
 MODELS: dict[str, dict[str, Any]] = {

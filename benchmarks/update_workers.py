@@ -23,16 +23,16 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import training.batch
-import training.reference
+import training.learning.batch
+import training.learning.reference
 from training.config import UpdateConfig
+from training.learning.packing import pack
+from training.learning.reference import consult
+from training.learning.update import StepReport, update
 from training.objectives.base import BranchLogps
 from training.objectives.dpo import dpo
-from training.packing import pack
-from training.records import Example
-from training.reference import consult
-from training.rows import parse_example
-from training.update import StepReport, update
+from training.storage.records import Example
+from training.storage.rows import parse_example
 
 BETA, LEARNING_RATE, TOKEN_BUDGET = 0.1, 1e-6, 8192
 Job = dict[str, Any]
@@ -128,7 +128,7 @@ def packed(job: Job, examples: list[Example]) -> None:
 def packed_pairs(job: Job, examples: list[Example]) -> None:
     """The same with each pair by itself: a trunk is shared by two sides and by no more."""
     apart = partial(pack, merge_from=10**9)
-    training.batch.pack = training.reference.pack = apart  # type: ignore[attr-defined]
+    training.learning.batch.pack = training.learning.reference.pack = apart  # type: ignore[attr-defined]
     packed(job, pairs_of(examples))
 
 

@@ -10,5 +10,5 @@ if __name__ == "__main__":
     resolve_name("training.cli:run")(
         "training.calibration:calibrate_judge",
         resolve_name("training.labelled:check_before_calibration"),
-        "training.forecast:calibration_plans_of",
+        "training.launch.forecast:calibration_plans_of",
     )

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from envs.errors import ConfigError
-from training import play_config as options
 from training.cli import CONF_DIR, compose, groups
 from training.config import RunConfig, from_mapping
-from training.method_config import PairingConfig, cautions
-from training.objective_config import OPTIONS, ObjectiveConfig
+from training.config import play as options
+from training.config.method import PairingConfig, cautions
+from training.config.objective import OPTIONS, ObjectiveConfig
+from training.config.options import defaults, option_names
 from training.objectives import option_names as options_of
-from training.options import defaults, option_names
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
 NEEDED = {

@@ -40,7 +40,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         monkeypatch.setattr(sys, "argv", ["training.evaluate", *words])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         with pytest.raises(SystemExit) as ended:
-            run("training.contest:evaluate_policy", plans="training.forecast:evaluation_plans_of")
+            run(
+                "training.evaluation.contest:evaluate_policy",
+                plans="training.launch.forecast:evaluation_plans_of",
+            )
         printed = capfd.readouterr()
         assert isinstance(ended.value.code, int)
         return ended.value.code, printed.out + printed.err
@@ -138,7 +141,7 @@ def broken(self, content):
     raise RuntimeError("a defect")
 direct.DirectTransport._read = broken
 sys.argv = ["training.evaluate", *{words!r}]
-run("training.contest:evaluate_policy")
+run("training.evaluation.contest:evaluate_policy")
 """
     with serving(Provider(reply=replies, key=KEY)) as provider:
         text = program.replace("{words!r}", repr(words(provider, folder)))
@@ -175,7 +178,7 @@ def test_the_configuration_that_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_the_parts(tmp_path: Path) -> None:
-    from training.outlook import endpoint_of
+    from training.launch.outlook import endpoint_of
 
     with serving(Provider(key=KEY)) as provider:
         config = compose(words(provider, tmp_path))

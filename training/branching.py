@@ -19,8 +19,8 @@ from envs.social import Rules
 from judges.base import Judge
 from judges.critic_base import Critic, Dropped, Located, Selected
 from judges.pairwise import PairwiseJudge, Preferences, ask_all_pairs, preference_matrix, win_probs
-from training.records import BranchGroup, PlayedEpisode
 from training.rollout import EpisodePlan, RunLoop, episode_seed, play, trunk_of
+from training.storage.records import BranchGroup, PlayedEpisode
 from training.values import Value
 
 _BLIND = "a value could not be estimated, for no continuation could be scored"

@@ -13,11 +13,11 @@ from judges.calibration import calibrate
 from judges.calibration_tables import as_json, markdown, show
 from training.config import RunConfig, models
 from training.console import Stopwatch, show_place
-from training.files import to_json, write_text
 from training.judging import judge_of
 from training.labelled import sources
 from training.remote import Remote
-from training.run import Run
+from training.storage.files import to_json, write_text
+from training.storage.run import Run
 
 CALIBRATIONS, JSON, PAGE = "calibrations", "calibration.json", "calibration.md"
 

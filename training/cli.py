@@ -26,10 +26,10 @@ from rich.text import Text
 
 from envs.errors import BudgetError, ConfigError, ParleyError
 from training.config import RunConfig, from_mapping
-from training.method_config import cautions
-from training.options import defaults, did_you_mean, option_names
-from training.outlook import warnings
-from training.preflight import check_before_start
+from training.config.method import cautions
+from training.config.options import defaults, did_you_mean, option_names
+from training.launch.outlook import warnings
+from training.launch.preflight import check_before_start
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 EXIT_USAGE = 2
@@ -60,7 +60,7 @@ objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several 
                --multirun +experiment=sotopia_sdpo,sotopia_dpo seed=0,1,2
   resume=RUN   go on with a run that was stopped
 
-Every option and its meaning: training/*config.py; every value: {conf}/"""
+Every option and its meaning: training/config; every value: {conf}/"""
 
 
 def run(
@@ -207,7 +207,7 @@ def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None
             for warning in (*cautions(config.pairing), *warnings(config, date.today())):
                 say(warning, "warning", "bold yellow")
             if config.dry_run:
-                resolve_name("training.forecast:print_forecast")(config, plans)
+                resolve_name("training.launch.forecast:print_forecast")(config, plans)
                 return
             train = cast(Callable[[RunConfig], Path | None], resolve_name(entry))
             folder = train(config)
@@ -249,7 +249,7 @@ def _check_option(name: str) -> None:
     if name not in known and not name.startswith(_FREE):
         raise ConfigError(
             f"There is no option or group {name}.{did_you_mean(name, known)}"
-            " --help lists the groups, training/*config.py all options."
+            " --help lists the groups, training/config all options."
         )
 
 

@@ -22,12 +22,12 @@ from rich.table import Table
 from engines.remote.tallies import dollars, nano_dollars
 from envs.errors import DataError
 from judges.base import DIMENSION_RANGES
-from training.cells import HEADLINE, markdown_cell
 from training.console import difference, number, show_place
-from training.contestants import Contestant, read_contestants, read_policies
 from training.evaluate import paired_statistics_of, statistics_of
-from training.files import to_json, write_text
-from training.forest import forest
+from training.evaluation.cells import HEADLINE, markdown_cell
+from training.evaluation.contestants import Contestant, read_contestants, read_policies
+from training.evaluation.forest import forest
+from training.storage.files import to_json, write_text
 
 TABLE, PICTURE, DATA = "comparison.md", "comparison.svg", "comparison.json"
 TOGETHER = "all of this evaluation"

@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from training.cells import HEADLINE, leaves_out_zero
+from training.evaluation.cells import HEADLINE, leaves_out_zero
 
 if TYPE_CHECKING:  # imports torch, which not every command needs
     from training.waves import Progress as Report

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from engines.local import LocalEngine
 from engines.rendezvous import Rendezvous
 from engines.types import LoadedEngine
-from training.engine_config import EngineConfig
+from training.config.engine import EngineConfig
 
 
 class Engines:

@@ -9,7 +9,10 @@ from training.cli import run
 
 if __name__ == "__main__":
     # Checks all options, and only then imports torch.
-    run("training.contest:evaluate_policy", plans="training.forecast:evaluation_plans_of")
+    run(
+        "training.evaluation.contest:evaluate_policy",
+        plans="training.launch.forecast:evaluation_plans_of",
+    )
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +21,10 @@ from math import isnan
 
 from agents.base import Player
 from envs.types import Scenario
-from training.measures import Measures, mean_measures, measure
-from training.records import PlayedEpisode
+from training.evaluation.measures import Measures, mean_measures, measure
+from training.evaluation.statistics import bootstrap, paired_bootstrap
 from training.rollout import EpisodePlan, episode_seed
-from training.statistics import bootstrap, paired_bootstrap
+from training.storage.records import PlayedEpisode
 
 SELF = "self"
 RESAMPLES = 4000

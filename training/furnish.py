@@ -14,7 +14,6 @@ from agents.written import WrittenPlayer
 from engines.types import LoadedEngine
 from judges.critic_base import Critic
 from judges.pairwise import PairwiseJudge
-from training.checkpoint import Checkpoint
 from training.cloning import standing_note
 from training.config import RunConfig
 from training.judging import critics_of, pairwise_judge_of
@@ -22,7 +21,6 @@ from training.objectives import make_objective
 from training.objectives.base import Objective, State, Stateful
 from training.pairings import PAIRINGS
 from training.pairings.base import Pairing, PairingRule
-from training.run import Run
 from training.schedules import Collector, twin
 from training.setting import (
     FROZEN,
@@ -33,6 +31,8 @@ from training.setting import (
     seat_model,
     stop_tokens,
 )
+from training.storage.checkpoint import Checkpoint
+from training.storage.run import Run
 from training.values import VALUES
 
 

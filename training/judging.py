@@ -14,7 +14,7 @@ from judges.panel import PanelJudge
 from judges.rubric import RubricJudge
 from judges.verifiable import VerifiableJudge
 from training.config import RunConfig
-from training.play_config import CriticConfig, JudgeConfig, ModelConfig
+from training.config.play import CriticConfig, JudgeConfig, ModelConfig
 from training.remote import Remote
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ python -m training.loop +experiment=sotopia_sdpo
 from __future__ import annotations
 
 from training.cli import run
-from training.preflight import check_before_training
+from training.launch.preflight import check_before_training
 
 if __name__ == "__main__":
     # Checks all options, and only then imports what is below.
-    run("training.loop:train", check_before_training, "training.forecast:training_plans_of")
+    run("training.loop:train", check_before_training, "training.launch.forecast:training_plans_of")
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +20,14 @@ from pathlib import Path
 
 from envs.scenarios import scenario_of
 from judges.pairwise import counts
-from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import RunConfig
 from training.console import Stopwatch, show_place, show_summary
+from training.evaluation.held_out import held_out
+from training.evaluation.summary import summarise
 from training.furnish import Parts, furnish
-from training.held_out import held_out
-from training.records import Example, PlayedEpisode
+from training.launch.setup import set_up
+from training.learning.update import UpdateReport
 from training.report import write_report
-from training.run import Run
-from training.setup import set_up
 from training.stage0 import clone_behaviour
 from training.steps import (
     Grown,
@@ -41,9 +40,10 @@ from training.steps import (
     sampled_tokens,
     trainer_state,
 )
-from training.summary import summarise
+from training.storage.checkpoint import load_checkpoint, save_checkpoint
+from training.storage.records import Example, PlayedEpisode
+from training.storage.run import Run
 from training.trackers import tracker
-from training.update import UpdateReport
 from training.waves import Progress
 
 

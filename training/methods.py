@@ -3,8 +3,8 @@
     python -m training.methods RUN RUN ... [--out FOLDER]
 
 Runs that differ in nothing but the seed are one method. Intervals are over scenarios and seeds
-together: both are drawn again (`training.statistics.crossed_bootstrap`). A method's gain is held to
-the clone of the same seed, its lead to another method on the seeds that both have.
+together: both are drawn again (`training.evaluation.statistics`). A method's gain is held to the
+clone of the same seed, its lead to another method on the seeds that both have.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from envs.errors import DataError
-from training.cells import markdown_cell
 from training.console import difference, number, show_place
-from training.files import to_json, write_text
-from training.forest import forest
-from training.run import CLONE, IMMATERIAL, TRAINED, flat
-from training.statistics import Stat, crossed_bootstrap
-from training.trials import KEPT, Trial, read_run
+from training.evaluation.cells import markdown_cell
+from training.evaluation.forest import forest
+from training.evaluation.statistics import Stat, crossed_bootstrap
+from training.evaluation.trials import KEPT, Trial, read_run
+from training.storage.files import to_json, write_text
+from training.storage.run import CLONE, IMMATERIAL, TRAINED, flat
 
 TABLE, PICTURE, DATA = "methods.md", "methods.svg", "methods.json"
 _NAN = float("nan")

@@ -19,9 +19,9 @@ from agents.embedded import Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
 from agents.stream import ChatStream
 from envs.social import Rules
-from training.checkpoint import load_pretrained
 from training.cloning import Row, accumulate_gradient, demonstrations
 from training.config import CloningConfig
+from training.storage.checkpoint import load_pretrained
 
 FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.2, "price": 0.15, "match": 0.15}
 _CHUNK = CloningConfig(dialogues=2000, drills=6000, lr=1.0)

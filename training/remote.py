@@ -12,9 +12,9 @@ from engines.remote.limits import Limiter
 from engines.remote.retries import Retries
 from engines.remote.tallies import Totals
 from training.config import RunConfig
-from training.outlook import ANSWERS, endpoint_of
-from training.play_config import ModelConfig
-from training.run import Run
+from training.config.play import ModelConfig
+from training.launch.outlook import ANSWERS, endpoint_of
+from training.storage.run import Run
 
 CALLS = "calls.sqlite"
 

@@ -20,12 +20,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from envs.errors import ConfigError
-from training import excerpts, run
-from training.cells import HEADLINE, leaves_out_zero
-from training.figures import Chart, Curve, Point, colour_of, line_chart
-from training.files import write_text
-from training.run import read_metrics
-from training.store import Drop, Store
+from training.evaluation.cells import HEADLINE, leaves_out_zero
+from training.page import excerpts
+from training.page.figures import Chart, Curve, Point, colour_of, line_chart
+from training.storage import run
+from training.storage.files import write_text
+from training.storage.run import read_metrics
+from training.storage.store import Drop, Store
 
 _PARTNERS = ("self", "frozen_bc", "experts")
 _UPDATE_CHARTS: Mapping[str, Sequence[str]] = {
@@ -36,7 +37,7 @@ _UPDATE_CHARTS: Mapping[str, Sequence[str]] = {
 """The numbers of an update that a page shows first, by chart."""
 
 _DASH, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "page" / "templates"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,15 @@ from engines.types import Engine, Sampling
 from envs.errors import ConfigError
 from envs.social import Rules
 from judges.base import Judge
-from training.checkpoint import load_pretrained
 from training.config import RunConfig, models
+from training.config.play import CheckpointConfig, ModelConfig, PolicyConfig
 from training.engines import Engines
 from training.evaluate import SELF
 from training.judging import judge_of
-from training.play_config import CheckpointConfig, ModelConfig, PolicyConfig
-from training.preflight import API
+from training.launch.preflight import API
 from training.remote import Remote
-from training.run import Run
+from training.storage.checkpoint import load_pretrained
+from training.storage.run import Run
 
 POLICY, FROZEN, EXPERTS, STUBBORN = "policy", "frozen_bc", "experts", "stubborn"
 MODEL, CHECKPOINT, HUMAN = "model", "checkpoint", "human"

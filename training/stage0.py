@@ -20,15 +20,15 @@ from agents.prompts import STYLES
 from agents.stream import ChatStream
 from engines.weights import weights_version
 from envs.scenarios.difficulty import Difficulty
-from training.checkpoint import (
+from training.cloning import clone, demonstrations
+from training.config import RunConfig
+from training.storage.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_pretrained,
     save_checkpoint,
 )
-from training.cloning import clone, demonstrations
-from training.config import RunConfig
-from training.run import Run
+from training.storage.run import Run
 from training.waves import Progress
 
 _RECIPE_VERSION = 2

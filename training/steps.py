@@ -18,14 +18,14 @@ from training.branching import Branched, Brancher, Place, branch_wave
 from training.config import BranchConfig
 from training.evaluate import SELF, Outcome, evaluation_plans, statistics
 from training.furnish import Parts
+from training.learning.reference import consult
+from training.learning.update import UpdateReport, steps_of, update
 from training.objectives import NEEDS
 from training.pairings import pair_up
-from training.records import BranchGroup, Example, PlayedEpisode
-from training.reference import consult
 from training.rollout import EpisodePlan, episode_seed
 from training.schedules import move_average
 from training.setting import NAMED, POLICY, Setting
-from training.update import UpdateReport, steps_of, update
+from training.storage.records import BranchGroup, Example, PlayedEpisode
 from training.values import goal
 from training.waves import Progress, play_in_waves
 

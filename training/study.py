@@ -25,10 +25,10 @@ from typing import Any
 from rich.console import Console
 
 from envs.errors import DataError
-from training.files import read_json, write_text
+from training.evaluation.trials import Trial, read_run, read_trial, write_trial
 from training.methods import compare_methods, grouped, markdown, picture
-from training.run import LATEST, SUMMARY
-from training.trials import Trial, read_run, read_trial, write_trial
+from training.storage.files import read_json, write_text
+from training.storage.run import LATEST, SUMMARY
 
 RESULTS, PAGE, WORK = Path("docs/results"), Path("docs/results.md"), Path("outputs/study")
 COMMITS = "commits.txt"

@@ -9,7 +9,7 @@ from typing import Any
 
 from envs.errors import ConfigError
 from training.config import RunConfig
-from training.run import Run
+from training.storage.run import Run
 
 Track = Callable[[int, Mapping[str, Any]], None]
 """Called with the iteration and its metrics."""

@@ -7,7 +7,7 @@ from math import sqrt
 
 from envs.errors import UnscoredError
 from judges.base import Scores
-from training.records import PlayedEpisode
+from training.storage.records import PlayedEpisode
 
 Value = Callable[[PlayedEpisode, int], float]
 """The value of an episode for a seat; higher is better."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from training.records import PlayedEpisode
 from training.rollout import EpisodePlan, play_wave
 from training.setting import Setting
+from training.storage.records import PlayedEpisode
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""

@@ -24,7 +24,7 @@ from engines.vllm import VllmEngine
 from engines.vllm_process import VllmOptions
 from engines.weights import weights_version
 from envs.errors import EngineError
-from training.checkpoint import load_pretrained
+from training.storage.checkpoint import load_pretrained
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),

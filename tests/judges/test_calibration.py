@@ -37,8 +37,8 @@ from tests.engines.remote_provider import Provider, serving
 from tests.judges.gullible import answer, likes_label_a
 from training.calibration import calibrate_judge
 from training.cli import compose
-from training.forecast import print_forecast
 from training.labelled import check_before_calibration
+from training.launch.forecast import print_forecast
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -497,7 +497,7 @@ def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(
             "calibration.twice=2",
             f"output_root={tmp_path}",
         ]
-        print_forecast(compose(words), "training.forecast:calibration_plans_of")
+        print_forecast(compose(words), "training.launch.forecast:calibration_plans_of")
         # 3 + 2 * 2 judgements and 84 of canaries, each of two samples
         assert "182" in capsys.readouterr().out
         assert provider.account.requests == 0

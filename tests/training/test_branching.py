@@ -28,8 +28,8 @@ from judges.pairwise import Comparison
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import RULES, line_player, play_lines, scenario
 from training.branching import Branched, Brancher, Place, branch_wave
-from training.records import PlayedEpisode
 from training.rollout import EpisodePlan
+from training.storage.records import PlayedEpisode
 from training.values import goal, scores_of
 
 POLICY, EXPERTS = line_player(), ScriptedExperts()

@@ -22,8 +22,8 @@ from training.compare import (
     markdown,
     write_comparison,
 )
-from training.contestants import read_contestants
-from training.run import CONFIG, MEASURES, SUMMARY
+from training.evaluation.contestants import read_contestants
+from training.storage.run import CONFIG, MEASURES, SUMMARY
 
 OPTIONS = {
     "seed": 3,

@@ -10,10 +10,10 @@ from agents.embedded import Shape, make_model
 from engines.local import LocalEngine
 from engines.rendezvous import Rendezvous
 from envs.errors import ConfigError
-from training import preflight
 from training.cli import compose
-from training.engine_config import EngineConfig
+from training.config.engine import EngineConfig
 from training.engines import Engines
+from training.launch import preflight
 
 SHAPE = Shape(width=16, layers=1, heads=2, feed_forward=32)
 

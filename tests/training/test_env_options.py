@@ -19,10 +19,10 @@ from training import cloning, stage0
 from training.cli import compose
 from training.cloning import demonstrations, dialogue_rows
 from training.config import CloningConfig
-from training.held_out import held_out
-from training.preflight import check_before_training
-from training.records import PlayedEpisode
+from training.evaluation.held_out import held_out
+from training.launch.preflight import check_before_training
 from training.rollout import EpisodePlan, play_wave, trunk_of
+from training.storage.records import PlayedEpisode
 
 ORDERS = {
     "round_robin": Order.ROUND_ROBIN,

@@ -20,8 +20,8 @@ from training.evaluate import (
     paired_statistics,
     statistics,
 )
-from training.measures import measure
-from training.records import PlayedEpisode
+from training.evaluation.measures import measure
+from training.storage.records import PlayedEpisode
 
 EXPERTS = ScriptedExperts()
 SCENARIOS = draw_mixture({"plans": 0.5, "price": 0.5}, "test", 6)

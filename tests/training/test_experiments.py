@@ -16,8 +16,8 @@ from tests.engines.remote_provider import Body, Provider, serving
 from tests.training.provided import places, replies, served
 from training.cli import compose
 from training.loop import train
-from training.run import read_metrics
-from training.store import Store
+from training.storage.run import read_metrics
+from training.storage.store import Store
 
 SMALL = (
     "scale=smoke",

@@ -15,12 +15,12 @@ from agents.embedded import Shape, make_model, make_tokenizer
 from engines.types import Sampling
 from envs.errors import ConfigError
 from judges.critics import RandomCritic, ValueCritic
-from training.checkpoint import Checkpoint
 from training.cli import compose
 from training.furnish import Parts, furnish
 from training.objectives.base import BranchLogps
-from training.run import Run
 from training.setting import EXPERTS, FROZEN, POLICY, STUBBORN, stop_tokens
+from training.storage.checkpoint import Checkpoint
+from training.storage.run import Run
 
 Furnish = Callable[..., Parts]
 

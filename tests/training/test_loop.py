@@ -25,12 +25,12 @@ from engines.weights import weights_version
 from envs.errors import ConfigError, StoreError
 from envs.scenarios import scenario_of
 from judges.base import DIMENSION_RANGES
-from training.checkpoint import load_checkpoint, verify_checkpoint
 from training.cli import EXIT_INTERRUPTED, compose
 from training.loop import train
 from training.report import write_report
-from training.run import read_metrics
-from training.store import Store
+from training.storage.checkpoint import load_checkpoint, verify_checkpoint
+from training.storage.run import read_metrics
+from training.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTNERS = {"self", "frozen_bc", "experts"}

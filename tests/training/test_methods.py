@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from envs.errors import DataError
+from training.evaluation.trials import CLONE, KEPT, TRAINED, Trial, read_trial, write_trial
 from training.methods import compare_methods, grouped, markdown, picture
 from training.study import STUDIES, page
-from training.trials import CLONE, KEPT, TRAINED, Trial, read_trial, write_trial
 
 Goals = list[float | None]
 

@@ -22,8 +22,8 @@ from training.pairings.drawn import accept, rejection
 from training.pairings.groups import binary, win_rate, win_rate_pair
 from training.pairings.pairs import TIE, preferred, segment, session, step, turn
 from training.pairings.taught import expert, imitation
-from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.rollout import EpisodePlan, trunk_of
+from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.values import goal
 
 RULE = PairingRule(value=goal, margin=1.5, max_segment_turns=3)

@@ -33,9 +33,9 @@ from tests.training.provided import (
 )
 from training.cli import compose
 from training.compare import main as compare
-from training.contest import evaluate_policy
-from training.records import PlayedEpisode
-from training.store import Store
+from training.evaluation.contest import evaluate_policy
+from training.storage.records import PlayedEpisode
+from training.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLERS = 64

@@ -12,7 +12,7 @@ import pytest
 
 from envs.errors import ConfigError
 from tests.training.played import group, played
-from training.cells import HEADLINE
+from training.evaluation.cells import HEADLINE
 from training.report import (
     Cell,
     acceptance_chart,
@@ -23,8 +23,8 @@ from training.report import (
     update_charts,
     write_report,
 )
-from training.run import Run
-from training.store import Drop
+from training.storage.run import Run
+from training.storage.store import Drop
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&amp;</bdi>'
 PARTNERS = ("experts", "self", "frozen_bc")

@@ -13,15 +13,15 @@ from torch.testing import assert_close
 
 from agents.embedded import Shape, make_model
 from engines.weights import weights_version
-from training.checkpoint import load_checkpoint
 from training.cli import compose
 from training.furnish import Parts
+from training.learning.update import UpdateReport
 from training.loop import train
-from training.run import read_metrics
 from training.schedules import collecting_iteration, move_average, twin
 from training.steps import Grown, branch, improve
-from training.store import Store
-from training.update import UpdateReport
+from training.storage.checkpoint import load_checkpoint
+from training.storage.run import read_metrics
+from training.storage.store import Store
 
 SMALL = (
     "scale=smoke",

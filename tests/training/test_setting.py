@@ -22,14 +22,14 @@ from judges.rubric import RubricJudge
 from judges.verifiable import VerifiableJudge
 from tests.engines.remote_provider import Provider, serving
 from tests.training.provided import PRICES, goal_of, places, read_json, replies, served
-from training.checkpoint import save_checkpoint
 from training.cli import compose
-from training.contest import evaluate_policy
+from training.evaluation.contest import evaluate_policy
 from training.judging import critics_of, judge_of, pairwise_judge_of
-from training.records import PlayedEpisode
-from training.run import Run
 from training.setting import EXPERTS, HUMAN, MODEL, POLICY, Setting, open_setting
-from training.store import Store
+from training.storage.checkpoint import save_checkpoint
+from training.storage.records import PlayedEpisode
+from training.storage.run import Run
+from training.storage.store import Store
 
 TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)
 

@@ -16,13 +16,13 @@ from envs.errors import ConfigError, DataError
 from envs.scenarios.sotopia import PROTOCOL
 from tests.training.instruct import instruct_model, instruct_tokenizer
 from tests.training.lines import line_player
-from training.checkpoint import save_checkpoint
 from training.cli import compose
-from training.contest import evaluate_policy
 from training.evaluate import evaluation_plans
-from training.held_out import HeldOut, held_out
-from training.preflight import check_before_start, check_before_training
-from training.store import Store
+from training.evaluation.contest import evaluate_policy
+from training.evaluation.held_out import HeldOut, held_out
+from training.launch.preflight import check_before_start, check_before_training
+from training.storage.checkpoint import save_checkpoint
+from training.storage.store import Store
 
 POINTS = "a book is worth {} points, a hat is worth {} points"
 SCENE = {

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from training import study
 from training.cli import compose, groups
+from training.evaluation.trials import KEPT, Trial
 from training.methods import compare_methods, grouped
 from training.study import (
     EQUAL,
@@ -25,7 +26,6 @@ from training.study import (
     jobs_of,
     perform,
 )
-from training.trials import KEPT, Trial
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from envs.errors import UnscoredError
 from judges.base import Judgement, Scores
 from tests.training.played import played
-from training.records import PlayedEpisode
+from training.storage.records import PlayedEpisode
 from training.values import VALUES, goal, goal_relationship, nash, scores_of
 
 GOALS = st.floats(0, 10)

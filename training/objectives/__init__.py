@@ -66,7 +66,7 @@ NEEDS: dict[str, Need] = {
     "tdpo1": "kl",
     "tdpo2": "kl",
 }
-"""What an objective wants measured that costs passes of its own (training/reference.py)."""
+"""What an objective wants measured that costs passes of its own (`learning.reference`)."""
 
 _NO_OPTIONS = frozenset({"branches", "state"})
 

@@ -14,7 +14,7 @@ from training.pairings.drawn import rejection
 from training.pairings.groups import binary, win_rate, win_rate_pair
 from training.pairings.pairs import preferred, segment, session, step, turn
 from training.pairings.taught import expert, imitation
-from training.records import BranchGroup, Example
+from training.storage.records import BranchGroup, Example
 
 PAIRINGS: dict[str, Pairing] = {
     "binary": binary,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from judges.critic_base import own_turns
-from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
+from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.values import Value
 
 Sides = Literal["located", "original", "halves", "extremes"]

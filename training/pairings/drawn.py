@@ -8,7 +8,7 @@ from random import Random
 
 from training.pairings.base import PairingRule, Unpaired, values_of
 from training.pairings.pairs import Contrast, equally_long
-from training.records import BranchGroup, Example
+from training.storage.records import BranchGroup, Example
 
 
 def rejection(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:

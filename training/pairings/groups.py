@@ -10,7 +10,7 @@ from training.pairings.base import (
     trunk_ids,
     values_of,
 )
-from training.records import BranchGroup, Example
+from training.storage.records import BranchGroup, Example
 
 ALL_TIE = Unpaired("all branches tie")
 NEITHER = Unpaired("no branch is good or bad by the margin")

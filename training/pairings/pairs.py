@@ -15,7 +15,7 @@ from training.pairings.base import (
     trunk_ids,
     values_of,
 )
-from training.records import BranchGroup, BranchTokens, Example, PlayedEpisode
+from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.values import goal
 
 Contrast = tuple[int, int]

@@ -14,7 +14,7 @@ from training.pairings.base import (
     trunk_ids,
 )
 from training.pairings.pairs import INVALID, equally_long
-from training.records import BranchGroup, Example
+from training.storage.records import BranchGroup, Example
 
 
 def expert(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:

@@ -15,15 +15,15 @@ from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.training.objectives.builders import EVERY, OPTIONS
-from training.batch import Batch
-from training.checkpoint import save_checkpoint
 from training.config import UpdateConfig
+from training.learning.batch import Batch
+from training.learning.packing import columns, measure, pack
+from training.learning.reference import Reference, consult, mismatch
+from training.learning.update import UpdateReport, update
 from training.objectives import NEEDS, STATES, make_objective
 from training.objectives.base import BranchLogps, State
-from training.packing import columns, measure, pack
-from training.records import BranchTokens, Example
-from training.reference import Reference, consult, mismatch
-from training.update import UpdateReport, update
+from training.storage.checkpoint import save_checkpoint
+from training.storage.records import BranchTokens, Example
 
 VOCABULARY = 19
 BASE = UpdateConfig(

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from agents.embedded import Shape, make_model, make_tokenizer
 from tests.training.objectives.test_measured import EXAMPLES
-from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.cli import compose
 from training.furnish import Parts, furnish
 from training.objectives import OBJECTIVES
-from training.run import Run
 from training.steps import held_to, improve, trainer_state
+from training.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.storage.run import Run
 
 SHAPE = Shape(width=16, layers=1, heads=2, feed_forward=32)
 

@@ -19,12 +19,12 @@ from transformers import LlamaForCausalLM
 
 from agents.embedded import make_tokenizer
 from tests.training.objectives.test_measured import BASE, EXAMPLES, branch, llama
-from training.batch import Batch
+from training.learning.batch import Batch
+from training.learning.reference import Reference, consult
 from training.objectives import NEEDS, make_objective
 from training.objectives.base import Objective, Stateful
 from training.objectives.dpo import cdpo
-from training.records import BranchTokens, Example
-from training.reference import Reference, consult
+from training.storage.records import BranchTokens, Example
 
 pytest.importorskip("trl", reason="TRL is the oracle: pip install trl")
 from datasets import Dataset, disable_progress_bars

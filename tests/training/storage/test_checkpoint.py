@@ -1,0 +1,116 @@
+"""Checkpoints come back as they were, and a damaged one is never loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from engines.weights import weights_version
+from envs.errors import CheckpointError
+from training.storage.checkpoint import (
+    load_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
+
+WORDS = {"<pad>": 0, "<eos>": 1, "park": 2, "zoo": 3}
+
+
+def _model(seed: int = 0, *, tied: bool = True) -> LlamaForCausalLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=4,
+                hidden_size=8,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                tie_word_embeddings=tied,
+                pad_token_id=0,
+                bos_token_id=None,
+                eos_token_id=1,
+            )
+        )
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerFast:
+    words = Tokenizer(WordLevel(WORDS, unk_token="<pad>"))
+    words.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_round_trip(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, tied: bool) -> None:
+    model = _model(tied=tied)
+    folder = save_checkpoint(tmp_path / "0001", model, tokenizer, {"step": 7, "loss": 0.1})
+    loaded = load_checkpoint(folder)
+    assert loaded.trainer_state == {"step": 7, "loss": 0.1}
+    assert loaded.tokenizer("park zoo")["input_ids"] == [2, 3]
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor), name
+    assert weights_version(model) == weights_version(folder) == weights_version(loaded.model)
+    assert [p.name for p in tmp_path.iterdir()] == ["0001"]  # no leftovers
+
+
+def test_an_older_checkpoint_is_replaced_whole(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    folder = tmp_path / "0001"
+    save_checkpoint(folder, _model(), tokenizer, {"step": 1})
+    (folder / "stale.txt").write_text("of the first")
+    (tmp_path / ".0001.part").mkdir()  # a process was killed while it wrote
+    (tmp_path / ".0001.part" / "model.safetensors").write_text("half")
+    save_checkpoint(folder, _model(seed=1), tokenizer, {"step": 2})
+    assert load_checkpoint(folder).trainer_state == {"step": 2}
+    assert weights_version(folder) == weights_version(_model(seed=1))
+    assert not (folder / "stale.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["0001"]
+
+
+def test_a_failed_save_leaves_the_older_one(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    folder = save_checkpoint(tmp_path / "0001", _model(), tokenizer, {"step": 1})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_checkpoint(folder, _model(seed=1), tokenizer, {"step": object()})
+    assert load_checkpoint(folder).trainer_state == {"step": 1}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "trainer_state.json"])
+def test_damage_is_named(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    folder = save_checkpoint(tmp_path / "0001", _model(), tokenizer, {})
+    verify_checkpoint(folder)
+    file = folder / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # one bit
+    with pytest.raises(CheckpointError, match=rf"{name} has SHA-256 .* but the manifest says"):
+        load_checkpoint(folder)
+    file.unlink()
+    with pytest.raises(CheckpointError, match=rf"{name} is missing"):
+        load_checkpoint(folder)
+
+
+def test_the_manifest_lists_every_other_file(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    folder = save_checkpoint(tmp_path / "0001", _model(), tokenizer, {})
+    listed = set(json.loads((folder / "manifest.json").read_text())["sha256"])
+    assert listed == {p.name for p in folder.iterdir()} - {"manifest.json"}
+    assert "tokenizer.json" in listed
+
+
+@pytest.mark.parametrize("text", [None, "not json", "[]", "{}"])
+def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"manifest\.json is missing or cannot be read"):
+        verify_checkpoint(tmp_path)

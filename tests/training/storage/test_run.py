@@ -1,0 +1,159 @@
+"""A run's folder: made whole, resumed only with the options it was made with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from envs.errors import ConfigError, StoreError
+from training.storage.run import Run, read_metrics
+
+CONFIG: dict[str, Any] = {
+    "seed": 0,
+    "iterations": 4,
+    "resume": None,
+    "env": {"families": {"plans": 0.3, "price": 0.7}, "max_turns": 16},
+    "objective": {"name": "sdpo", "beta": 0.3},
+    "logger": {"name": "jsonl"},
+}
+
+
+def _save(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "weights").write_text("w")
+
+
+def test_a_new_run(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "outputs", CONFIG) as run:
+        assert yaml.safe_load((run.folder / "config.yaml").read_text()) == CONFIG
+        assert (run.folder / "store.sqlite").is_file()
+        assert (tmp_path / "outputs" / "latest").resolve() == run.folder
+        assert run.last_committed() is None
+        assert run.latest_checkpoint() is None
+        assert list(run.remaining_iterations(3)) == [1, 2, 3]
+
+
+def test_an_option_that_there_was_not_yet_does_not_hinder_unless_it_is_set(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        resume = {"resume": str(run.folder)}
+    newer = {**CONFIG["env"], "path": None}
+    Run.open({**CONFIG, "env": newer, **resume}).close()
+    with pytest.raises(ConfigError, match=r"env\.path was not set and is \"a\""):
+        Run.open({**CONFIG, "env": {**newer, "path": "a"}, **resume})
+
+
+def test_latest_follows_the_newest_and_names_do_not_clash(tmp_path: Path) -> None:
+    folders = []
+    for _ in range(3):  # within one second
+        with Run.create(tmp_path, CONFIG) as run:
+            folders.append(run.folder)
+            assert (tmp_path / "latest").resolve() == run.folder
+    assert len(set(folders)) == 3
+    assert sorted(folders) == folders
+
+
+def test_commit_and_go_on(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.commit(0, {"loss": 2.0}, _save)
+        run.commit(1, {"loss": 1.5}, _save)
+        with pytest.raises(ZeroDivisionError):  # killed before the checkpoint of 2 was there
+            run.commit(2, {"loss": 1.0}, lambda folder: 1 // 0)
+    with Run.open({**CONFIG, "resume": str(tmp_path / "latest")}) as run:
+        assert run.last_committed() == 1
+        assert run.latest_checkpoint() == run.folder / "checkpoints" / "0001"
+        assert list(run.remaining_iterations(4)) == [2, 3, 4]
+        assert read_metrics(run.folder) == [
+            {"loss": 2.0, "iteration": 0},
+            {"loss": 1.5, "iteration": 1},
+        ]
+        run.commit(2, {}, _save)
+        run.commit(3, {}, _save)
+        assert list(run.remaining_iterations(3)) == []
+
+
+def test_without_resume_a_run_is_started(tmp_path: Path) -> None:
+    with Run.open({**CONFIG, "output_root": str(tmp_path)}) as run:
+        assert run.folder.parent == tmp_path
+
+
+def test_metrics_of_an_iteration_are_replaced(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.append_metrics({"iteration": 1, "loss": 3.0})
+        run.append_metrics({"iteration": 0, "words": "über"})
+        run.append_metrics({"iteration": 1, "loss": float("nan")})
+        lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in lines] == [
+            {"iteration": 0, "words": "über"},
+            {"iteration": 1, "loss": None},  # NaN is no JSON
+        ]
+
+
+def test_summary_is_replaced(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.write_summary({"unscored": 1, "policies": {}})
+        run.write_summary({"unscored": 2})
+        assert json.loads((run.folder / "summary.json").read_text()) == {"unscored": 2}
+        assert not list(run.folder.glob(".*"))  # no half-written files are left
+
+
+def test_resume_lists_what_differs(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG).close()
+    changed = {
+        **CONFIG,
+        "env": {"families": {"plans": 0.3, "camp": 0.7}, "max_turns": 16},
+        "objective": {"name": "sdpo", "beta": 0.1},
+    }
+    with pytest.raises(ConfigError) as raised:
+        Run.resume(tmp_path / "latest", changed)
+    said = str(raised.value)
+    assert "env.families.camp was not set and is 0.7" in said
+    assert "env.families.price was 0.7 and is not set" in said
+    assert "objective.beta was 0.3 and is 0.1" in said
+    assert "max_turns" not in said
+
+
+def test_resume_allows_what_came_later_and_changes_nothing(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG).close()
+    later = {**CONFIG["env"], "order": "round_robin", "difficulty": "medium"}
+    Run.resume(tmp_path / "latest", {**CONFIG, "env": later}).close()
+    with pytest.raises(ConfigError, match=r'env\.order was not set and is "random"'):
+        Run.resume(tmp_path / "latest", {**CONFIG, "env": {**later, "order": "random"}})
+
+
+def test_resume_allows_what_does_not_matter(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG).close()
+    logger = {"name": "wandb", "project": "parley"}
+    other = {**CONFIG, "resume": "x", "iterations": 9, "threads": 2, "logger": logger}
+    with Run.resume(tmp_path / "latest", other) as run:
+        assert len(run.remaining_iterations(other["iterations"])) == 9
+
+
+def test_only_runs_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere is not a run, for it has no config\.yaml"):
+        Run.resume(tmp_path / "nowhere", CONFIG)
+    (tmp_path / "config.yaml").write_text("seed: 0")
+    with pytest.raises(ConfigError, match=r"has no store\.sqlite"):
+        Run.resume(tmp_path, CONFIG)
+    (tmp_path / "store.sqlite").touch()
+    for text in ("[", "- 1"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"config\.yaml (is not YAML|holds no options)"):
+            Run.resume(tmp_path, CONFIG)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"no run can be made in .*file.*set output_root"):
+        Run.create(tmp_path / "file", CONFIG)
+    (tmp_path / "outputs" / "latest").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"no run can be made .*latest"):
+        Run.create(tmp_path / "outputs", CONFIG)
+
+
+def test_a_run_is_written_by_one_at_a_time(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run, pytest.raises(StoreError, match="one writer"):
+        Run.resume(run.folder, CONFIG)

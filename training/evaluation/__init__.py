@@ -1,0 +1,1 @@
+"""What is measured of policies, how surely, and how they are compared."""

@@ -1,0 +1,145 @@
+"""The final comparison of a run: the trained policy beside its clone and a stubborn control."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from envs.social import Order
+from training.evaluate import Outcome, by_family, paired_statistics, statistics
+from training.evaluation.held_out import HeldOut
+from training.evaluation.measures import acceptance_curve
+from training.setting import FROZEN, POLICY, STUBBORN, Setting
+from training.steps import evaluate
+from training.storage.run import CLONE, TRAINED
+from training.waves import Progress
+
+Outcomes = Mapping[str, Mapping[str, Outcome]]
+"""What came of it, by policy and partner."""
+
+
+def summarise(
+    setting: Setting,
+    held_out: HeldOut,
+    iteration: int,
+    wall_s: Mapping[str, float],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Evaluate clone, trained policy and control on held-out scenarios and compare them in pairs.
+
+    Every scenario's measures are kept in the run's measures.json, for `training.compare`.
+
+    Returns:
+        What `summary.json` holds; `paired` is final minus bc on the same scenarios and seats, and
+        empty where there is no clone.
+    """
+    started = time.monotonic()
+    policies = {CLONE: FROZEN, TRAINED: POLICY, "stubborn": STUBBORN}
+    seed = setting.config.seed
+    outcomes: Outcomes = {
+        name: evaluate(
+            setting,
+            name,
+            setting.players[player],
+            held_out.scenarios,
+            iteration,
+            progress,
+            both_seats=held_out.both_seats,
+            episodes=held_out.episodes,
+        )
+        for name, player in policies.items()
+        if player in setting.players
+    }
+    calls = setting.remote.totals() if setting.remote else None
+    setting.run.write_measures(
+        {
+            name: {partner: outcome.measures() for partner, outcome in found.items()}
+            for name, found in outcomes.items()
+        }
+    )
+    return {
+        "protocol": held_out.protocol,
+        "order": setting.config.env.order,
+        "difficulty": setting.config.env.difficulty,
+        "split": held_out.split,
+        "scenarios": len(held_out.scenarios),
+        "iterations": iteration,
+        **_compared(outcomes, seed),
+        "subsets": {
+            name: {"scenarios": len(ids), **_compared(_only(outcomes, ids), seed)}
+            for name, ids in held_out.subsets.items()
+        },
+        "families": {
+            name: {partner: by_family(outcome, seed=seed) for partner, outcome in found.items()}
+            for name, found in outcomes.items()
+        },
+        "acceptance": {
+            name: acceptance_curve(
+                [held for outcome in found.values() for held in outcome.held()],
+                seed=seed,
+                seats_a_round=2 if setting.rules.order is Order.SIMULTANEOUS else 1,
+            )
+            for name, found in outcomes.items()
+        },
+        "notes": [
+            *setting.notes,
+            *_why_unscored(outcomes),
+            *([f"Behind APIs: {calls.describe()}."] if calls else []),
+        ],
+        "api": calls.as_dict() if calls else None,
+        "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
+        "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
+    }
+
+
+def _why_unscored(outcomes: Outcomes) -> list[str]:
+    """How many episodes have no scores, and the reason that most of them have."""
+    reasons = Counter(
+        "; ".join(played.judgement.reasons) or "no reason was given"
+        for found in outcomes.values()
+        for outcome in found.values()
+        for played in outcome.episodes
+        if not played.judgement.is_scored
+    )
+    if not reasons:
+        return []
+    ((reason, count),) = reasons.most_common(1)
+    return [f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}"]
+
+
+def _compared(outcomes: Outcomes, seed: int) -> dict[str, Any]:
+    """Each policy's statistics, the differences, and how many episodes they leave out."""
+    return {
+        "policies": {
+            name: {partner: statistics(outcome, seed=seed) for partner, outcome in found.items()}
+            for name, found in outcomes.items()
+        },
+        "paired": _differences(outcomes[TRAINED], outcomes.get(CLONE, {}), seed),
+        "paired_to": {
+            name: _differences(outcomes[TRAINED], found, seed)
+            for name, found in outcomes.items()
+            if name not in (TRAINED, CLONE)
+        },
+        "episodes": {
+            name: {
+                partner: {"played": len(outcome.episodes), "unscored": outcome.unscored}
+                for partner, outcome in found.items()
+            }
+            for name, found in outcomes.items()
+        },
+    }
+
+
+def _only(outcomes: Outcomes, scenario_ids: frozenset[str]) -> Outcomes:
+    return {
+        name: {partner: outcome.of(scenario_ids) for partner, outcome in found.items()}
+        for name, found in outcomes.items()
+    }
+
+
+def _differences(
+    after: Mapping[str, Outcome], before: Mapping[str, Outcome], seed: int
+) -> dict[str, dict[str, object]]:
+    return {p: paired_statistics(after[p], found, seed=seed) for p, found in before.items()}

@@ -1,0 +1,247 @@
+"""One update of the policy: seeded epochs over examples, one objective, stop on drift."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from envs.errors import TrainingError
+from training.config import UpdateConfig
+from training.learning.attention import row_attention
+from training.learning.batch import Batch
+from training.learning.passes import checkpointed, mode
+from training.learning.reference import Reference
+from training.objectives.base import BranchLogps, Objective, State, Stateful
+from training.objectives.common import nll
+from training.storage.records import Example
+
+ADAM_BETAS = (0.9, 0.999)
+"""Decay rates of AdamW's moments; each update starts with fresh ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One batch, measured before its step was made.
+
+    Attributes:
+        step: counts from 0.
+        loss: the objective on the whole batch plus the weighted nll.
+        nll: negative log-likelihood per token of the chosen branches, nats.
+        grad_norm: before it was cut.
+        metrics: the objective's own, on the whole batch.
+        tokens: tokens encoded; `tokens_saved` more would have been without trunk sharing.
+    """
+
+    step: int
+    epoch: int
+    learning_rate: float
+    loss: float
+    nll: float
+    grad_norm: float
+    metrics: dict[str, float]
+    tokens: int
+    tokens_saved: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """A whole update.
+
+    Attributes:
+        steps: optimiser steps made.
+        loss_first: loss of the first batch; `loss_last`, `nll_last`, `grad_norm_last` and
+            `metrics` (log-ratios, margin, accuracy ...) are of the last batch, which the policy
+            had seen once less than the number of epochs.
+        tokens: tokens encoded for gradients; `tokens_saved` more would have been without trunk
+            sharing. The reference pass is not counted.
+        stopped_early: why, None when it ran to the end.
+        state: what the objective carries on to the next update; empty for most.
+    """
+
+    steps: int
+    loss_first: float
+    loss_last: float
+    nll_last: float
+    grad_norm_last: float
+    metrics: dict[str, float]
+    tokens: int
+    tokens_saved: int
+    stopped_early: str | None
+    state: State = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, float]:
+        """What goes into metrics.jsonl."""
+        return {
+            "steps": self.steps,
+            "loss_first": self.loss_first,
+            "loss": self.loss_last,
+            "nll": self.nll_last,
+            "grad_norm": self.grad_norm_last,
+            "tokens": self.tokens,
+            "tokens_saved": self.tokens_saved,
+            "stopped_early": float(self.stopped_early is not None),
+            **self.metrics,
+        }
+
+
+def update(
+    model: PreTrainedModel,
+    reference: Reference | Sequence[Tensor],
+    examples: Sequence[Example],
+    *,
+    objective: Objective | Stateful,
+    config: UpdateConfig,
+    seed: int,
+    on_step: Callable[[StepReport], None] | None = None,
+    state: State | None = None,
+) -> UpdateReport:
+    """Train `model` in place on the examples.
+
+    The same weights, examples, seed and thread count give the same weights, bit for bit, on a CPU,
+    as long as the model has no dropout.
+
+    Args:
+        reference: from `consult` or `reference_logps` on the same examples, in the same order.
+        objective: its loss must be a mean over branches or over pairs. A stateful one costs one
+            more forward pass a batch.
+        on_step: called before each optimiser step, and for the batch at which drift stops it.
+        state: of a stateful objective, from the report of the update before.
+
+    Raises:
+        TrainingError: when there is nothing to train on or a number is not finite; the weights
+            are then those of the last good step.
+    """
+    if not isinstance(reference, Reference):
+        reference = Reference(logps=reference)
+    _check(reference.logps, examples)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=0.0
+    )
+    batches = list(_batches(len(examples), config, random.Random(seed)))
+    reports: list[StepReport] = []
+    stopped_early, state = None, state or {}
+    with (
+        mode(model, training=True),
+        row_attention(model),
+        checkpointed(model, config.checkpointing),
+    ):
+        for step, (epoch, indices) in enumerate(batches):
+            optimizer.zero_grad()
+            batch = Batch(model, reference, examples, indices, config)
+            now, state = _at(objective, batch, state)
+            whole = batch.accumulate(now)
+            output, chosen_nll = now(whole), float(nll(whole))
+            norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            rate = _learning_rate(config, step, len(batches))
+            reports.append(
+                StepReport(
+                    step=step,
+                    epoch=epoch,
+                    learning_rate=rate,
+                    loss=float(output.loss) + config.nll_weight * chosen_nll,
+                    nll=chosen_nll,
+                    grad_norm=float(norm),
+                    metrics=output.metrics,
+                    tokens=sum(part.tokens for part in batch.packed),
+                    tokens_saved=sum(p.concatenated_tokens - p.tokens for p in batch.packed),
+                )
+            )
+            _check_finite(reports[-1])
+            if on_step is not None:
+                on_step(reports[-1])
+            stopped_early = _drift(whole, config.min_rejected_log_ratio)
+            if stopped_early is not None:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+    optimizer.zero_grad()
+    return replace(_summary(reports, stopped_early), state=state)
+
+
+def steps_of(examples: int, config: UpdateConfig) -> int:
+    """Optimiser steps of an update on that many examples, unless drift stops it."""
+    return config.steps or -(-examples // config.batch_examples) * config.epochs
+
+
+def _at(objective: Objective | Stateful, batch: Batch, state: State) -> tuple[Objective, State]:
+    """The objective as it is for one batch, and the state for it."""
+    if not isinstance(objective, Stateful):
+        return objective, state
+    loss, advanced = objective.loss, objective.advance(batch.look(), state)
+    return lambda branches: loss(branches, advanced), advanced
+
+
+def _check(reference: Sequence[Tensor], examples: Sequence[Example]) -> None:
+    if not examples:
+        raise TrainingError(
+            "update() got no examples, expected at least one; collect more episodes, or lower the "
+            "pairing's margin."
+        )
+    if [len(logps) for logps in reference] != [len(example.branches) for example in examples]:
+        raise TrainingError(
+            f"update() got {len(reference)} reference tensors for {len(examples)} examples, "
+            "expected one log-prob for each branch; call reference_logps on the same examples."
+        )
+
+
+def _batches(
+    count: int, config: UpdateConfig, rng: random.Random
+) -> Iterator[tuple[int, list[int]]]:
+    """(epoch, indices) of each step; each epoch is a fresh permutation."""
+    left, epoch = steps_of(count, config), 0
+    while left > 0:
+        order = rng.sample(range(count), count)
+        for start in range(0, count, config.batch_examples)[:left]:
+            yield epoch, order[start : start + config.batch_examples]
+            left -= 1
+        epoch += 1
+
+
+def _learning_rate(config: UpdateConfig, step: int, steps: int) -> float:
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _check_finite(report: StepReport) -> None:
+    for name in ("loss", "grad_norm"):
+        if not math.isfinite(getattr(report, name)):
+            raise TrainingError(
+                f"The {name} is {getattr(report, name)} at step {report.step}, expected a finite "
+                f"number (metrics: {report.metrics}); lower the learning rate, or the objective's "
+                "beta or eta. The step was not made."
+            )
+
+
+def _drift(whole: BranchLogps, least: float | None) -> str | None:
+    """Why to stop, None to go on."""
+    rejected = whole.log_ratio_B[whole.win_prob_B < 0.5]
+    if least is None or not len(rejected) or (mean := float(rejected.mean())) >= least:
+        return None
+    return (
+        f"mean log-ratio of rejected branches {mean:.2f} nats is below "
+        f"min_rejected_log_ratio={least:g}"
+    )
+
+
+def _summary(reports: Sequence[StepReport], stopped_early: str | None) -> UpdateReport:
+    last = reports[-1]
+    return UpdateReport(
+        steps=len(reports) - (stopped_early is not None),
+        loss_first=reports[0].loss,
+        loss_last=last.loss,
+        nll_last=last.nll,
+        grad_norm_last=last.grad_norm,
+        metrics=last.metrics,
+        tokens=sum(report.tokens for report in reports),
+        tokens_saved=sum(report.tokens_saved for report in reports),
+        stopped_early=stopped_early,
+    )

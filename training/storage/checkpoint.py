@@ -1,0 +1,171 @@
+"""Checkpoints: Hugging Face folders with trainer state and the SHA-256 of every file.
+
+A checkpoint is written beside its place and renamed into it, so that a folder of the right name is
+always a whole one. Weights are safetensors; nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envs.errors import CheckpointError
+from training.storage.files import flush, to_json, write_text
+from training.storage.run import CHECKPOINTS
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MANIFEST = "manifest.json"
+TRAINER_STATE = "trainer_state.json"
+AVERAGE = "average"
+"""A folder of its own, for whoever loads the policy takes all safetensors beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint folder holds.
+
+    Attributes:
+        average: the moving average of the weights, where the policy is held to one.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    trainer_state: dict[str, Any]
+    average: PreTrainedModel | None = None
+
+
+def save_checkpoint(
+    folder: Path | str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trainer_state: Mapping[str, object],
+    average: PreTrainedModel | None = None,
+) -> Path:
+    """Write a folder that `AutoModelForCausalLM` and vLLM load; replaces an older one whole.
+
+    Args:
+        trainer_state: whatever training needs to go on, as JSON.
+        average: see `Checkpoint`.
+    """
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.part")
+    old = folder.with_name(f".{folder.name}.old")
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    if average is not None:
+        average.save_pretrained(part / AVERAGE)
+    write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
+    sums = {name: _sha256(part / name) for name in _file_names(part)}
+    write_text(part / MANIFEST, to_json({"sha256": sums}, indent=2))
+    for name in sums:
+        flush(part / name)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def verify_checkpoint(folder: Path | str) -> None:
+    """Compare every file with the manifest.
+
+    Raises:
+        CheckpointError: a file is missing or changed; the message names it.
+    """
+    folder = Path(folder)
+    for name, expected in _manifest(folder).items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(
+                f"{file} is missing, but the checkpoint's manifest lists it: copy the whole folder "
+                "again, or take the checkpoint before this one."
+            )
+        got = _sha256(file)
+        if got != expected:
+            raise CheckpointError(
+                f"{file} has SHA-256 {got[:12]}..., but the manifest says {expected[:12]}...: it "
+                "was changed or damaged. Copy it again, or take the checkpoint before this one."
+            )
+
+
+def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> Checkpoint:
+    """Verify a checkpoint and load it on the CPU, without running any code from the folder.
+
+    Args:
+        dtype: of the weights; float32 unless told.
+
+    Raises:
+        CheckpointError: a file is missing or changed.
+    """
+    folder = Path(folder)
+    verify_checkpoint(folder)
+    model, tokenizer = load_pretrained(folder, dtype=dtype)
+    state = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
+    average = _load_model(folder / AVERAGE, dtype) if (folder / AVERAGE).is_dir() else None
+    return Checkpoint(model, tokenizer, state, average)
+
+
+def clone_beside(name: str) -> Path | None:
+    """The clone that a run's checkpoint began as; None for the clone itself and other models."""
+    folder = Path(name).resolve()
+    clone = folder.with_name("0000")
+    in_a_run = folder.parent.name == CHECKPOINTS and (clone / MANIFEST).is_file()
+    return clone if in_a_run and clone != folder else None
+
+
+def load_pretrained(
+    folder: Path | str, *, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load any Hugging Face folder on the CPU, float32 unless told; no code of its is run."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    return _load_model(folder, dtype), tokenizer
+
+
+def _load_model(folder: Path | str, dtype: torch.dtype | None) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype or torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    return model
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    try:
+        sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / MANIFEST} is missing or cannot be read ({error!r}), so the checkpoint "
+            "cannot be trusted: name the folder of a finished checkpoint, checkpoints/NNNN."
+        ) from error
+    return dict(sums)
+
+
+def _file_names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

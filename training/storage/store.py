@@ -1,0 +1,338 @@
+"""The memory of a run: every episode, token, judgement and group, in one SQLite file.
+
+Work is committed in *waves*, one transaction each: after a kill -9 a wave is there as a whole or
+not at all, and `wave_done` says which. Rows are only ever added, so a reader that asks for groups
+first and for what they refer to afterwards finds it, also while the run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from engines.types import Generation
+from envs.errors import StoreError
+from envs.types import Scenario
+from training.storage import rows
+from training.storage.database import (
+    lock_for_writing,
+    open_for_reading,
+    open_for_writing,
+    transaction,
+)
+from training.storage.records import BranchGroup, Example, PlayedEpisode
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WaveKey:
+    """The name of one wave; `wave` counts from 0 within its phase and iteration."""
+
+    phase: str
+    iteration: int
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """How many items a stage left out in one iteration, and why."""
+
+    iteration: int
+    stage: str
+    reason: str
+    count: int
+
+
+class Wave:
+    """The open transaction of one wave; get it from `Store.wave`."""
+
+    def __init__(self, connection: sqlite3.Connection, key: WaveKey) -> None:
+        self._db = connection
+        self.key = key
+
+    def add_episodes(self, episodes: Sequence[PlayedEpisode]) -> None:
+        """Add episodes that are not in the store yet, with their generations and judgements."""
+        self._add_scenarios({e.episode.scenario.id: e.episode.scenario for e in episodes})
+        key = {"phase": self.key.phase, "iteration": self.key.iteration, "wave": self.key.wave}
+        self._db.executemany(
+            "INSERT INTO episodes VALUES (:id, :phase, :iteration, :wave, :scenario_id, :players,"
+            " :turns, :end, :deal, :seed, :parent_id, :branch_turn)",
+            (rows.episode_row(e) | key for e in episodes),
+        )
+        self._db.executemany(
+            "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row for e in episodes for row in rows.generation_rows(e)),
+        )
+        self._db.executemany(
+            "INSERT INTO judgements VALUES"
+            " (:episode_id, :judge_id, :judge_version, :status, :scores, :reasons, :details)",
+            (rows.judgement_row(e) for e in episodes),
+        )
+
+    def add_groups(self, groups: Sequence[BranchGroup]) -> None:
+        """Add groups, and those of their branches that are not in the store yet.
+
+        The original continuation usually is: it was collected in an earlier wave.
+        """
+        branches = {b.id: b for group in groups for b in group.branches}
+        self.add_episodes([b for b in branches.values() if not self._has(b)])
+        at = {"iteration": self.key.iteration, "wave": self.key.wave}
+        self._db.executemany(
+            "INSERT INTO groups VALUES (:id, :iteration, :wave, :episode_id, :seat, :turn, :critic,"
+            " :reason, :segment_turns, :preferences)",
+            [rows.group_row(group) | at for group in groups],
+        )
+        self._db.executemany(
+            "INSERT INTO branches VALUES (?, ?, ?, ?)",
+            [
+                (g.id, k, branch.id, win_prob)
+                for g in groups
+                for k, (branch, win_prob) in enumerate(zip(g.branches, g.win_probs, strict=True))
+            ],
+        )
+
+    def add_examples(self, examples: Sequence[Example]) -> None:
+        """Add what is trained on; numbered on from the iteration's earlier waves."""
+        iteration = self.key.iteration
+        (first,) = self._db.execute(
+            "SELECT COALESCE(MAX(k) + 1, 0) FROM examples WHERE iteration = ?", (iteration,)
+        ).fetchone()
+        self._db.executemany(
+            "INSERT INTO examples VALUES (?, ?, ?, ?)",
+            [
+                (iteration, k, example.group_id, rows.example_text(example))
+                for k, example in enumerate(examples, start=first)
+            ],
+        )
+
+    def add_drops(self, stage: str, counts: Mapping[str, int]) -> None:
+        """Count what `stage` left out, by reason, on top of the iteration's earlier waves."""
+        self._db.executemany(
+            "INSERT INTO drops VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            [(self.key.iteration, stage, reason, count) for reason, count in counts.items()],
+        )
+
+    def _add_scenarios(self, scenarios: Mapping[str, Scenario]) -> None:
+        for scenario in scenarios.values():
+            payload = rows.scenario_text(scenario)
+            self._db.execute(
+                "INSERT OR IGNORE INTO scenarios VALUES (?, ?, ?, ?)",
+                (scenario.id, scenario.family, scenario.split, payload),
+            )
+            _check_scenario(_scenario_row(self._db, scenario.id), scenario)
+
+    def _has(self, played: PlayedEpisode) -> bool:
+        cursor = self._db.execute("SELECT turns, seed FROM episodes WHERE id = ?", (played.id,))
+        row = cursor.fetchone()
+        if row is None:
+            return False
+        if tuple(row) != (rows.turns_text(played.episode.turns), str(played.seed)):
+            raise StoreError(
+                f"episode {played.id} is in the store with another transcript or seed, but one id "
+                "must mean one episode: make the id from all that tells two episodes apart."
+            )
+        return True
+
+
+class Store:
+    """One run's `store.sqlite`.
+
+    Args:
+        path: the file; made when it does not exist.
+        scenario_of: makes a scenario again from its id, task included. Without it episodes are
+            read back with `scenario.task` None, which is enough to show them.
+
+    Raises:
+        StoreError: another process writes to it, or it is not a store of this version.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        scenario_of: Callable[[str], Scenario] | None = None,
+        *,
+        writable: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self._scenario_of = scenario_of
+        self._scenarios: dict[str, Scenario] = {}
+        self._lock = lock_for_writing(self.path) if writable else None
+        try:
+            self._db = (open_for_writing if writable else open_for_reading)(self.path)
+        except StoreError:
+            self._unlock()
+            raise
+
+    @classmethod
+    def read_only(
+        cls, path: Path | str, scenario_of: Callable[[str], Scenario] | None = None
+    ) -> Self:
+        """Open an existing store for reading, also while its run goes on.
+
+        Raises:
+            StoreError: there is none, or it is not a store of this version.
+        """
+        return cls(path, scenario_of, writable=False)
+
+    def close(self) -> None:
+        self._db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def wave(self, phase: str, iteration: int, wave: int) -> Iterator[Wave]:
+        """One transaction: what is added inside is in the store, and durable, after the block.
+
+        Don't await inside. An exception leaves the store as it was.
+
+        Raises:
+            StoreError: the wave is done already, or what is added contradicts the store.
+        """
+        key = WaveKey(phase, iteration, wave)
+        if self.wave_done(phase, iteration, wave):
+            raise StoreError(f"{key} is in the store already: ask wave_done() before the work.")
+        with transaction(self._db, self.path):
+            # First, since SQLite looks for every new key among all rows that may refer to it as
+            # long as any reference is open.
+            self._db.execute(
+                "INSERT INTO waves VALUES (?, ?, ?, ?)", (phase, iteration, wave, time.time())
+            )
+            yield Wave(self._db, key)
+
+    def wave_done(self, phase: str, iteration: int, wave: int) -> bool:
+        found = self._db.execute(
+            "SELECT 1 FROM waves WHERE phase = ? AND iteration = ? AND wave = ?",
+            (phase, iteration, wave),
+        )
+        return found.fetchone() is not None
+
+    def waves(self) -> list[WaveKey]:
+        """All finished waves in the order in which they were finished."""
+        found = self._db.execute("SELECT phase, iteration, wave FROM waves ORDER BY done_at")
+        return [WaveKey(*row) for row in found]
+
+    def episodes(self, phase: str, iteration: int, wave: int | None = None) -> list[PlayedEpisode]:
+        """The episodes of one wave, or of all waves in their order, equal to those added."""
+        where = "phase = ? AND iteration = ? AND (? IS NULL OR wave = ?)"
+        ids = f"SELECT id FROM episodes WHERE {where}"
+        return list(self._episodes(ids, (phase, iteration, wave, wave)).values())
+
+    def groups(self, iteration: int, wave: int | None = None) -> list[BranchGroup]:
+        """The branch groups of one wave, or of all waves in their order, equal to those added."""
+        where = "g.iteration = ? AND (? IS NULL OR g.wave = ?)"
+        bound = (iteration, wave, wave)
+        found = self._db.execute(
+            f"SELECT * FROM groups g WHERE {where} ORDER BY g.wave, g.rowid", bound
+        ).fetchall()
+        joined = f"branches b JOIN groups g ON g.id = b.group_id WHERE {where}"
+        branches: dict[str, list[tuple[str, float]]] = {}
+        for row in self._db.execute(f"SELECT b.* FROM {joined} ORDER BY b.k", bound):
+            branches.setdefault(row["group_id"], []).append((row["episode_id"], row["win_prob"]))
+        episode_of = self._episodes(f"SELECT b.episode_id FROM {joined}", bound)
+        return [
+            BranchGroup(
+                id=row["id"],
+                seat=row["seat"],
+                turn=row["turn"],
+                critic=row["critic"],
+                reason=row["reason"],
+                branches=tuple(episode_of[episode_id] for episode_id, _ in branches[row["id"]]),
+                win_probs=tuple(win_prob for _, win_prob in branches[row["id"]]),
+                segment_turns=row["segment_turns"],
+                preferences=rows.parse_preferences(row["preferences"])
+                if row["preferences"]
+                else None,
+            )
+            for row in found
+        ]
+
+    def examples(self, iteration: int) -> list[Example]:
+        found = self._db.execute(
+            "SELECT payload FROM examples WHERE iteration = ? ORDER BY k", (iteration,)
+        )
+        return [rows.parse_example(row["payload"]) for row in found]
+
+    def drops(self) -> list[Drop]:
+        return [Drop(*row) for row in self._db.execute("SELECT * FROM drops ORDER BY 1, 2, 3")]
+
+    def set_step(self, iteration: int, name: str, payload: object) -> None:
+        """Remember that a step is done, with its result as JSON; a second time replaces it."""
+        text = json.dumps(payload)
+        with transaction(self._db, self.path):
+            self._db.execute(
+                "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", (iteration, name, text)
+            )
+
+    def step(self, iteration: int, name: str) -> object | None:
+        """The result of a step (tuples come back as lists), None when it is not done."""
+        row = self._db.execute(
+            "SELECT payload FROM steps WHERE iteration = ? AND name = ?", (iteration, name)
+        ).fetchone()
+        return None if row is None else json.loads(row["payload"])
+
+    def steps(self, name: str) -> list[int]:
+        """The iterations in which the step `name` is done, ascending."""
+        found = self._db.execute("SELECT iteration FROM steps WHERE name = ? ORDER BY 1", (name,))
+        return [row["iteration"] for row in found]
+
+    def _episodes(self, ids: str, bound: tuple[object, ...]) -> dict[str, PlayedEpisode]:
+        """Episodes by id, in wave order; `ids` is a query for their ids with parameters `bound`."""
+        found = self._db.execute(
+            "SELECT e.*, j.* FROM episodes e"
+            f" JOIN judgements j ON j.episode_id = e.id WHERE e.id IN ({ids})"
+            " ORDER BY e.iteration, e.wave, e.rowid",
+            bound,
+        ).fetchall()
+        generations: dict[str, dict[int, Generation]] = {}
+        for row in self._db.execute(
+            f"SELECT * FROM generations WHERE episode_id IN ({ids})", bound
+        ):
+            generations.setdefault(row["episode_id"], {})[row["turn"]] = rows.generation(row)
+        return {
+            row["id"]: rows.played_episode(
+                row, self._scenario(row["scenario_id"]), generations.get(row["id"], {})
+            )
+            for row in found
+        }
+
+    def _scenario(self, scenario_id: str) -> Scenario:
+        if scenario_id not in self._scenarios:
+            row = _scenario_row(self._db, scenario_id)
+            scenario = rows.bare_scenario(row)
+            if self._scenario_of is not None:
+                scenario = self._scenario_of(scenario_id)
+                _check_scenario(row, scenario)
+            self._scenarios[scenario_id] = scenario
+        return self._scenarios[scenario_id]
+
+
+def _scenario_row(db: sqlite3.Connection, scenario_id: str) -> sqlite3.Row:
+    found = db.execute("SELECT * FROM scenarios WHERE id = ?", (scenario_id,))
+    row: sqlite3.Row = found.fetchone()
+    return row
+
+
+def _check_scenario(row: sqlite3.Row, scenario: Scenario) -> None:
+    made = (scenario.id, scenario.family, scenario.split, rows.scenario_text(scenario))
+    if tuple(row) != made:
+        raise StoreError(
+            f"scenario {row['id']} is not the one that was played under this id: its family draws "
+            "it differently now. Use the release that made the run, or start a new run."
+        )

@@ -1,6 +1,6 @@
 """Packed rows against plain concatenation: the same log-probs, the same gradients.
 
-tests/training/test_attention.py has the masks.
+`test_attention.py` has the masks.
 """
 
 from __future__ import annotations

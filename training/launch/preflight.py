@@ -19,7 +19,7 @@ DISTRIBUTION = "parley-rl"
 BUILT_IN_POLICIES = ("embedded", "scratch")
 API = "api"
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def check_before_start(config: RunConfig) -> None:

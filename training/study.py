@@ -287,26 +287,37 @@ def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
         "|---" * (len(study.variants) + 1) + "|",
     ]
     for experiment in study.experiments:
-        gains = {v: gain_and_deals(comparison, f"{experiment}-{v}") for v in study.variants}
-        best = best_variant({v: gain for v, gain in gains.items() if gain is not None})
+        gains = gains_of(study, experiment, comparison)
+        best = best_variant(gains)
         cells = []
-        for variant, gain in gains.items():
-            seeds = comparison["runs"].get(f"{experiment}-{variant}", {}).get("seeds", ())
-            more = f"; {len(seeds)} seeds" if len(seeds) > 1 else ""
-            cell = "-" if gain is None else f"{gain[0]:+.2f} ({gain[1]:+.3f}{more})"
+        for variant in study.variants:
+            cell = "-"
+            if variant in gains:
+                goal, deals = gains[variant]
+                seeds = len(comparison["runs"][f"{experiment}-{variant}"]["seeds"])
+                cell = f"{goal:+.2f} ({deals:+.3f}{f'; {seeds} seeds' if seeds > 1 else ''})"
             cells.append(f"**{cell}**" if variant == best else cell)
         lines.append(f"| {experiment} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def gain_and_deals(comparison: Mapping[str, Any], method: str) -> tuple[float, float] | None:
-    """Goal gained over the clone, mean over partners, and the change of the self-play deal rate."""
-    found = [stats[method] for stats in comparison["partners"].values() if method in stats]
-    if not found:
-        return None
-    goals = [stats["goal"]["gain"]["mean"] for stats in found]
-    alone = comparison["partners"]["self"][method]
-    return sum(goals) / len(goals), alone["deal_rate"]["gain"]["mean"]
+def gains_of(
+    study: Study, experiment: str, comparison: Mapping[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """What each variant that was run gains over the clone.
+
+    Returns:
+        By variant, the goal as a mean over partners, and the deal rate in self-play.
+    """
+    gains = {}
+    for variant in study.variants:
+        method = f"{experiment}-{variant}"
+        found = [stats[method] for stats in comparison["partners"].values() if method in stats]
+        if found:
+            alone = comparison["partners"]["self"][method]
+            goals = [stats["goal"]["gain"]["mean"] for stats in found]
+            gains[variant] = (sum(goals) / len(goals), alone["deal_rate"]["gain"]["mean"])
+    return gains
 
 
 def best_variant(gains: Mapping[str, tuple[float, float]]) -> str | None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from training import study
 from training.cli import compose, groups
-from training.evaluation.trials import KEPT, Trial
+from training.evaluation.trials import KEPT, Trial, read_trial
 from training.methods import compare_methods, grouped
 from training.study import (
     EQUAL,
@@ -22,10 +22,12 @@ from training.study import (
     STUDIES,
     Job,
     best_variant,
-    gain_and_deals,
+    gains_of,
     jobs_of,
     perform,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -38,7 +40,7 @@ def test_every_method_of_a_study_is_an_experiment_of_that_name(name: str) -> Non
 
 
 def test_methods_differ_in_nothing_but_the_method() -> None:
-    """Self-play, evaluation, partners and step size are those of SDPO; so is what is equal."""
+    """Self-play, evaluation and partners are those of SDPO; so is what is equal."""
     base = compose(["+experiment=sotopia_sdpo", *EQUAL])
     for experiment in STUDIES["methods"].experiments:
         other = compose([f"+experiment=sotopia_{experiment}", *EQUAL])
@@ -47,7 +49,6 @@ def test_methods_differ_in_nothing_but_the_method() -> None:
         assert other.iterations == base.iterations
         assert other.reference == base.reference
         assert (other.branch.tokens, other.update.steps) == (40000, 8)
-        assert other.update.learning_rate == base.update.learning_rate
         assert (other.pairing.value, other.pairing.margin) == (base.pairing.value, 1.5)
 
 
@@ -100,8 +101,19 @@ def test_gains_are_means_over_partners_and_deals_those_of_self_play() -> None:
     }
     trial = Trial("dpo-5e-4", 0, {}, ("a",), values, 1, 2, 3, 0, 60.0)
     comparison = compare_methods(grouped([trial]))
-    assert gain_and_deals(comparison, "dpo-5e-4") == (2.0, -0.5)
-    assert gain_and_deals(comparison, "eto-5e-4") is None
+    assert gains_of(STUDIES["steps"], "dpo", comparison) == {"5e-4": (2.0, -0.5)}
+    assert gains_of(STUDIES["steps"], "eto", comparison) == {}
+
+
+def test_methods_have_the_step_size_that_was_better() -> None:
+    study = STUDIES["steps"]
+    trials = [read_trial(file) for file in sorted((ROOT / "docs/results/steps").glob("*.json"))]
+    comparison = compare_methods(grouped(trials))
+    for experiment in study.experiments:
+        best = best_variant(gains_of(study, experiment, comparison))
+        assert best is not None
+        config = compose([f"+experiment=sotopia_{experiment}"])
+        assert config.update.learning_rate == float(best), experiment
 
 
 class Runs:

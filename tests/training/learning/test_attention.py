@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.training.learning.test_packing import FLOAT32, LONG, SHORT, tiny_llama
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 
+from tests.training.learning.test_packing import FLOAT32, LONG, SHORT, tiny_llama
 from training.learning import attention
 from training.learning.attention import block_mask, dense_mask, mask_of, row_attention
 from training.learning.packing import branch_logps, pack

@@ -21,6 +21,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from envs.errors import DataError
+from training.config import RunConfig
+from training.config.options import defaults
 from training.console import difference, number, show_place
 from training.evaluation.cells import markdown_cell
 from training.evaluation.forest import forest
@@ -236,9 +238,12 @@ def show_methods(folders: Sequence[Path], out: Path | None = None) -> None:
 
 
 def _options(trial: Trial) -> dict[str, Any]:
-    """What makes a method: its options without the seed and without what changes nothing."""
+    """What makes a method: its options without the seed and without what changes nothing.
+
+    Options that the run is older than have their defaults.
+    """
     left_out = IMMATERIAL - {"iterations"} | {"seed"}
-    options = sorted(flat(trial.config).items())
+    options = sorted((defaults(RunConfig) | flat(trial.config)).items())
     return {name: value for name, value in options if name.split(".")[0] not in left_out}
 
 

@@ -96,7 +96,8 @@ def test_the_experiments_differ_in_method_only() -> None:
     assert (sdpo.objective.name, sppo.objective.name) == ("sdpo", "sppo")
     assert sdpo.critic.located_share > 0.5, "located errors are the main source of pairs"
     assert sppo.critic.located_share == 0
-    assert (sdpo.env, sdpo.update, sdpo.evaluation) == (sppo.env, sppo.update, sppo.evaluation)
+    update = replace(sppo.update, learning_rate=sdpo.update.learning_rate)
+    assert (sdpo.env, sdpo.update, sdpo.evaluation) == (sppo.env, update, sppo.evaluation)
 
 
 @pytest.mark.parametrize("name", groups()["experiment"])
@@ -174,7 +175,9 @@ def test_pairings_are_those_of_the_registry() -> None:
 
 def test_critics_are_those_of_the_registry() -> None:
     named = {critic for values in contents("critic").values() for critic in values["weights"]}
-    assert named == set(registry("judges.critics:CRITICS"))
+    assert named == set(registry("judges.critics:CRITICS")) == set(options.CRITICS)
+    assert set(options.LOCATING_CRITICS) == registry("judges.critic_base:LOCATING")
+    assert set(options.MEASURING_CRITICS) == registry("judges.critic_base:MEASURING")
 
 
 def test_families_are_those_of_the_world() -> None:

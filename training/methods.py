@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -99,6 +100,12 @@ def compare_methods(methods: Sequence[Method], *, seed: int = 0) -> dict[str, An
         },
         "runs": {method.name: _runs(method) for method in methods},
     }
+
+
+def mean_gain(trials: Sequence[Trial], partner: str, metric: str) -> float:
+    """What runs of a method gain over their clones, mean over seeds and scored scenarios."""
+    own, clone = (_rows(trials, policy, partner, metric) for policy in (TRAINED, CLONE))
+    return float(np.nanmean(_minus(own, clone)))
 
 
 def _stats(

@@ -26,9 +26,9 @@ from rich.console import Console
 
 from envs.errors import DataError
 from training.evaluation.trials import Trial, read_run, read_trial, write_trial
-from training.methods import compare_methods, grouped, markdown, picture
+from training.methods import compare_methods, grouped, markdown, mean_gain, picture
 from training.storage.files import read_json, write_text
-from training.storage.run import LATEST, SUMMARY
+from training.storage.run import LATEST, SUMMARY, TRAINED
 
 RESULTS, PAGE, WORK = Path("docs/results"), Path("docs/results.md"), Path("outputs/study")
 COMMITS = "commits.txt"
@@ -250,14 +250,14 @@ def _section(name: str, trials: Sequence[Trial], results: Path) -> str:
     study = STUDIES[name]
     methods = list(study.methods())
     ordered = sorted(trials, key=lambda trial: methods.index(_known(trial, methods)))
-    comparison = compare_methods(grouped(ordered))
     there = len({trial.method for trial in trials})
     lines = [f"## {study.title}", ""]
     if there < len(methods):
         lines += [f"{there} of {len(methods)} methods have been run so far.", ""]
     if study.variants:
-        lines += [_by_variant(study, comparison), ""]
+        lines += [_by_variant(study, ordered), ""]
     else:
+        comparison = compare_methods(grouped(ordered))
         write_text(results / f"{name}.svg", picture(comparison))
         lines += [f"![Goal of each method minus its clone, by partner](results/{name}.svg)", ""]
         lines += [markdown(comparison), _beside_the_paper(study, comparison)]
@@ -276,7 +276,7 @@ def _known(trial: Trial, methods: Sequence[str]) -> str:
     return trial.method
 
 
-def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
+def _by_variant(study: Study, trials: Sequence[Trial]) -> str:
     """A row an experiment and a column a variant; the best of each row is bold."""
     lines = [
         "Goal over the clone, mean over all partners, and deals won or lost in self-play; dev "
@@ -287,14 +287,14 @@ def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
         "|---" * (len(study.variants) + 1) + "|",
     ]
     for experiment in study.experiments:
-        gains = gains_of(study, experiment, comparison)
+        gains = gains_of(study, experiment, trials)
         best = best_variant(gains)
         cells = []
         for variant in study.variants:
             cell = "-"
             if variant in gains:
                 goal, deals = gains[variant]
-                seeds = len(comparison["runs"][f"{experiment}-{variant}"]["seeds"])
+                seeds = sum(trial.method == f"{experiment}-{variant}" for trial in trials)
                 cell = f"{goal:+.2f} ({deals:+.3f}{f'; {seeds} seeds' if seeds > 1 else ''})"
             cells.append(f"**{cell}**" if variant == best else cell)
         lines.append(f"| {experiment} | {' | '.join(cells)} |")
@@ -302,7 +302,7 @@ def _by_variant(study: Study, comparison: Mapping[str, Any]) -> str:
 
 
 def gains_of(
-    study: Study, experiment: str, comparison: Mapping[str, Any]
+    study: Study, experiment: str, trials: Sequence[Trial]
 ) -> dict[str, tuple[float, float]]:
     """What each variant that was run gains over the clone.
 
@@ -311,12 +311,10 @@ def gains_of(
     """
     gains = {}
     for variant in study.variants:
-        method = f"{experiment}-{variant}"
-        found = [stats[method] for stats in comparison["partners"].values() if method in stats]
-        if found:
-            alone = comparison["partners"]["self"][method]
-            goals = [stats["goal"]["gain"]["mean"] for stats in found]
-            gains[variant] = (sum(goals) / len(goals), alone["deal_rate"]["gain"]["mean"])
+        own = [trial for trial in trials if trial.method == f"{experiment}-{variant}"]
+        if own:
+            goals = [mean_gain(own, partner, "goal") for partner in own[0].values[TRAINED]]
+            gains[variant] = (sum(goals) / len(goals), mean_gain(own, "self", "deal_rate"))
     return gains
 
 

@@ -78,6 +78,13 @@ def test_methods_of_one_name_are_told_apart_by_their_options() -> None:
     assert names == ["sdpo pairing.margin=1", "sdpo pairing.margin=2"]
 
 
+def test_a_run_that_is_older_than_an_option_has_its_default() -> None:
+    older, newer = trial("sdpo", 0, [1.0]), trial("sdpo", 1, [2.0])
+    with_option = dict(newer.config) | {"collect": {"ahead": False}}
+    (method,) = grouped([older, replace(newer, config=with_option)])
+    assert len(method.trials) == 2
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(DataError, match="sdpo was run more than once with seed 0"):
         grouped([trial("sdpo", 0, [1.0]), trial("sdpo", 0, [2.0])])

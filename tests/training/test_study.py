@@ -15,7 +15,6 @@ from rich.console import Console
 from training import study
 from training.cli import compose, groups
 from training.evaluation.trials import KEPT, Trial, read_trial
-from training.methods import compare_methods, grouped
 from training.study import (
     EQUAL,
     SMOKE,
@@ -100,17 +99,15 @@ def test_gains_are_means_over_partners_and_deals_those_of_self_play() -> None:
         "final": {"self": table(6.0, 0.5), "experts": table(9.0, 0.0)},
     }
     trial = Trial("dpo-5e-4", 0, {}, ("a",), values, 1, 2, 3, 0, 60.0)
-    comparison = compare_methods(grouped([trial]))
-    assert gains_of(STUDIES["steps"], "dpo", comparison) == {"5e-4": (2.0, -0.5)}
-    assert gains_of(STUDIES["steps"], "eto", comparison) == {}
+    assert gains_of(STUDIES["steps"], "dpo", [trial]) == {"5e-4": (2.0, -0.5)}
+    assert gains_of(STUDIES["steps"], "eto", [trial]) == {}
 
 
 def test_methods_have_the_step_size_that_was_better() -> None:
     study = STUDIES["steps"]
     trials = [read_trial(file) for file in sorted((ROOT / "docs/results/steps").glob("*.json"))]
-    comparison = compare_methods(grouped(trials))
     for experiment in study.experiments:
-        best = best_variant(gains_of(study, experiment, comparison))
+        best = best_variant(gains_of(study, experiment, trials))
         assert best is not None
         config = compose([f"+experiment=sotopia_{experiment}"])
         assert config.update.learning_rate == float(best), experiment

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from envs.errors import ConfigError
-from judges.critic_base import MEASURING
 from training.config.engine import EngineConfig
 from training.config.method import (
     WIN_RATES,
@@ -25,6 +24,7 @@ from training.config.objective import ObjectiveConfig, check_options
 from training.config.options import Amount, Count, NonNegative, Positive, build
 from training.config.play import (
     ASKING_JUDGES,
+    MEASURING_CRITICS,
     ApiConfig,
     CriticConfig,
     EnvConfig,
@@ -245,7 +245,7 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """
     config = build(RunConfig, options)
     check_env(config.env, config.policy.prompt_style)
-    if any(config.critic.weights.get(name) for name in MEASURING):
+    if any(config.critic.weights.get(name) for name in MEASURING_CRITICS):
         need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
     if config.critic.located_share > 0:
         need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")

@@ -10,8 +10,6 @@ from envs.scenarios import draw_mixture
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Order, Rules
 from envs.types import Scenario
-from judges.critic_base import LOCATING
-from judges.critics import CRITICS
 from training.config.method import need
 from training.config.options import Count, NonNegative, Positive, Range, Weighted, Weights
 
@@ -20,8 +18,12 @@ SCENES = ("open", "sotopia")
 """Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
 
 PARTNERS = ("self", "frozen_bc", "experts", "model", "checkpoint", "human")
+CRITICS = ("value", "first", "start", "random", "llm")
+LOCATING_CRITICS = ("value", "first", "llm")
+MEASURING_CRITICS = ("value", "first")
 ASKING_JUDGES = ("rubric", "hybrid")
-# Written out, because the registries themselves import torch; a test compares them.
+# Written out, because options are read before it is known that a package `judges` is ours, and some
+# registries import torch; a test compares them.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +218,7 @@ class CriticConfig:
             pairing.max_segment_turns; else as much as that.
     """
 
-    weights: Annotated[Weights, Weighted(tuple(CRITICS))]
+    weights: Annotated[Weights, Weighted(CRITICS)]
     min_drop: Positive | None = None
     poor_goal: Annotated[float, Range(above=0, at_most=10)] | None = None
     model: ModelConfig | None = None
@@ -225,7 +227,7 @@ class CriticConfig:
     @property
     def located_share(self) -> float:
         """The share of branch points that are located errors, in [0, 1]."""
-        located = sum(self.weights.get(name, 0.0) for name in LOCATING)
+        located = sum(self.weights.get(name, 0.0) for name in LOCATING_CRITICS)
         return located / sum(self.weights.values())
 
 

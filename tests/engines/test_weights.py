@@ -6,45 +6,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from engines.weights import weights_version
 from envs.errors import CheckpointError
-
-
-def _model(seed: int = 0, *, tied: bool = True) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=4,
-                hidden_size=8,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                tie_word_embeddings=tied,
-                pad_token_id=0,
-                bos_token_id=None,
-                eos_token_id=1,
-            )
-        )
+from tests.llamas import four_words
 
 
 def test_it_tells_weights_apart() -> None:
-    model = _model()
+    model = four_words()
     first = weights_version(model)
     assert len(first) == 12
     assert int(first, 16) >= 0
-    assert first == weights_version(_model())
-    assert first != weights_version(_model(seed=1))
+    assert first == weights_version(four_words())
+    assert first != weights_version(four_words(seed=1))
     with torch.no_grad():
         model.model.norm.weight[3] += 1e-6
     assert first != weights_version(model)
-    assert weights_version(model.to(torch.bfloat16)) != weights_version(_model())
+    assert weights_version(model.to(torch.bfloat16)) != weights_version(four_words())
 
 
 def test_two_tensors_that_swap_their_values_make_other_weights() -> None:
-    model = _model()
+    model = four_words()
     attention = model.model.layers[0].self_attn
     before = weights_version(model)
     attention.q_proj.weight.data, attention.k_proj.weight.data = (
@@ -59,7 +42,7 @@ def test_two_tensors_that_swap_their_values_make_other_weights() -> None:
 def test_a_folder_has_the_name_of_the_model_that_is_in_it(
     tmp_path: Path, tied: bool, shard: str
 ) -> None:
-    model = _model(tied=tied)
+    model = four_words(tied=tied)
     model.save_pretrained(tmp_path, max_shard_size=shard)
     assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shard == "1KB")
     assert weights_version(tmp_path) == weights_version(str(tmp_path)) == weights_version(model)

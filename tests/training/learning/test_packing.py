@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from envs.errors import TrainingError
+from tests.llamas import random_llama
 from training.learning import attention
 from training.learning.attention import dense_mask, row_attention
 from training.learning.packing import branch_logps, columns, pack
@@ -29,22 +30,19 @@ VOCABULARY = 23
 
 def tiny_llama(dtype: torch.dtype, attention: str = "sdpa") -> LlamaForCausalLM:
     """A random Llama with grouped-query attention, far enough from uniform to notice a mistake."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=VOCABULARY,
-                hidden_size=32,
-                intermediate_size=48,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=64,
-                initializer_range=0.3,
-                tie_word_embeddings=True,
-                attn_implementation=attention,
-            )
-        )
+    model = random_llama(
+        0,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+        attn_implementation=attention,
+    )
     return model.to(dtype)
 
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from envs.errors import ConfigError, TrainingError
+from tests.llamas import one_layer
 from training.config import UpdateConfig
 from training.config.options import build
 from training.learning.reference import consult, reference_logps
@@ -31,19 +32,7 @@ SDPO = partial(sdpo, beta=0.5)
 
 @pytest.fixture
 def model() -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        config = LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=32,
-            initializer_range=0.2,
-        )
-        return LlamaForCausalLM(config).double().eval()
+    return one_layer(1, vocabulary=VOCABULARY, positions=32)
 
 
 def examples(count: int, win_probs: tuple[float, ...] = (1.0, 0.0)) -> list[Example]:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
+from tests.llamas import one_layer
 from tests.training.objectives.builders import EVERY, OPTIONS
 from training.config import UpdateConfig
 from training.learning.batch import Batch
@@ -36,19 +37,7 @@ BASE = UpdateConfig(
 
 
 def llama(seed: int) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=64,
-            initializer_range=0.2,
-        )
-        return LlamaForCausalLM(config).double().eval()
+    return one_layer(seed, vocabulary=VOCABULARY, positions=64)
 
 
 def branch(turns: list[list[int]], win_prob: float) -> BranchTokens:

@@ -10,10 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from engines.weights import weights_version
 from envs.errors import CheckpointError
+from tests.llamas import four_words
 from training.storage.checkpoint import (
     load_checkpoint,
     save_checkpoint,
@@ -21,24 +22,6 @@ from training.storage.checkpoint import (
 )
 
 WORDS = {"<pad>": 0, "<eos>": 1, "park": 2, "zoo": 3}
-
-
-def _model(seed: int = 0, *, tied: bool = True) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=4,
-                hidden_size=8,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                tie_word_embeddings=tied,
-                pad_token_id=0,
-                bos_token_id=None,
-                eos_token_id=1,
-            )
-        )
 
 
 @pytest.fixture
@@ -50,7 +33,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_round_trip(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, tied: bool) -> None:
-    model = _model(tied=tied)
+    model = four_words(tied=tied)
     folder = save_checkpoint(tmp_path / "0001", model, tokenizer, {"step": 7, "loss": 0.1})
     loaded = load_checkpoint(folder)
     assert loaded.trainer_state == {"step": 7, "loss": 0.1}
@@ -65,13 +48,13 @@ def test_an_older_checkpoint_is_replaced_whole(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     folder = tmp_path / "0001"
-    save_checkpoint(folder, _model(), tokenizer, {"step": 1})
+    save_checkpoint(folder, four_words(), tokenizer, {"step": 1})
     (folder / "stale.txt").write_text("of the first")
     (tmp_path / ".0001.part").mkdir()  # a process was killed while it wrote
     (tmp_path / ".0001.part" / "model.safetensors").write_text("half")
-    save_checkpoint(folder, _model(seed=1), tokenizer, {"step": 2})
+    save_checkpoint(folder, four_words(seed=1), tokenizer, {"step": 2})
     assert load_checkpoint(folder).trainer_state == {"step": 2}
-    assert weights_version(folder) == weights_version(_model(seed=1))
+    assert weights_version(folder) == weights_version(four_words(seed=1))
     assert not (folder / "stale.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["0001"]
 
@@ -79,15 +62,15 @@ def test_an_older_checkpoint_is_replaced_whole(
 def test_a_failed_save_leaves_the_older_one(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    folder = save_checkpoint(tmp_path / "0001", _model(), tokenizer, {"step": 1})
+    folder = save_checkpoint(tmp_path / "0001", four_words(), tokenizer, {"step": 1})
     with pytest.raises(TypeError, match="not JSON serializable"):
-        save_checkpoint(folder, _model(seed=1), tokenizer, {"step": object()})
+        save_checkpoint(folder, four_words(seed=1), tokenizer, {"step": object()})
     assert load_checkpoint(folder).trainer_state == {"step": 1}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "trainer_state.json"])
 def test_damage_is_named(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
-    folder = save_checkpoint(tmp_path / "0001", _model(), tokenizer, {})
+    folder = save_checkpoint(tmp_path / "0001", four_words(), tokenizer, {})
     verify_checkpoint(folder)
     file = folder / name
     content = file.read_bytes()
@@ -102,7 +85,7 @@ def test_damage_is_named(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, nam
 def test_the_manifest_lists_every_other_file(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    folder = save_checkpoint(tmp_path / "0001", _model(), tokenizer, {})
+    folder = save_checkpoint(tmp_path / "0001", four_words(), tokenizer, {})
     listed = set(json.loads((folder / "manifest.json").read_text())["sha256"])
     assert listed == {p.name for p in folder.iterdir()} - {"manifest.json"}
     assert "tokenizer.json" in listed

@@ -22,15 +22,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from envs.errors import DataError
-from training.config import RunConfig
-from training.config.options import defaults
 from training.console import difference, number, show_place
 from training.evaluation.cells import markdown_cell
 from training.evaluation.forest import forest
 from training.evaluation.statistics import Stat, crossed_bootstrap
 from training.evaluation.trials import KEPT, Trial, read_run
 from training.storage.files import to_json, write_text
-from training.storage.run import CLONE, IMMATERIAL, TRAINED, flat
+from training.storage.run import CLONE, IMMATERIAL, TRAINED, with_defaults
 
 TABLE, PICTURE, DATA = "methods.md", "methods.svg", "methods.json"
 _NAN = float("nan")
@@ -250,7 +248,7 @@ def _options(trial: Trial) -> dict[str, Any]:
     Options that the run is older than have their defaults.
     """
     left_out = IMMATERIAL - {"iterations"} | {"seed"}
-    options = sorted((defaults(RunConfig) | flat(trial.config)).items())
+    options = sorted(with_defaults(trial.config).items())
     return {name: value for name, value in options if name.split(".")[0] not in left_out}
 
 

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigError
-from training.config import RunConfig
-from training.config.options import defaults
 from training.evaluation.measures import Measures
 from training.storage.files import read_json
-from training.storage.run import CONFIG, MEASURES, OF_CALLS, SUMMARY, TRAINED, flat, read_config
+from training.storage.run import (
+    CONFIG,
+    MEASURES,
+    OF_CALLS,
+    SUMMARY,
+    TRAINED,
+    read_config,
+    with_defaults,
+)
 
 _SAME = (
     *("seed", "judge", "env.families", "env.max_turns", "env.order", "env.difficulty"),
@@ -137,5 +143,5 @@ def _check_same(first: Contestant, other: Contestant) -> None:
 
 def _material(contestant: Contestant) -> dict[str, Any]:
     """Its options by their dotted names, with the defaults of those that it is older than."""
-    options = defaults(RunConfig) | flat(contestant.config)
+    options = with_defaults(contestant.config)
     return {name: value for name, value in options.items() if name.split(".")[-1] not in OF_CALLS}

@@ -14,10 +14,11 @@ from training.page.transcripts import (
     view_pair,
 )
 from training.storage.records import BranchGroup, Example, PlayedEpisode
+from training.storage.run import CLONE, TRAINED
 from training.storage.store import Store, WaveKey
 
 SHOWN_EPISODES, SHOWN_GROUPS, SHOWN_COMPARISONS = 3, 4, 2
-_BEFORE, _AFTER = "evaluate-bc-", "evaluate-final-"
+_BEFORE, _AFTER = f"evaluate-{CLONE}-", f"evaluate-{TRAINED}-"
 
 T = TypeVar("T")
 

@@ -244,6 +244,11 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return shown
 
 
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's options by their dotted names; those that it is older than have their defaults."""
+    return defaults(RunConfig) | flat(config)
+
+
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested options by their dotted names."""
     found: dict[str, Any] = {}

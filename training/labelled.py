@@ -13,10 +13,10 @@ from envs.scenarios.human import HumanData
 from judges.labels import Source, casino_labels, computed_labels
 from judges.verifiable import VerifiableJudge
 from training.config import CalibrationConfig, RunConfig
-from training.launch.hub import SCHEME, fetch, is_on_hub, read_address
 from training.launch.outlook import check_calls
 from training.launch.preflight import check_output, check_packages, check_resume
 from training.rollout import EpisodePlan, episode_seed, play_wave
+from training.storage.hub import SCHEME, fetch, is_on_hub, read_address
 
 _FILES = {"train": "casino_train.json", "valid": "casino_valid.json"}
 

@@ -223,7 +223,7 @@ def test_what_cannot_be_read_is_said_before_a_model_is_loaded(files: Path, tmp_p
     for path, fault in (
         (f"{tmp_path}/none", "there is no such folder; give the folder with SOTOPIA's files"),
         (str(model), "that folder has no environment_profiles.jsonl, agent_profiles.jsonl, env_"),
-        ("hf://data", "names no data set; expected hf://OWNER/DATASET"),
+        ("hf://data", "names nothing on the hub; expected hf://OWNER/NAME"),
     ):
         with pytest.raises(ConfigError) as caught:
             check_before_start(compose([*words, f"env.path={path}"]))

@@ -22,6 +22,7 @@ from training.report import write_report
 from training.setting import EXPERTS, FROZEN, HUMAN, open_setting
 from training.stage0 import first_model
 from training.storage.checkpoint import MANIFEST, Checkpoint, clone_beside, load_checkpoint
+from training.storage.hub import is_on_hub
 from training.storage.run import CHECKPOINTS, CONFIG, Run, read_config
 
 EVALUATIONS = "evaluations"
@@ -90,7 +91,7 @@ def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
         ConfigError: the checkpoint learned another prompt style than the one that is set, or files
             cannot be fetched.
     """
-    if config.policy.name not in (*BUILT_IN_POLICIES, API):
+    if config.policy.name not in (*BUILT_IN_POLICIES, API) and not is_on_hub(config.policy.name):
         folder = Path(config.policy.name).resolve()
         _check_style(folder, config.policy.prompt_style)
         config = replace(config, policy=replace(config.policy, name=str(folder)))

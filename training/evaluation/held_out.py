@@ -11,7 +11,7 @@ from envs.scenarios.sotopia import PROTOCOL, load_sotopia, needed_files, sources
 from envs.types import Scenario
 from training.config import RunConfig
 from training.config.play import EnvConfig
-from training.launch.hub import fetch, is_on_hub
+from training.storage.hub import fetch, is_on_hub
 
 SOTOPIA_TURNS = 20
 """Turns of both seats together in SOTOPIA (arXiv 2310.11667, section 2.2)."""

@@ -11,8 +11,8 @@ from tempfile import TemporaryFile
 from envs.errors import ConfigError
 from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
-from training.launch.hub import SCHEME, is_on_hub, read_address
 from training.launch.outlook import check_calls
+from training.storage.hub import SCHEME, is_on_hub, read_address
 
 OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
 DISTRIBUTION = "parley-rl"
@@ -71,6 +71,7 @@ def check_before_training(config: RunConfig) -> None:
             "A person cannot play the thousands of episodes of a training run; leave human out of "
             "partner.weights, or play with python -m training.evaluate partner=human."
         )
+    check_lora(config.lora.rank)
     check_before_start(config)
 
 
@@ -104,6 +105,9 @@ def check_model(name: str, option: str = "policy.name") -> None:
     """A model is built in, behind an API, or a folder with a Hugging Face model."""
     if name in (*BUILT_IN_POLICIES, API):
         return
+    if is_on_hub(name):
+        read_address(name)
+        return
     folder = Path(name)
     what = None
     if not folder.is_dir():
@@ -114,7 +118,8 @@ def check_model(name: str, option: str = "policy.name") -> None:
         what = "that folder has no *.safetensors weights"
     if what:
         raise ConfigError(
-            f"{option} is {name!r}, but {what}; give the folder of a Hugging Face model"
+            f"{option} is {name!r}, but {what}; give the folder of a Hugging Face model, or "
+            f"{SCHEME}OWNER/MODEL for one on the hub"
             + (
                 f", or choose policy={' or policy='.join(BUILT_IN_POLICIES)}."
                 if option == "policy.name"
@@ -129,6 +134,15 @@ def check_engine(name: str) -> None:
         raise ConfigError(
             "engine is vllm, but vLLM is not installed; install it by "
             "pip install 'parley-rl[vllm]', or choose engine=local."
+        )
+
+
+def check_lora(rank: int | None) -> None:
+    """Where low-rank training is wanted, the library for it is there."""
+    if rank is not None and find_spec("peft") is None:
+        raise ConfigError(
+            f"lora.rank is {rank}, but peft is not installed; install it by "
+            "pip install 'parley-rl[lora]', or set lora.rank=null."
         )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.errors import CheckpointError
 from training.storage.files import flush, to_json, write_text
+from training.storage.hub import fetch_model, is_on_hub
 from training.storage.run import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -128,9 +129,18 @@ def clone_beside(name: str) -> Path | None:
 def load_pretrained(
     folder: Path | str, *, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load any Hugging Face folder on the CPU, float32 unless told; no code of its is run."""
+    """Load any Hugging Face model on the CPU, float32 unless told; no code of its is run.
+
+    Args:
+        folder: or an address on the hub, hf://OWNER/NAME.
+
+    Raises:
+        ConfigError: the hub does not have it, or does not answer.
+    """
     from transformers import AutoTokenizer
 
+    if is_on_hub(str(folder)):
+        folder = fetch_model(str(folder))
     tokenizer = AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False, local_files_only=True
     )

@@ -13,12 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from agents.embedded import BASE_FOLDER
+from engines.weights import weights_version
 from envs.errors import ConfigError
-from training.launch.hub import Address, is_on_hub, read_address
+from training.storage.checkpoint import load_pretrained
+from training.storage.hub import Address, is_on_hub, read_address
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"agents.jsonl": b'{"a": 1}\n', "combos.jsonl": b"{}\n", "weights.bin": b"large"}
+MODEL = {file.name: file.read_bytes() for file in BASE_FOLDER.iterdir()} | {"model.bin": b"pickle"}
+HELD = {"datasets/owner/data": FILES, "models/owner/model": MODEL}
 
 
 @pytest.mark.parametrize(
@@ -35,8 +40,8 @@ def test_addresses(path: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize("path", ["hf://", "hf://data", "hf://a/b/c", "hf://a/b@", "hf://a/b c"])
-def test_what_names_no_data_set_is_explained(path: str) -> None:
-    with pytest.raises(ConfigError, match="expected hf://OWNER/DATASET, or with a revision"):
+def test_what_names_nothing_is_explained(path: str) -> None:
+    with pytest.raises(ConfigError, match="expected hf://OWNER/NAME, or with a revision"):
         read_address(path)
 
 
@@ -45,7 +50,7 @@ def test_a_folder_is_not_on_the_hub() -> None:
 
 
 class _Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a snapshot needs, for one data set."""
+    """As much of the hub as a snapshot needs."""
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -54,22 +59,24 @@ class _Hub(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        path = self.path.partition("?")[0]
-        name = path.rpartition("/")[2]
-        if path == "/api/datasets/owner/data/revision/main":
-            siblings = [{"rfilename": name} for name in FILES]
-            info = {"id": "owner/data", "sha": COMMIT, "siblings": siblings}
-            self._send(json.dumps(info).encode())
-        elif path == f"/api/datasets/owner/data/tree/{COMMIT}":
-            rows = [
-                {"type": "file", "path": name, "size": len(body), "oid": _sum(body)}
-                for name, body in FILES.items()
-            ]
-            self._send(json.dumps(rows).encode())
-        elif path == f"/datasets/owner/data/resolve/{COMMIT}/{name}" and name in FILES:
-            self._send(FILES[name], {"ETag": f'"{_sum(FILES[name])}"', "X-Repo-Commit": COMMIT})
-        else:
-            self._send(b"", {"X-Error-Code": "RepoNotFound"}, status=404)
+        path = self.path.partition("?")[0].removeprefix("/")
+        for place, files in HELD.items():
+            repository = place.removeprefix("models/")  # files of models lie at the top
+            name = path.rpartition("/")[2]
+            if path == f"api/{place}/revision/main":
+                siblings = [{"rfilename": name} for name in files]
+                info = {"id": "any", "sha": COMMIT, "siblings": siblings}
+                return self._send(json.dumps(info).encode())
+            if path == f"api/{place}/tree/{COMMIT}":
+                rows = [
+                    {"type": "file", "path": name, "size": len(body), "oid": _sum(body)}
+                    for name, body in files.items()
+                ]
+                return self._send(json.dumps(rows).encode())
+            if path == f"{repository}/resolve/{COMMIT}/{name}" and name in files:
+                headers = {"ETag": f'"{_sum(files[name])}"', "X-Repo-Commit": COMMIT}
+                return self._send(files[name], headers)
+        self._send(b"", {"X-Error-Code": "RepoNotFound"}, status=404)
 
     def _send(
         self, body: bytes, headers: Mapping[str, str] | None = None, status: int = 200
@@ -99,14 +106,22 @@ def hub() -> Iterator[str]:
     thread.join()
 
 
-def fetched(cache: Path, endpoint: str, path: str, *names: str) -> subprocess.CompletedProcess[str]:
+FETCH = "from training.storage.hub import fetch; print(fetch(sys.argv[1], sys.argv[2:]))"
+LOAD = """
+from engines.weights import weights_version
+from training.storage.checkpoint import load_pretrained
+model, tokenizer = load_pretrained(sys.argv[1])
+print(weights_version(model), len(tokenizer))
+"""
+
+
+def fetched(
+    cache: Path, endpoint: str, path: str, *names: str, code: str = FETCH
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own, since the hub's client reads its environment when imported."""
-    code = (
-        "import sys; from training.launch.hub import fetch; print(fetch(sys.argv[1], sys.argv[2:]))"
-    )
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
     return subprocess.run(
-        [sys.executable, "-c", code, path, *names],
+        [sys.executable, "-c", f"import sys\n{code}", path, *names],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "NO_PROXY": "127.0.0.1", **settings},
         capture_output=True,
@@ -136,3 +151,14 @@ def test_what_cannot_be_fetched_is_explained(hub: str, tmp_path: Path) -> None:
     assert "ConfigError: hf://owner/other could not be fetched (" in unknown.stderr
     short = fetched(tmp_path, hub, "hf://owner/data", "agents.jsonl", "hard.json")
     assert "ConfigError: hf://owner/data has no hard.json; expected a data set with" in short.stderr
+
+
+def test_a_model_is_loaded_by_its_address(hub: str, tmp_path: Path) -> None:
+    done = fetched(tmp_path, hub, "hf://owner/model", code=LOAD)
+    _, tokenizer = load_pretrained(BASE_FOLDER)
+    assert done.stdout.split() == [weights_version(BASE_FOLDER), str(len(tokenizer))], done.stderr
+    assert not list(tmp_path.rglob("*.bin")), "nothing pickled is fetched"
+    again = fetched(tmp_path, "http://127.0.0.1:9", "hf://owner/model", code=LOAD)
+    assert again.stdout == done.stdout, again.stderr
+    gone = fetched(tmp_path, hub, "hf://owner/other", code=LOAD)
+    assert "ConfigError: hf://owner/other could not be fetched (" in gone.stderr

@@ -72,9 +72,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(shape: Shape, *, seed: int) -> LlamaForCausalLM:
-    """A freshly initialised model; the same shape and seed give the same weights."""
-    config = LlamaConfig(
+def model_config(shape: Shape) -> LlamaConfig:
+    """The architecture of the small model."""
+    return LlamaConfig(
         vocab_size=len(vocabulary()),
         hidden_size=shape.width,
         intermediate_size=shape.feed_forward,
@@ -87,6 +87,10 @@ def make_model(shape: Shape, *, seed: int) -> LlamaForCausalLM:
         bos_token_id=None,
         eos_token_id=2,
     )
+
+
+def make_model(shape: Shape, *, seed: int) -> LlamaForCausalLM:
+    """A freshly initialised model; the same shape and seed give the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        return LlamaForCausalLM(model_config(shape))

@@ -24,6 +24,7 @@ CHOICES = [(group, name) for group, names in groups().items() for name in names]
 NEEDED = {
     ("policy", "checkpoint"): ["policy.name=some/folder"],
     ("policy", "api"): ["policy.model.name=some-model"],
+    ("scale", "gpu"): ["policy.name=some/folder"],
     ("env", "sotopia"): ["env.path=some/folder"],
     ("partner", "model"): ["partner.model.name=some-model"],
     ("partner", "server"): ["partner.model.name=some-model"],
@@ -65,6 +66,20 @@ def registry(dotted: str) -> dict[str, Any]:
 def test_every_file_composes(group: str, name: str) -> None:
     sign = "+" if group == "experiment" else ""
     compose([f"{sign}{group}={name}", *NEEDED.get((group, name), [])])
+
+
+@pytest.mark.parametrize("name", groups()["experiment"])
+def test_large_models_take_the_values_of_the_papers(name: str) -> None:
+    """Those that suit the small model would ruin a large one."""
+    words = [f"+experiment={name}", *NEEDED.get(("experiment", name), [])]
+    small, large = compose(words), compose([*words, "scale=gpu", *NEEDED["policy", "checkpoint"]])
+    assert (small.size, large.size) == ("small", "large")
+    assert large.update.learning_rate <= 5e-6 < 1e-4 < small.update.learning_rate
+    assert (large.device, large.engine.name, large.update.precision) == ("cuda", "vllm", "bfloat16")
+    if large.objective.beta is not None:
+        assert large.objective.beta <= 0.4 or name == "sotopia_simpo"
+    chosen = compose([*words, "size=large", "update.learning_rate=3e-3"])
+    assert chosen.update.learning_rate == 3e-3, "what the command line says comes first"
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)

@@ -31,6 +31,14 @@ from training.config.options import defaults, did_you_mean, option_names
 from training.launch.outlook import warnings
 from training.launch.preflight import check_before_start
 
+
+def _by_size(small: Any, large: Any, *, _root_: DictConfig) -> Any:
+    """`${by_size:SMALL,LARGE}` in a file: a value for either size of model."""
+    return large if _root_.size == "large" else small
+
+
+OmegaConf.register_new_resolver("by_size", _by_size, replace=True)
+
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 EXIT_USAGE = 2
 EXIT_BUDGET = 3

@@ -28,7 +28,8 @@ from envs.scenarios.task import Task
 from envs.social import Rules, view_of
 from envs.types import Action, ActionType, Deal, Observation, Scenario, Turn
 from judges.verifiable import VerifiableJudge
-from training.config import CloningConfig
+from training.config import CloningConfig, Precision
+from training.learning.passes import checkpointed, low_precision, mode
 from training.rollout import EpisodePlan, episode_seed, play_wave
 
 _IGNORED = -100
@@ -168,19 +169,15 @@ def clone(
 
     Batches are random: rows bucketed by length would tell the outcome by their length.
     """
-    model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95))
     steps = math.ceil(len(rows) / config.batch_rows) * config.epochs
     losses: list[float] = []
-    for epoch in range(config.epochs):
-        order = list(range(len(rows)))
-        Random(f"order/{seed}/{epoch}").shuffle(order)
-        for start in range(0, len(order), config.batch_rows):
-            batch = [rows[i] for i in order[start : start + config.batch_rows]]
+    with mode(model, training=True), checkpointed(model, config.checkpointing):
+        for batch in _batches(rows, config, seed):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * _schedule(len(losses) / steps)
             optimiser.zero_grad(set_to_none=True)
-            loss = accumulate_gradient(model, batch)
+            loss = accumulate_gradient(model, batch, config.precision)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             losses.append(loss)
@@ -189,25 +186,36 @@ def clone(
     return sum(tail) / len(tail)
 
 
+def _batches(rows: Sequence[Row], config: CloningConfig, seed: int) -> Iterator[list[Row]]:
+    """The rows of each step; each epoch is a fresh permutation."""
+    for epoch in range(config.epochs):
+        order = list(range(len(rows)))
+        Random(f"order/{seed}/{epoch}").shuffle(order)
+        for start in range(0, len(order), config.batch_rows):
+            yield [rows[i] for i in order[start : start + config.batch_rows]]
+
+
 def _schedule(progress: float) -> float:
     if progress < 0.05:
         return progress / 0.05 + 0.01
     return 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2
 
 
-def accumulate_gradient(model: PreTrainedModel, batch: Sequence[Row]) -> float:
+def accumulate_gradient(
+    model: PreTrainedModel, batch: Sequence[Row], precision: Precision = "float32"
+) -> float:
     """Add the gradient of the batch's mean loss; rows of like length share a pass: less padding."""
     total = sum(sum(row.loss_mask) for row in batch)
     ordered = sorted(batch, key=lambda row: len(row.token_ids))
     loss = 0.0
     for start in range(0, len(ordered), _PASS_ROWS):
-        part = _summed_loss(model, ordered[start : start + _PASS_ROWS]) / total
+        part = _summed_loss(model, ordered[start : start + _PASS_ROWS], precision) / total
         part.backward()
         loss += part.item()
     return loss
 
 
-def _summed_loss(model: PreTrainedModel, batch: Sequence[Row]) -> Tensor:
+def _summed_loss(model: PreTrainedModel, batch: Sequence[Row], precision: Precision) -> Tensor:
     width = max(len(row.token_ids) for row in batch)
     ids_BT = torch.zeros(len(batch), width, dtype=torch.long)
     labels_BT = torch.full((len(batch), width), _IGNORED)
@@ -216,9 +224,11 @@ def _summed_loss(model: PreTrainedModel, batch: Sequence[Row]) -> Tensor:
         labels_BT[n, : len(row.token_ids)] = torch.where(
             torch.tensor(row.loss_mask), torch.tensor(row.token_ids), _IGNORED
         )
-    # The model is causal, so that what is padded on the right is never looked at.
-    hidden_BTD = model.get_decoder()(input_ids=ids_BT).last_hidden_state
+    ids_BT, labels_BT = ids_BT.to(model.device), labels_BT.to(model.device)
     targets_BT = labels_BT[:, 1:]
     chosen_BT = targets_BT != _IGNORED
-    logits_NV = model.get_output_embeddings()(hidden_BTD[:, :-1][chosen_BT])
-    return cross_entropy(logits_NV, targets_BT[chosen_BT], reduction="sum")
+    with low_precision(model, precision):
+        # The model is causal, so that what is padded on the right is never looked at.
+        hidden_BTD = model.get_decoder()(input_ids=ids_BT).last_hidden_state
+        logits_NV = model.get_output_embeddings()(hidden_BTD[:, :-1][chosen_BT])
+    return cross_entropy(logits_NV.float(), targets_BT[chosen_BT], reduction="sum")

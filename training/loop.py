@@ -25,7 +25,9 @@ from training.console import Stopwatch, show_place, show_summary
 from training.evaluation.held_out import held_out
 from training.evaluation.summary import summarise
 from training.furnish import Parts, furnish
+from training.launch.memory import check_memory
 from training.launch.setup import set_up
+from training.learning.passes import move
 from training.learning.update import UpdateReport
 from training.report import write_report
 from training.stage0 import clone_behaviour
@@ -58,11 +60,13 @@ def train(config: RunConfig) -> Path:
     """
     set_up(config)
     watch = Stopwatch()
+    check_memory(config, watch.console)
     with Run.open(asdict(config), scenario_of) as run, tracker(config, run) as track:
         show_place(watch.console, "run", run.folder)
         with watch.step("clone", "stage 0: clone the experts") as progress:
             clone = clone_behaviour(config, run, progress)
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
+        move(policy.model, config.device)
         parts = furnish(config, run, clone, policy)
 
         if run.last_committed() == 0 and config.evaluation.curve_scenarios:

@@ -73,4 +73,4 @@ def move_average(average: PreTrainedModel, model: PreTrainedModel, decay: float)
     """Let each weight of `average` be decay * itself + (1 - decay) * that of `model`, in place."""
     with torch.no_grad():
         for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-            kept.lerp_(new, 1 - decay)
+            kept.lerp_(new.to(kept.device), 1 - decay)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from engines.weights import weights_version
 from envs.scenarios.difficulty import Difficulty
 from training.cloning import clone, demonstrations
 from training.config import RunConfig
+from training.learning.low_rank import low_rank
+from training.learning.passes import move
 from training.storage.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -42,17 +44,12 @@ def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoi
         return load_checkpoint(folder)
     model, tokenizer = first_model(config)
     cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
-    if config.cloning.dialogues == 0:
-        cached = Checkpoint(model, tokenizer, {})
-    elif cache.is_dir():
-        cached = load_checkpoint(cache)
-    else:
-        _train(config, model, tokenizer, progress)
-        _keep(cache, model, tokenizer)
-        cached = load_checkpoint(cache)
-    run.commit(
-        0, {}, lambda place: save_checkpoint(place, cached.model, cached.tokenizer, {"stage": 0})
-    )
+    if config.cloning.dialogues:
+        if not cache.is_dir():
+            _train(config, model, tokenizer, progress)
+            _keep(cache, model, tokenizer)
+        model = load_checkpoint(cache).model
+    run.commit(0, {}, lambda place: save_checkpoint(place, model, tokenizer, {"stage": 0}))
     return load_checkpoint(folder)
 
 
@@ -60,8 +57,7 @@ def first_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizer
     """The weights that stage 0 starts from: shipped, freshly drawn, or a folder of the user's."""
     if config.policy.name == "scratch":
         return make_model(Shape(), seed=config.seed), make_tokenizer()
-    folder = BASE_FOLDER if config.policy.name == "embedded" else Path(config.policy.name)
-    return load_pretrained(folder)
+    return load_pretrained(BASE_FOLDER if config.policy.name == "embedded" else config.policy.name)
 
 
 def _train(
@@ -79,13 +75,14 @@ def _train(
         seed=config.seed,
         difficulty=Difficulty(config.env.difficulty),
     )
-    clone(
-        model,
-        rows,
-        config.cloning,
-        seed=config.seed,
-        on_step=lambda step, steps, loss: progress(step, steps),
-    )
+    with low_rank(move(model, config.device), config.lora, seed=config.seed) as factor:
+        clone(
+            model,
+            rows,
+            replace(config.cloning, lr=config.cloning.lr * factor),
+            seed=config.seed,
+            on_step=lambda step, steps, loss: progress(step, steps),
+        )
 
 
 def _keep(cache: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -106,6 +103,7 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "recipe": _RECIPE_VERSION,
         "weights": weights_version(model),
         "cloning": asdict(config.cloning),
+        "lora": asdict(config.lora),
         "families": config.env.families,
         "max_turns": config.env.max_turns,
         "difficulty": config.env.difficulty,

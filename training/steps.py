@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ from training.branching import Branched, Brancher, Place, branch_wave
 from training.config import BranchConfig
 from training.evaluate import SELF, Outcome, evaluation_plans, statistics
 from training.furnish import Parts
+from training.learning.low_rank import low_rank
 from training.learning.reference import consult
 from training.learning.update import UpdateReport, steps_of, update
 from training.objectives import NEEDS
@@ -246,18 +247,22 @@ def _update(
         need=NEEDS.get(config.objective.name),
         anchor=parts.clone,
         precision=config.update.precision,
+        device=parts.model.device,
     )
     steps = steps_of(len(examples), config.update)
-    report = update(
-        parts.model,
-        reference,
-        examples,
-        objective=parts.objective,
-        config=config.update,
-        seed=episode_seed(config.seed, "update", iteration),
-        on_step=lambda report: progress(report.step + 1, steps),
-        state=parts.objective_state,
-    )
+    seed = episode_seed(config.seed, "update", iteration)
+    with low_rank(parts.model, config.lora, seed=seed) as factor:
+        rate = config.update.learning_rate * factor
+        report = update(
+            parts.model,
+            reference,
+            examples,
+            objective=parts.objective,
+            config=replace(config.update, learning_rate=rate),
+            seed=seed,
+            on_step=lambda report: progress(report.step + 1, steps),
+            state=parts.objective_state,
+        )
     parts.objective_state = report.state
     return report
 

@@ -360,6 +360,22 @@ def test_the_win_rate_recipe_runs_too(fresh: Path) -> None:
     assert read_metrics(folder)[1]["update"]["steps"] >= 1
 
 
+def test_low_rank_training_runs_too_and_ends_in_whole_models(fresh: Path) -> None:
+    own = ("policy=scratch", "iterations", "cloning.dialogues", "cloning.lr")
+    words = [word for word in SMALL if not word.startswith(own)]
+    words += ["lora.rank=4", "iterations=1", "cloning.dialogues=30", "cloning.lr=1e-4"]
+    train(compose([*words, f"output_root={fresh}"]))
+    folder = (fresh / "latest").resolve()
+    assert read_metrics(folder)[1]["update"]["steps"] >= 1
+    clone, policy = (load_checkpoint(folder / "checkpoints" / f"000{n}").model for n in (0, 1))
+    for name, before in clone.state_dict().items():
+        change = policy.state_dict()[name] - before
+        if "_proj" in name:
+            assert 1 <= torch.linalg.matrix_rank(change.double(), rtol=1e-4) <= 4
+        else:
+            assert not change.any(), name
+
+
 def test_another_order_and_difficulty_run_too(fresh: Path) -> None:
     few = ("iterations=1", "cloning.dialogues=60", "evaluation.scenarios=2")
     folder = run(fresh, "env.order=random", "env.difficulty=hard", *few)

@@ -209,6 +209,10 @@ def print_forecast(config: RunConfig, plans: str | None) -> None:
     if plans is None:
         raise ConfigError("This command has no dry run; set dry_run=false.")
     config = with_files(config)
+    if config.device == "cuda":
+        from training.launch.memory import check_memory
+
+        check_memory(config, Console())
     show_forecast(Console(), forecast(config, resolve_name(plans)(config)))
 
 

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from envs.errors import TrainingError
 from training.config import Precision
 from training.learning.attention import mask_of
+from training.learning.passes import low_precision
 from training.storage.records import BranchTokens, Example
 
 MERGE_FROM = 256
@@ -383,7 +384,7 @@ def _loss_logits(model: PreTrainedModel, batch: PackedBatch, precision: Precisio
     _check_plain_head(model)
     decoder: nn.Module = model.get_decoder()
     head: nn.Module = model.get_output_embeddings()
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with low_precision(model, precision):
         hidden_RTD: Tensor = decoder(
             input_ids=batch.input_ids_RT,
             attention_mask=mask_of(model, batch.until_RT),

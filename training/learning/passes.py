@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from transformers import PreTrainedModel
+
+from training.config import Precision
 
 
 @contextmanager
@@ -17,6 +20,33 @@ def mode(model: PreTrainedModel, *, training: bool) -> Iterator[None]:
         yield
     finally:
         model.train(before)
+
+
+def low_precision(model: PreTrainedModel, precision: Precision) -> torch.autocast:
+    """Inside, matrix products are made in this precision; "float32" leaves the model as it is."""
+    # Kept casts of all weights would be a second model in memory.
+    return torch.autocast(
+        model.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
+    )
+
+
+def move(model: PreTrainedModel, device: torch.device | str | None) -> PreTrainedModel:
+    """Bring a model to a device, in place; None leaves it where it is. Returns it."""
+    return torch.nn.Module.to(model, device)  # the model's own is typed as if it took no device
+
+
+@contextmanager
+def brought_to(model: PreTrainedModel, device: torch.device | None) -> Iterator[None]:
+    """Have a model on a device, and bring it back at the end; None leaves it where it is."""
+    before = model.device
+    if device in (None, before):
+        yield
+        return
+    move(model, device)
+    try:
+        yield
+    finally:
+        move(model, before)
 
 
 @contextmanager

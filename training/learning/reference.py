@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from training.config import Precision, UpdateConfig
 from training.learning.attention import row_attention
 from training.learning.packing import columns, measure, pack
-from training.learning.passes import mode
+from training.learning.passes import brought_to, mode, move
 from training.objectives import Need
 from training.storage.records import Example
 
@@ -53,6 +53,7 @@ def consult(
     need: Need | None = None,
     anchor: PreTrainedModel | None = None,
     precision: Precision = "float32",
+    device: torch.device | None = None,
 ) -> Reference:
     """Ask the reference about the examples.
 
@@ -60,23 +61,28 @@ def consult(
         need: what the objective wants beside log-probs (`training.objectives.NEEDS`).
         anchor: the policy that is never refreshed, for the need "anchor".
         precision: that of the update, so that rounding cancels in log-ratios.
+        device: where models are brought while they are asked; None leaves them where they are.
     """
-    measured = _measure_all(model, examples, token_budget, precision)
+    with brought_to(model, device):
+        measured = _measure_all(model, examples, token_budget, precision)
     strangers: list[Example | None] = []
     if need == "mismatched":
         strangers = [s if columns(s) <= token_budget else None for s in mismatch(examples)]
+    with brought_to(model, device):
+        stranger_logps = _of_some(model, strangers, token_budget, precision)
     anchor_logps: list[Tensor] = []
     if need == "anchor":
         assert anchor is not None  # the caller knows the need
-        measured_too = _measure_all(anchor, examples, token_budget, precision)
+        with brought_to(anchor, device):
+            measured_too = _measure_all(anchor, examples, token_budget, precision)
         anchor_logps = [logps for logps, _ in measured_too]
     return Reference(
         logps=[logps for logps, _ in measured],
         turn_logps=[turn_logps for _, turn_logps in measured],
         anchor_logps=anchor_logps,
         strangers=strangers,
-        stranger_logps=_of_some(model, strangers, token_budget, precision),
-        model=copy.deepcopy(model).requires_grad_(False) if need == "kl" else None,
+        stranger_logps=stranger_logps,
+        model=move(copy.deepcopy(model), device).requires_grad_(False) if need == "kl" else None,
     )
 
 

@@ -162,9 +162,7 @@ def test_what_cannot_fit_is_refused_with_what_would_help(on: Callable[..., str])
     said = str(refused.value)
     assert "While updating, about 128.8 GiB of the GPU's memory are needed" in said
     assert "lora.rank=64 or update.token_budget=4096" in said
-    with pytest.raises(
-        ConfigError, match=r"While playing, .* a smaller engine\.kv_cache_gib"
-    ):
+    with pytest.raises(ConfigError, match=r"While playing, .* a smaller engine\.kv_cache_gib"):
         on(LLAMA_8B, {"GPU": 79.6, "machine": 128.0}, "scale=llama8b_gpu", "lora.rank=64")
     with pytest.raises(ConfigError, match="of the machine's memory are needed"):
         on(LLAMA_8B, {"machine": 23.5})

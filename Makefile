@@ -8,11 +8,12 @@ EXTRAS ?= dev,wandb,api
 ARGS ?=
 
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test results check lint types layers clean
+.PHONY: help run test vllm results check lint types layers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -22,6 +23,9 @@ run: $(VENV)/.installed ## install what is needed, then train the embedded model
 
 test: check ## install what is needed, then all checks and all tests
 	$(BIN)/python -m pytest
+
+vllm: $(VLLM)/.installed ## install vLLM's CPU build beside, then the tests that need it; Linux and x86 only
+	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/training/test_vllm_run.py
 
 results: $(VENV)/.installed ## the comparison of methods, hours long; goes on where it was stopped, then writes docs/results.md
 	$(BIN)/python -m training.study $(ARGS)
@@ -38,8 +42,8 @@ types: $(VENV)/.installed-dev ## static types
 layers: $(VENV)/.installed-dev ## which package may import which
 	$(BIN)/lint-imports
 
-clean: ## remove the virtual environment and all caches; outputs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove the virtual environments and all caches; outputs/ stays
+	rm -rf $(VENV) $(VLLM) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the last installation, so a second call starts at once.
@@ -56,4 +60,13 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
+	@touch $@
+
+# Its torch and transformers are older than ours, so it has an environment of its own.
+$(VLLM)/.installed: pyproject.toml tests/requirements-vllm.txt
+	@echo "Installing into $(VLLM) (once; a few minutes, 4 GB)"
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) -r tests/requirements-vllm.txt
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps setuptools $(PIP_ARGS)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -29,7 +29,7 @@ from envs.social import Rules, view_of
 from envs.types import Action, ActionType, Deal, Observation, Scenario, Turn
 from judges.verifiable import VerifiableJudge
 from training.config import CloningConfig, Precision
-from training.learning.passes import checkpointed, low_precision, mode
+from training.learning.passes import checkpointed, fused, low_precision, mode
 from training.rollout import EpisodePlan, episode_seed, play_wave
 
 _IGNORED = -100
@@ -169,7 +169,9 @@ def clone(
 
     Batches are random: rows bucketed by length would tell the outcome by their length.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95))
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=(0.9, 0.95), fused=fused(model)
+    )
     steps = math.ceil(len(rows) / config.batch_rows) * config.epochs
     losses: list[float] = []
     with mode(model, training=True), checkpointed(model, config.checkpointing):

@@ -254,8 +254,12 @@ def show_plan(
         table.add_row("[bold]all[/bold]", where, _gib(playing), _gib(updating), got)
     console.print(table)
     rank, learns = config.lora.rank, size.changed(config.lora.rank)
-    learning = "all learn" if rank is None else f"{learns / 1e6:.0f} million beside them learn"
-    console.print(f"{size.weights / 1e9:.2f} billion weights; {learning}.", soft_wrap=True)
+    learning = "all learn" if rank is None else f"{_count(learns)} beside them learn"
+    console.print(f"{_count(size.weights)} weights; {learning}.", soft_wrap=True)
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
 
 
 def _gib(count: float) -> str:

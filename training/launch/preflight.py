@@ -31,7 +31,9 @@ def check_before_start(config: RunConfig) -> None:
     """
     check_packages()
     check_model(config.policy.name)
-    check_engine(config.engine.name)
+    if not config.dry_run:  # which may be made on a machine that is not to run it
+        check_engine(config.engine.name)
+        check_lora(config.lora.rank)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
     check_reader(config)
@@ -71,7 +73,6 @@ def check_before_training(config: RunConfig) -> None:
             "A person cannot play the thousands of episodes of a training run; leave human out of "
             "partner.weights, or play with python -m training.evaluate partner=human."
         )
-    check_lora(config.lora.rank)
     check_before_start(config)
 
 

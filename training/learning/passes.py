@@ -22,6 +22,11 @@ def mode(model: PreTrainedModel, *, training: bool) -> Iterator[None]:
         model.train(before)
 
 
+def fused(model: PreTrainedModel) -> bool | None:
+    """Whether AdamW steps in one kernel: on a GPU, where its other way copies all weights."""
+    return True if model.device.type == "cuda" else None
+
+
 def low_precision(model: PreTrainedModel, precision: Precision) -> torch.autocast:
     """Inside, matrix products are made in this precision; "float32" leaves the model as it is."""
     # Kept casts of all weights would be a second model in memory.

@@ -15,7 +15,7 @@ from envs.errors import TrainingError
 from training.config import UpdateConfig
 from training.learning.attention import row_attention
 from training.learning.batch import Batch
-from training.learning.passes import checkpointed, mode
+from training.learning.passes import checkpointed, fused, mode
 from training.learning.reference import Reference
 from training.objectives.base import BranchLogps, Objective, State, Stateful
 from training.objectives.common import nll
@@ -122,7 +122,11 @@ def update(
     _check(reference.logps, examples)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=0.0
+        parameters,
+        lr=config.learning_rate,
+        betas=ADAM_BETAS,
+        weight_decay=0.0,
+        fused=fused(model),
     )
     batches = list(_batches(len(examples), config, random.Random(seed)))
     reports: list[StepReport] = []

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from envs.errors import ConfigError
-from training.launch.preflight import check_model, check_output, check_packages, check_resume
+from training.cli import compose
+from training.launch import preflight
+from training.launch.preflight import (
+    check_before_start,
+    check_model,
+    check_output,
+    check_packages,
+    check_resume,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +57,22 @@ def test_a_run_with_its_files_can_be_resumed(tmp_path: Path) -> None:
 
 def test_our_own_packages_are_found_where_they_belong() -> None:
     check_packages()
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("engine=vllm", r"vLLM is not installed; install it by pip install 'parley-rl\[vllm\]'"),
+        ("lora.rank=8", r"peft is not installed; install it by pip install 'parley-rl\[lora\]'"),
+    ],
+)
+def test_a_library_that_is_not_there_is_named_but_in_a_dry_run(
+    word: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = preflight.find_spec
+    absent = ("vllm", "peft")
+    monkeypatch.setattr(preflight, "find_spec", lambda n: None if n in absent else there(n))
+    words = [word, f"output_root={tmp_path}"]
+    with pytest.raises(ConfigError, match=fault):
+        check_before_start(compose(words))
+    check_before_start(compose([*words, "dry_run=true"]))

@@ -11,6 +11,7 @@ VENV := .venv
 VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PIP_ALONE := python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test vllm results check lint types layers clean
@@ -66,7 +67,6 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VLLM)/.installed: pyproject.toml tests/requirements-vllm.txt
 	@echo "Installing into $(VLLM) (once; a few minutes, 4 GB)"
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) -r tests/requirements-vllm.txt
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps setuptools $(PIP_ARGS)
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(VLLM)/bin/$(PIP_ALONE) -r tests/requirements-vllm.txt
+	$(VLLM)/bin/$(PIP_ALONE) --no-build-isolation -e .
 	@touch $@

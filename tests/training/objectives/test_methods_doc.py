@@ -37,15 +37,16 @@ def test_commands_compose(command: str) -> None:
     assert compose(command.split())
 
 
+@pytest.mark.parametrize(("column", "size"), [(3, "small"), (4, "large")])
 @pytest.mark.parametrize("option", ["beta", "eta", "gamma"])
-def test_embedded_values_are_those_of_the_files(option: str) -> None:
+def test_values_are_those_of_the_files(option: str, column: int, size: str) -> None:
     for name, row in ROWS.items():
-        value = getattr(compose([f"objective={name}"]).objective, option)
-        embedded = row.split("|")[3]
+        value = getattr(compose([f"objective={name}", f"size={size}"]).objective, option)
+        cell = row.split("|")[column]
         stated = re.search(
-            rf"\b{'g' if (name, option) == ('dmpo', 'gamma') else option} ([\d.]+)", embedded
+            rf"\b{'g' if (name, option) == ('dmpo', 'gamma') else option} ([\d.]+)", cell
         )
         if stated is not None:
             assert float(stated[1]) == value, name
         elif value is not None:
-            assert embedded.strip() in ("the same",), name
+            assert cell.strip() in ("the same",), name

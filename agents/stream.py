@@ -33,6 +33,10 @@ class ChatStream:
                 "save a template with the tokenizer."
             )
         self._tokenizer = tokenizer
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        if self._backend is not None:  # a tokenizer may be saved with either
+            self._backend.no_truncation()
+            self._backend.no_padding()
         special = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
         self._control = re.compile("|".join(map(re.escape, special))) if special else None
         self.opening = lru_cache(maxsize=4096)(self._opening)
@@ -81,6 +85,8 @@ class ChatStream:
         return str(text)
 
     def _encode(self, text: str) -> tuple[int, ...]:
+        if self._backend is not None:  # the same ids without the batch of one around them
+            return tuple(self._backend.encode(text, add_special_tokens=False).ids)
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _encode_reply(self, text: str) -> tuple[int, ...]:

@@ -194,3 +194,12 @@ def test_without_a_template_there_is_a_sentence() -> None:
     tokenizer.chat_template = None
     with pytest.raises(EngineError, match="no chat template; use an instruction-tuned model"):
         ChatStream(tokenizer)
+
+
+def test_a_tokenizer_that_is_saved_with_limits_cuts_nothing() -> None:
+    limited, free = forgetful_tokenizer(), forgetful_tokenizer()
+    limited.backend_tokenizer.enable_truncation(4)
+    limited.backend_tokenizer.enable_padding(length=64)
+    for said in ("hi and hand", "and " * 40):
+        assert ChatStream(limited).opening("", said) == ChatStream(free).opening("", said)
+        assert ChatStream(limited).between(said, None) == ChatStream(free).between(said, None)

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any
 
@@ -54,17 +54,23 @@ def unpack_logps(blob: bytes) -> tuple[float, ...]:
     return struct.unpack(f"<{len(blob) // 8}d", blob)
 
 
-def scenario_text(scenario: Scenario) -> str:
-    """Everything of a scenario but its task, which its family makes again from the id."""
-    return json.dumps(
+def scenario_row(scenario: Scenario) -> tuple[str, str, str, str]:
+    """The columns of `scenarios`; the last has all but the task, which the family makes again."""
+    payload = json.dumps(
         {
             "context": scenario.context,
             "goals": scenario.goals,
             "briefs": scenario.briefs,
-            "profiles": [asdict(profile) for profile in scenario.profiles],
+            "profiles": [_by_field(profile) for profile in scenario.profiles],
             "relationship": int(scenario.relationship),
         }
     )
+    return scenario.id, scenario.family, scenario.split, payload
+
+
+def _by_field(value: Profile | Scores) -> dict[str, object]:
+    """`asdict` of what holds no other dataclass, without its copies."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def bare_scenario(row: sqlite3.Row) -> Scenario:
@@ -140,7 +146,7 @@ def judgement_row(played: PlayedEpisode) -> dict[str, object]:
         "judge_id": judgement.judge_id,
         "judge_version": judgement.judge_version,
         "status": SCORED if judgement.is_scored else UNSCORED,
-        "scores": json.dumps([asdict(scores) for scores in judgement.scores]),
+        "scores": json.dumps([_by_field(scores) for scores in judgement.scores]),
         "reasons": json.dumps(judgement.reasons),
         "details": json.dumps(dict(judgement.details)),
     }

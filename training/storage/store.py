@@ -121,12 +121,9 @@ class Wave:
 
     def _add_scenarios(self, scenarios: Mapping[str, Scenario]) -> None:
         for scenario in scenarios.values():
-            payload = rows.scenario_text(scenario)
-            self._db.execute(
-                "INSERT OR IGNORE INTO scenarios VALUES (?, ?, ?, ?)",
-                (scenario.id, scenario.family, scenario.split, payload),
-            )
-            _check_scenario(_scenario_row(self._db, scenario.id), scenario)
+            made = rows.scenario_row(scenario)
+            self._db.execute("INSERT OR IGNORE INTO scenarios VALUES (?, ?, ?, ?)", made)
+            _check_scenario(_scenario_row(self._db, scenario.id), made)
 
     def _has(self, played: PlayedEpisode) -> bool:
         cursor = self._db.execute("SELECT turns, seed FROM episodes WHERE id = ?", (played.id,))
@@ -318,7 +315,7 @@ class Store:
             scenario = rows.bare_scenario(row)
             if self._scenario_of is not None:
                 scenario = self._scenario_of(scenario_id)
-                _check_scenario(row, scenario)
+                _check_scenario(row, rows.scenario_row(scenario))
             self._scenarios[scenario_id] = scenario
         return self._scenarios[scenario_id]
 
@@ -329,8 +326,7 @@ def _scenario_row(db: sqlite3.Connection, scenario_id: str) -> sqlite3.Row:
     return row
 
 
-def _check_scenario(row: sqlite3.Row, scenario: Scenario) -> None:
-    made = (scenario.id, scenario.family, scenario.split, rows.scenario_text(scenario))
+def _check_scenario(row: sqlite3.Row, made: tuple[str, ...]) -> None:
     if tuple(row) != made:
         raise StoreError(
             f"scenario {row['id']} is not the one that was played under this id: its family draws "

@@ -1,9 +1,11 @@
 """How fast self-play is: the embedded engine, vLLM, and what each is to be held to.
 
-    python benchmarks/rollouts.py [--live 1 16 64 256] [--repeats 5] [--threads 2]
+    python benchmarks/rollouts.py [--live 1 16 64 256] [--repeats 5] [--threads 2] [--random-30m]
 
 The shipped small model plays itself over the training families and the verifiable judge scores; as
-many episodes live as the row says, and where one ends the next begins. Beside both engines:
+many episodes live as the row says, and where one ends the next begins. It is so small that what an
+episode costs in Python is a part of each token; --random-30m takes a model of 27 million weights
+with the same vocabulary instead, whose replies are noise. Beside both engines:
 
 * generate: all live episodes in lockstep, their prompts padded and given whole to transformers'
   `generate` each turn; with one live episode that is the plain loop that one would write first;
@@ -39,7 +41,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agents.embedded import BASE_FOLDER
+from agents.embedded import BASE_FOLDER, Shape, make_model
 from agents.policy import ModelPlayer
 from agents.prompts import STYLES
 from agents.stream import ChatStream
@@ -56,6 +58,9 @@ from training.storage.checkpoint import load_pretrained
 from training.storage.records import PlayedEpisode
 
 GENERATE, EMBEDDED, VLLM, OFFLINE = "generate", "embedded", "vLLM", "vLLM offline"
+
+
+LARGE = Shape(width=512, feed_forward=1408, layers=8, heads=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +251,11 @@ def requests(played: list[PlayedEpisode]) -> Iterator[tuple[int, list[int], Gene
                 stream += made.token_ids
 
 
-def runners(live: int, rounds: int) -> dict[str, Callable[[], Took]]:
+def runners(live: int, rounds: int, large: Shape | None) -> dict[str, Callable[[], Took]]:
     """All runners for so many live episodes, warmed up."""
     model, tokenizer = load_pretrained(BASE_FOLDER)
+    if large is not None:
+        model = make_model(large, seed=0)
     stop_ids = (int(tokenizer.eos_token_id),)
     found: dict[str, Callable[[], Took]] = {}
     meet = Rendezvous()
@@ -296,10 +303,12 @@ def main() -> None:
     parser.add_argument("--live", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--random-30m", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    name = "a random model of 27M weights" if options.random_30m else "the shipped model"
     table = Table(
-        title=f"Self-play of the shipped model, medians of {options.repeats}",
+        title=f"Self-play of {name}, medians of {options.repeats}",
         caption=machine(options.threads),
     )
     for column in (
@@ -314,7 +323,8 @@ def main() -> None:
     ):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for live in options.live:
-        found = runners(live, rounds=max(4, 16 // live))
+        large = LARGE if options.random_30m else None
+        found = runners(live, rounds=2 if large else max(4, 16 // live), large=large)
         took: dict[str, list[Took]] = {name: [] for name in found}
         for _ in range(options.repeats):
             for name, runner in found.items():

@@ -11,6 +11,7 @@ who shared the step.
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from typing import Any
 
@@ -59,6 +60,7 @@ class VllmEngine:
         self._rendezvous = rendezvous
         self._process = VllmProcess(model.config, model.dtype, options or VllmOptions())
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
+        self._templates: dict[Sampling, Any] = {}
         self._asked = 0
         self._stepping: asyncio.Task[None] | None = None
         self._probed: list[float] = []
@@ -78,7 +80,10 @@ class VllmEngine:
                 "policy.max_new_tokens, or raise engine.context_tokens."
             )
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        request = self._add(prompt_ids, _parameters(sampling, self._stop_ids, seed))
+        if (template := self._templates.get(sampling)) is None:
+            template = self._templates[sampling] = _parameters(sampling, self._stop_ids)
+        (parameters := copy.copy(template)).seed = seed
+        request = self._add(prompt_ids, parameters)
         self._waiting[request] = future
         if self._stepping is None or self._stepping.done():
             self._stepping = asyncio.create_task(self._step_while_asked())
@@ -190,8 +195,8 @@ class VllmEngine:
         self._probed = said
 
 
-def _parameters(sampling: Sampling, stop_ids: list[int], seed: int) -> Any:
-    """What vLLM is told.
+def _parameters(sampling: Sampling, stop_ids: list[int]) -> Any:
+    """What vLLM is told beside the seed.
 
     Raises:
         EngineError: vLLM would silently do something else.
@@ -210,7 +215,6 @@ def _parameters(sampling: Sampling, stop_ids: list[int], seed: int) -> Any:
         temperature=sampling.temperature,
         max_tokens=sampling.max_new_tokens,
         logit_bias=dict(sampling.logit_bias) or None,
-        seed=seed,
         stop_token_ids=stop_ids,
         ignore_eos=True,  # nothing but our own stop tokens ends a turn
         logprobs=0,  # of the sampled token alone

@@ -9,7 +9,8 @@ one reference pass, one forward and backward pass and one step of AdamW over all
 A shape is prefix/segment/branches, in tokens. Of 5 branches one is better than the four others,
 which makes four pairs; for TRL, which has no trees, these are eight sequences. "nested" groups
 start at four turns of one episode, so that their trunks are prefixes of one another. "own" are the
-pairs of the first iteration of RUN, a run's folder; without one a short run is made.
+pairs of the first iteration of RUN, a run's folder, that carry loss on each token, since TRL cannot
+leave out what the partner says between two turns; without RUN a short run is made, on single turns.
 
 "limit" is how much fewer operations a row needs than TRL's sequences, if each token of them were
 encoded once and projected only where there is loss. "of CPU" is the ratio of CPU seconds, which
@@ -29,7 +30,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -346,12 +347,16 @@ def main() -> None:
 
 def _own(run: Path | None) -> list[Example]:
     """As many pairs as the run takes in a step."""
-    with short_run() if run is None else ExitStack() as made:
-        store = Store.read_only((run or made) / "store.sqlite")
-        try:
-            return store.examples(1)[:16]
-        finally:
-            store.close()
+    made = short_run("pairing=turn", "objective=dpo") if run is None else nullcontext(run)
+    with made as folder, Store.read_only(folder / "store.sqlite") as store:
+        whole = [
+            example
+            for example in store.examples(1)
+            if all(all(branch.loss_mask) for branch in example.branches)
+        ]
+    if not whole:
+        raise SystemExit(f"No pair of {run} has loss on all of its tokens; give a run on turns.")
+    return whole[:16]
 
 
 if __name__ == "__main__":

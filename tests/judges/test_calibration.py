@@ -532,7 +532,7 @@ def test_a_slip_on_the_command_line_is_explained(tmp_path: Path) -> None:
         (["env=open", "policy.prompt_style=full"], "Scripted experts cannot play the scenes of"),
         (["calibration.casino=no/such"], "casino_train.json is not there"),
         (["calibration.casino=no/such", "calibration.split=all"], "casino_valid.json are not"),
-        (["calibration.casino=hf://nothing"], "names no data set"),
+        (["calibration.casino=hf://nothing"], "names nothing on the hub"),
         (["calibration.split=test"], "calibration.split is 'test', but must be train or valid"),
     ],
 )

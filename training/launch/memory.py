@@ -92,6 +92,7 @@ def size_of(config: PretrainedConfig) -> Size:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()
+    config = config.get_text_config()
     heads = config.num_attention_heads
     return Size(
         weights=sum(parameter.numel() for parameter in model.parameters()),
@@ -102,7 +103,7 @@ def size_of(config: PretrainedConfig) -> Size:
         ),
         layers=config.num_hidden_layers,
         width=config.hidden_size,
-        feed_forward=config.intermediate_size,
+        feed_forward=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         heads=heads,
         key_heads=getattr(config, "num_key_value_heads", None) or heads,
         head=getattr(config, "head_dim", None) or config.hidden_size // heads,

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from transformers import (
     AutoModelForCausalLM,
+    GPT2Config,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -65,6 +66,13 @@ def test_weights_are_counted_as_they_are(config: PretrainedConfig) -> None:
     changes = peft.LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM")
     changed = peft.LoraModel(model, changes, "default")
     assert size.changed(3) == sum(p.numel() for p in changed.parameters() if p.requires_grad)
+
+
+def test_a_model_of_another_kind_is_counted_too() -> None:
+    config = GPT2Config(vocab_size=50, n_positions=64, n_embd=64, n_layer=3, n_head=4)
+    size = size_of(config)
+    assert size.weights == AutoModelForCausalLM.from_config(config).num_parameters()
+    assert (size.layers, size.feed_forward, size.head) == (3, 256, 16)
 
 
 def test_known_models_have_their_known_sizes() -> None:

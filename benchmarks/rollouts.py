@@ -1,10 +1,10 @@
 """How fast self-play is: the embedded engine, vLLM, and what each is to be held to.
 
-    python benchmarks/rollouts.py [--live 1 16 64 256] [--repeats 5] [--threads 2] [--random-30m]
+    python benchmarks/rollouts.py [--live 1 16 64 256] [--repeats 5] [--threads 2] [--random-27m]
 
 The shipped small model plays itself over the training families and the verifiable judge scores; as
 many episodes live as the row says, and where one ends the next begins. It is so small that what an
-episode costs in Python is a part of each token; --random-30m takes a model of 27 million weights
+episode costs in Python is a part of each token; --random-27m takes a model of 27 million weights
 with the same vocabulary instead, whose replies are noise. Beside both engines:
 
 * generate: all live episodes in lockstep, their prompts padded and given whole to transformers'
@@ -303,10 +303,10 @@ def main() -> None:
     parser.add_argument("--live", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--random-30m", action="store_true")
+    parser.add_argument("--random-27m", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    name = "a random model of 27M weights" if options.random_30m else "the shipped model"
+    name = "a random model of 27M weights" if options.random_27m else "the shipped model"
     table = Table(
         title=f"Self-play of {name}, medians of {options.repeats}",
         caption=machine(options.threads),
@@ -323,7 +323,7 @@ def main() -> None:
     ):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for live in options.live:
-        large = LARGE if options.random_30m else None
+        large = LARGE if options.random_27m else None
         found = runners(live, rounds=2 if large else max(4, 16 // live), large=large)
         took: dict[str, list[Took]] = {name: [] for name in found}
         for _ in range(options.repeats):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -56,11 +57,10 @@ class VllmEngine:
         rendezvous: Rendezvous,
         options: VllmOptions | None = None,
     ) -> None:
-        self._stop_ids = list(stop_ids)
+        self._stop_ids = stop_ids
         self._rendezvous = rendezvous
         self._process = VllmProcess(model.config, model.dtype, options or VllmOptions())
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
-        self._templates: dict[Sampling, Any] = {}
         self._asked = 0
         self._stepping: asyncio.Task[None] | None = None
         self._probed: list[float] = []
@@ -80,9 +80,8 @@ class VllmEngine:
                 "policy.max_new_tokens, or raise engine.context_tokens."
             )
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        if (template := self._templates.get(sampling)) is None:
-            template = self._templates[sampling] = _parameters(sampling, self._stop_ids)
-        (parameters := copy.copy(template)).seed = seed
+        parameters = copy.copy(_parameters(sampling, self._stop_ids))
+        parameters.seed = seed
         request = self._add(prompt_ids, parameters)
         self._waiting[request] = future
         if self._stepping is None or self._stepping.done():
@@ -195,8 +194,9 @@ class VllmEngine:
         self._probed = said
 
 
-def _parameters(sampling: Sampling, stop_ids: list[int]) -> Any:
-    """What vLLM is told beside the seed.
+@lru_cache
+def _parameters(sampling: Sampling, stop_ids: tuple[int, ...]) -> Any:
+    """What vLLM is told beside the seed; made once, for it is checked at length.
 
     Raises:
         EngineError: vLLM would silently do something else.
@@ -215,7 +215,7 @@ def _parameters(sampling: Sampling, stop_ids: list[int]) -> Any:
         temperature=sampling.temperature,
         max_tokens=sampling.max_new_tokens,
         logit_bias=dict(sampling.logit_bias) or None,
-        stop_token_ids=stop_ids,
+        stop_token_ids=list(stop_ids),
         ignore_eos=True,  # nothing but our own stop tokens ends a turn
         logprobs=0,  # of the sampled token alone
         detokenize=False,

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from engines.local import LocalEngine
 from engines.rendezvous import Rendezvous
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
+from tests.llamas import random_llama
 
 VOCABULARY, POSITIONS, STOP = 24, 32, 1
 PROMPTS = ((5,), (3, 4, 5, 6, 7), (9, 9), (3, 4, 5, 6, 7), (2, 8, 2, 8, 2, 8, 2))
@@ -23,24 +24,20 @@ Tokens = tuple[int, ...]
 
 
 def tiny_model(seed: int = 0) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=VOCABULARY,
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=POSITIONS,
-                initializer_range=0.5,  # so that what came before matters to what comes next
-                pad_token_id=0,
-                bos_token_id=None,
-                eos_token_id=STOP,
-            )
-        )
-    model.eval()
-    return model
+    model = random_llama(
+        seed,
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=POSITIONS,
+        initializer_range=0.5,  # so that what came before matters to what comes next
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=STOP,
+    )
+    return model.eval()
 
 
 def engine_of(

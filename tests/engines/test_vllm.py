@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from agents.embedded import BASE_FOLDER
 from engines.local import LocalEngine
@@ -24,6 +24,7 @@ from engines.vllm import VllmEngine
 from engines.vllm_process import VllmOptions
 from engines.weights import weights_version
 from envs.errors import EngineError
+from tests.llamas import random_llama
 from training.storage.checkpoint import load_pretrained
 
 pytestmark = [
@@ -41,22 +42,21 @@ Tokens = tuple[int, ...]
 
 
 def tiny_model(seed: int = 0, *, tied: bool = False, head: int = 8) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=2 * head,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            initializer_range=0.5,  # so that what came before matters to what comes next
-            tie_word_embeddings=tied,
-            pad_token_id=0,
-            bos_token_id=None,
-            eos_token_id=STOP,
-        )
-        return LlamaForCausalLM(config).eval()
+    model = random_llama(
+        seed,
+        vocab_size=VOCABULARY,
+        hidden_size=2 * head,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.5,  # so that what came before matters to what comes next
+        tie_word_embeddings=tied,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=STOP,
+    )
+    return model.eval()
 
 
 class House:

@@ -8,26 +8,25 @@ from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
 from engines.vllm_heads import head_size, widened_config, widened_weights
 from envs.errors import EngineError
+from tests.llamas import random_llama
 
 SIZES = (32, 64)
 
 
 def model_with_heads(size: int, key_value_heads: int = 2) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(size)
-        return LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=40,
-                hidden_size=4 * size,
-                intermediate_size=16,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=key_value_heads,
-                head_dim=size,
-                max_position_embeddings=128,
-                initializer_range=0.3,
-            )
-        ).eval()
+    model = random_llama(
+        size,
+        vocab_size=40,
+        hidden_size=4 * size,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=key_value_heads,
+        head_dim=size,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+    )
+    return model.eval()
 
 
 @pytest.mark.parametrize(("size", "wide"), [(24, 32), (8, 32), (48, 64)])

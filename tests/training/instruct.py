@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.llamas import random_llama
 
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -28,17 +29,14 @@ def instruct_tokenizer() -> PreTrainedTokenizerFast:
 
 def instruct_model(seed: int = 0) -> LlamaForCausalLM:
     """Random weights behind that tokenizer."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(instruct_tokenizer()),
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                max_position_embeddings=8192,
-                eos_token_id=instruct_tokenizer().eos_token_id,
-                bos_token_id=None,
-            )
-        )
+    return random_llama(
+        seed,
+        vocab_size=len(instruct_tokenizer()),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=8192,
+        eos_token_id=instruct_tokenizer().eos_token_id,
+        bos_token_id=None,
+    )

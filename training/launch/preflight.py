@@ -132,19 +132,20 @@ def check_model(name: str, option: str = "policy.name") -> None:
 def check_engine(name: str) -> None:
     """Where vLLM is wanted, it is there; looked for without importing it, which takes seconds."""
     if name == "vllm" and find_spec("vllm") is None:
-        raise ConfigError(
-            "engine is vllm, but vLLM is not installed; install it by "
-            "pip install 'parley-rl[vllm]', or choose engine=local."
-        )
+        raise _not_installed("engine is vllm", "vLLM", "vllm", "choose engine=local")
 
 
 def check_lora(rank: int | None) -> None:
     """Where low-rank training is wanted, the library for it is there."""
     if rank is not None and find_spec("peft") is None:
-        raise ConfigError(
-            f"lora.rank is {rank}, but peft is not installed; install it by "
-            "pip install 'parley-rl[lora]', or set lora.rank=null."
-        )
+        raise _not_installed(f"lora.rank is {rank}", "peft", "lora", "set lora.rank=null")
+
+
+def _not_installed(wanted: str, library: str, extra: str, instead: str) -> ConfigError:
+    return ConfigError(
+        f"{wanted}, but {library} is not installed; install it by "
+        f"pip install 'parley-rl[{extra}]', or {instead}."
+    )
 
 
 def check_resume(run: str) -> None:

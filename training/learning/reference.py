@@ -63,12 +63,11 @@ def consult(
         precision: that of the update, so that rounding cancels in log-ratios.
         device: where models are brought while they are asked; None leaves them where they are.
     """
-    with brought_to(model, device):
-        measured = _measure_all(model, examples, token_budget, precision)
     strangers: list[Example | None] = []
     if need == "mismatched":
         strangers = [s if columns(s) <= token_budget else None for s in mismatch(examples)]
     with brought_to(model, device):
+        measured = _measure_all(model, examples, token_budget, precision)
         stranger_logps = _of_some(model, strangers, token_budget, precision)
     anchor_logps: list[Tensor] = []
     if need == "anchor":

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move
-from agents.hearing import Hearing
+from agents.chat_template import ChatTemplate
 from agents.prompts import PromptStyle
-from agents.stream import ChatStream
+from agents.token_history import TokenHistory
 from engines.types import Engine, Generation, Sampling
 from envs.scenarios.task import Task
 from envs.types import Observation, View
@@ -24,7 +24,7 @@ class ModelPlayer:
 
     name: str
     engine: Engine
-    stream: ChatStream
+    stream: ChatTemplate
     style: PromptStyle
     sampling: Sampling
 
@@ -49,7 +49,7 @@ class _SeatedModel:
 
     def __init__(self, player: ModelPlayer, seed: int, past: tuple[Generation, ...]) -> None:
         self._player, self._seed = player, seed
-        self._hearing = Hearing(player.stream, player.style, past)
+        self._hearing = TokenHistory(player.stream, player.style, past)
 
     async def act(self, observation: Observation) -> Move:
         player, hearing = self._player, self._hearing

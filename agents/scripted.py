@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move
-from agents.tastes import interest, offers, statement, thinkable, worth
+from agents.expert_talk import interest, offers, statement, thinkable, worth
 from engines.types import Generation
 from envs.bargaining import read_act
 from envs.errors import ConfigError

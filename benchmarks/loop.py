@@ -38,10 +38,11 @@ from agents.policy import _SeatedModel
 from agents.scripted import Bargainer
 from engines.local import LocalEngine
 from envs.social import SocialState
-from judges.critics import RandomCritic, ValueCritic
+from judges.critics.measured import ValueCritic
+from judges.critics.unmeasured import RandomCritic
 from judges.verifiable import VerifiableJudge
-from training.cli import compose
-from training.furnish import Parts
+from training.cli.compose import compose
+from training.learning.learner import Learner
 from training.storage.run import Run
 from training.storage.store import Store
 
@@ -128,8 +129,8 @@ def put_timers() -> Timers:
     timers = Timers()
     for name in ("collect", "branch", "pair"):
         timers.around(training.loop, name, REST, outermost=True)
-    timers.around(training.loop, "improve", UPDATING, outermost=True)
-    timers.around(Parts, "publish", UPDATING, outermost=True)
+    timers.around(training.loop, "update_policy", UPDATING, outermost=True)
+    timers.around(Learner, "publish", UPDATING, outermost=True)
     timers.around(Run, "commit", KEEPING, outermost=True)
     timers.around(LocalEngine, "_flush", GENERATING)
     timers.around(VerifiableJudge, "judge", JUDGING)

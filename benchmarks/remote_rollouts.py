@@ -78,14 +78,14 @@ def ours(job: Job) -> Callable[[], int]:
     """Our runner, with its ledger and limiter, and the store of answers if the job has a folder."""
     from agents.prompts import STYLES
     from agents.remote import RemotePlayer
+    from engines.batcher import Batcher
     from engines.remote.answers import Answers
     from engines.remote.client import RemoteChat
     from engines.remote.ledger import Ledger
     from engines.remote.limits import Limiter
     from engines.remote.transport import Endpoint
-    from engines.rendezvous import Rendezvous
     from envs.social import Rules
-    from training.rollout import EpisodePlan, play_wave
+    from training.play.rollout import EpisodePlan, play_wave
 
     if job["runner"] == LITELLM:
         os.environ |= {"OPENAI_BASE_URL": job["url"], "OPENAI_API_KEY": "none"}
@@ -108,7 +108,7 @@ def ours(job: Job) -> Callable[[], int]:
             EpisodePlan(str(n), scene, (player, player), next(seeds))
             for n in range(job["episodes"])
         ]
-        played = play_wave(plans, rules, judge, Rendezvous(), run=loop.run)
+        played = play_wave(plans, rules, judge, Batcher(), run=loop.run)
         for one in played:
             if any(turn.action.invalid for turn in one.episode.turns) or not one.episode.turns:
                 raise SystemExit(f"Not played as it should be: {one.judgement.reasons}")

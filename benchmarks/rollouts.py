@@ -41,19 +41,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from agents.chat_template import ChatTemplate
 from agents.embedded import BASE_FOLDER, Shape, make_model
 from agents.policy import ModelPlayer
 from agents.prompts import STYLES
-from agents.stream import ChatStream
+from engines.batcher import Batcher
 from engines.local import LocalEngine
-from engines.rendezvous import Rendezvous
 from engines.types import Completion, Engine, Generation, Sampling
 from engines.weights import weights_version
 from envs.scenarios import draw_mixture
 from envs.social import Rules
 from judges.verifiable import VerifiableJudge
-from training.cli import compose
-from training.rollout import EpisodePlan, play
+from training.cli.compose import compose
+from training.play.rollout import EpisodePlan, play
 from training.storage.checkpoint import load_pretrained
 from training.storage.records import PlayedEpisode
 
@@ -106,11 +106,11 @@ class Counting:
 class GenerateEngine:
     """Transformers' own `generate` over all that wait, with nothing kept between turns."""
 
-    def __init__(self, model: Any, stop_ids: tuple[int, ...], rendezvous: Rendezvous) -> None:
-        self._model, self._stop_ids, self._rendezvous = model.eval(), stop_ids, rendezvous
+    def __init__(self, model: Any, stop_ids: tuple[int, ...], batcher: Batcher) -> None:
+        self._model, self._stop_ids, self._rendezvous = model.eval(), stop_ids, batcher
         self._version = weights_version(model)
         self._pending: list[tuple[tuple[int, ...], Sampling, asyncio.Future[Completion]]] = []
-        rendezvous.register(self._flush)
+        batcher.register(self._flush)
 
     async def generate(
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
@@ -155,15 +155,15 @@ class SelfPlay:
         rounds: how many times as many are played in all.
     """
 
-    def __init__(self, engine: Engine, rendezvous: Rendezvous, live: int, rounds: int) -> None:
-        self._rendezvous, self._live, self._rounds = rendezvous, live, rounds
+    def __init__(self, engine: Engine, batcher: Batcher, live: int, rounds: int) -> None:
+        self._rendezvous, self._live, self._rounds = batcher, live, rounds
         self._engine = Counting(engine)
         config = compose([])
         _, tokenizer = load_pretrained(BASE_FOLDER)
         self._player = ModelPlayer(
             "policy",
             self._engine,
-            ChatStream(tokenizer),
+            ChatTemplate(tokenizer),
             STYLES[config.policy.prompt_style],
             Sampling(config.policy.temperature, config.policy.max_new_tokens),
         )
@@ -258,18 +258,18 @@ def runners(live: int, rounds: int, large: Shape | None) -> dict[str, Callable[[
         model = make_model(large, seed=0)
     stop_ids = (int(tokenizer.eos_token_id),)
     found: dict[str, Callable[[], Took]] = {}
-    meet = Rendezvous()
+    meet = Batcher()
     plain = GenerateEngine(model, stop_ids, meet)
     found[GENERATE] = SelfPlay(plain, meet, live, rounds)
-    meet = Rendezvous()
-    local = LocalEngine(model, stop_ids=stop_ids, rendezvous=meet)
+    meet = Batcher()
+    local = LocalEngine(model, stop_ids=stop_ids, batcher=meet)
     found[EMBEDDED] = SelfPlay(local, meet, live, rounds)
     if find_spec("vllm") is not None:
         from engines.vllm import VllmEngine
         from engines.vllm_process import VllmOptions
 
-        meet, options = Rendezvous(), VllmOptions(max_running=live, kv_cache_gib=0.5)
-        engine = VllmEngine(model, stop_ids=stop_ids, rendezvous=meet, options=options)
+        meet, options = Batcher(), VllmOptions(max_running=live, kv_cache_gib=0.5)
+        engine = VllmEngine(model, stop_ids=stop_ids, batcher=meet, options=options)
         found[VLLM] = play = SelfPlay(engine, meet, live, rounds)
         found[OFFLINE] = Offline(engine.vllm, play)
     for runner in found.values():

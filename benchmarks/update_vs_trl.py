@@ -182,7 +182,7 @@ def _gflop(depths: Sequence[int], loss_tokens: int, model: dict[str, Any]) -> fl
     return 4 * (encoded + attention + projected) / 1e9
 
 
-class Contestant:
+class EvaluatedPolicy:
     """A contestant under its own interpreter."""
 
     def __init__(self, name: str, python: str, job: dict[str, Any]) -> None:
@@ -239,7 +239,7 @@ def measure(
         for name in took:
             python = options.trl_python if name in _TRL else sys.executable
             own = {"contestant": "trl", "trl": _TRL[name]} if name in _TRL else {"contestant": name}
-            contestants.append(Contestant(name, python, job | own))
+            contestants.append(EvaluatedPolicy(name, python, job | own))
             stack.callback(contestants[-1].close)
         for contestant in contestants:
             contestant.step()  # imports, memory, the optimiser's state

@@ -29,8 +29,8 @@ from training.config import UpdateConfig
 from training.learning.packing import pack
 from training.learning.reference import consult
 from training.learning.update import StepReport, update
-from training.objectives.base import BranchLogps
-from training.objectives.dpo import dpo
+from training.methods.objectives.base import BranchLogps
+from training.methods.objectives.dpo import dpo
 from training.storage.records import Example
 from training.storage.rows import parse_example
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from engines.kept import Kept, KeptStreams, assemble, extract
-from engines.rendezvous import Rendezvous
+from engines.batcher import Batcher
+from engines.kv_cache import Kept, KeptStreams, assemble, extract
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
@@ -41,7 +41,7 @@ class LocalEngine:
     Args:
         model: a causal LM; the engine keeps it and `publish` writes into it.
         stop_ids: the end-of-turn tokens.
-        rendezvous: where the episodes that use this engine meet.
+        batcher: where the episodes that use this engine meet.
         max_batch: requests decoded together at most.
     """
 
@@ -50,17 +50,17 @@ class LocalEngine:
         model: PreTrainedModel,
         *,
         stop_ids: tuple[int, ...],
-        rendezvous: Rendezvous,
+        batcher: Batcher,
         max_batch: int = 768,
     ) -> None:
         self._model = model.eval()
         self._stop_ids = stop_ids
-        self._rendezvous = rendezvous
+        self._rendezvous = batcher
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._kept = KeptStreams()
         self.weights_version = weights_version(model)
-        rendezvous.register(self._flush, self._kept.clear)
+        batcher.register(self._flush, self._kept.clear)
 
     async def generate(
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from engines.rendezvous import Rendezvous
+from engines.batcher import Batcher
 from engines.types import Completion, Sampling
 from engines.vllm_process import VllmOptions, VllmProcess
 from engines.weights import weights_version
@@ -40,7 +40,7 @@ class VllmEngine:
         model: the trainer's; the engine takes its architecture and then its weights, as `publish`
             does.
         stop_ids: the end-of-turn tokens.
-        rendezvous: where the episodes that use this engine meet; they are aside while they wait.
+        batcher: where the episodes that use this engine meet; they are aside while they wait.
 
     Attributes:
         gap_nats: the largest difference to the trainer's log-probs after the last publication.
@@ -54,11 +54,11 @@ class VllmEngine:
         model: PreTrainedModel,
         *,
         stop_ids: tuple[int, ...],
-        rendezvous: Rendezvous,
+        batcher: Batcher,
         options: VllmOptions | None = None,
     ) -> None:
         self._stop_ids = stop_ids
-        self._rendezvous = rendezvous
+        self._rendezvous = batcher
         self._process = VllmProcess(model.config, model.dtype, options or VllmOptions())
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
         self._asked = 0
@@ -66,7 +66,7 @@ class VllmEngine:
         self._probed: list[float] = []
         self.weights_version = ""
         self.gap_nats = float("nan")
-        rendezvous.register(lambda: None, self._forget)
+        batcher.register(lambda: None, self._forget)
         self.publish(model)
 
     async def generate(

@@ -11,9 +11,9 @@ from gymnasium.utils import seeding
 from pettingzoo import AECEnv, ParallelEnv  # type: ignore[import-untyped]
 
 from envs.errors import ConfigError
+from envs.interface import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
 from envs.social import Order, Rules, SocialState
 from envs.spaces import Observed, Utf8Text, observation_space, observed, transcript_text
-from envs.staging import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
 from envs.types import Action, Scenario
 
 

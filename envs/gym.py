@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium
 
 from envs.errors import ConfigError
+from envs.interface import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
 from envs.social import Rules, SocialState
 from envs.spaces import Observed, observation_space, observed, transcript_text
-from envs.staging import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
 from envs.types import Action, ActionType, Observation, Scenario
 
 Partner = Callable[[Observation], Action]

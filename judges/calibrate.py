@@ -1,14 +1,16 @@
-"""How good is a judge? Measure it against labels that it did not see.
+"""The command `python -m judges.calibrate judge=NAME`: how good is a judge?
 
-python -m judges.calibrate judge=verifiable calibration.casino=path/to/casino
+The only module outside `training` that imports it: a command, which nothing else imports.
 """
 
-from pkgutil import resolve_name
+from __future__ import annotations
+
+from training.cli.run import run
+from training.preflight.calibration import check_before_calibration
 
 if __name__ == "__main__":
-    # By name, because what reads options and plays episodes lies in a layer above the judges.
-    resolve_name("training.cli:run")(
-        "training.calibration:calibrate_judge",
-        resolve_name("training.labelled:check_before_calibration"),
-        "training.launch.forecast:calibration_plans_of",
+    run(
+        "training.calibrate:calibrate_judge",
+        check_before_calibration,
+        "training.preflight.cost:calibration_plans_of",
     )

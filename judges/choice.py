@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from envs.errors import UnscoredError
-from judges.sealed import clean
+from judges.prompt_guard import clean
 from judges.verdict import MAX_REASON_CHARS, read_object
 
 C = TypeVar("C", bound=str | int | None)

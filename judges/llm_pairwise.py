@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from engines.chat import Chat, ChatRequest
-from engines.together import together
+from engines.gather import together
 from envs.errors import ConfigError, RemoteError, UnscoredError
 from envs.types import Episode
 from judges.base import why_unscorable
 from judges.choice import Choice, choice_schema, read_choice
 from judges.pairwise import Comparison
-from judges.sealed import seal, sealed_messages
-from judges.showing import drawn_labels, shown_continuation, shown_scene, shown_turns
+from judges.prompt_guard import seal, sealed_messages
+from judges.transcript_view import drawn_labels, shown_continuation, shown_scene, shown_turns
 from judges.verdict import Asked, ask_until_valid
 from judges.versions import SPECIMEN, version_of
 

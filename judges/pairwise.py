@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
 
-from engines.together import together
+from engines.gather import together
 from envs.errors import ConfigError, DataError
 from envs.types import Episode
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engines.together import together
+from engines.gather import together
 from envs.errors import ConfigError
 from envs.types import Episode
 from judges.base import DIMENSION_RANGES, Judge, Judgement, unscored, why_unscorable

@@ -8,13 +8,13 @@ from functools import cached_property, partial
 from typing import Final
 
 from engines.chat import Chat, ChatRequest
-from engines.together import together
+from engines.gather import together
 from envs.errors import ConfigError, RemoteError, UnscoredError
 from envs.types import Episode
 from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
+from judges.prompt_guard import seal, sealed_messages
 from judges.samples import flip_rate, mean_scores, spreads
-from judges.sealed import seal, sealed_messages
-from judges.showing import drawn_labels, labels, shown_episode, shown_name
+from judges.transcript_view import drawn_labels, labels, shown_episode, shown_name
 from judges.verdict import Asked, Verdict, ask_until_valid, read_verdict, verdict_schema
 from judges.versions import SPECIMEN, version_of
 

@@ -20,7 +20,7 @@ from engines.chat import Chat, ChatRequest, Message
 from envs.actions import split_note
 from envs.errors import UnscoredError
 from judges.base import DIMENSION_RANGES, Scores
-from judges.sealed import clean
+from judges.prompt_guard import clean
 
 T = TypeVar("T")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from envs.errors import ConfigError
-from training.cli import check_arguments, groups
+from training.cli.arguments import check_arguments
+from training.cli.compose import groups
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from envs.errors import ConfigError
-from training.cli import CONF_DIR, compose, groups
+from training.cli.compose import CONF_DIR, compose, groups
 from training.config import RunConfig, from_mapping
 from training.config import play as options
 from training.config.method import PairingConfig, cautions
 from training.config.objective import OPTIONS, ObjectiveConfig
 from training.config.options import defaults, option_names
-from training.objectives import option_names as options_of
+from training.methods.objectives import option_names as options_of
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
 NEEDED = {
@@ -129,7 +129,7 @@ def test_every_part_of_a_method_is_in_some_experiment() -> None:
         for name in groups()["experiment"]
     ]
     assert {c.objective.name for c in found} == set(OPTIONS)
-    assert {c.pairing.name for c in found} == set(registry("training.pairings:PAIRINGS"))
+    assert {c.pairing.name for c in found} == set(registry("training.methods.pairings:PAIRINGS"))
     critics = {name for c in found for name, weight in c.critic.weights.items() if weight}
     assert critics == set(options.CRITICS)
     assert {c.reference.schedule for c in found} >= {"iteration", "bc", "collected"}
@@ -175,24 +175,24 @@ def test_a_file_is_named_like_what_it_chooses(group: str) -> None:
 
 
 def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
-    assert set(contents("objective")) == set(registry("training.objectives:OBJECTIVES"))
+    assert set(contents("objective")) == set(registry("training.methods.objectives:OBJECTIVES"))
     assert set(get_args(get_type_hints(ObjectiveConfig)["name"])) == set(OPTIONS)
     for name, values in contents("objective").items():
         assert set(values) - {"name"} == options_of(name) == set(OPTIONS[name])
 
 
 def test_pairings_are_those_of_the_registry() -> None:
-    assert set(contents("pairing")) == set(registry("training.pairings:PAIRINGS"))
+    assert set(contents("pairing")) == set(registry("training.methods.pairings:PAIRINGS"))
     hints = get_type_hints(PairingConfig)
-    assert set(get_args(hints["name"])) == set(registry("training.pairings:PAIRINGS"))
-    assert set(get_args(hints["value"])) == set(registry("training.values:VALUES"))
+    assert set(get_args(hints["name"])) == set(registry("training.methods.pairings:PAIRINGS"))
+    assert set(get_args(hints["value"])) == set(registry("training.methods.values:VALUES"))
 
 
 def test_critics_are_those_of_the_registry() -> None:
     named = {critic for values in contents("critic").values() for critic in values["weights"]}
-    assert named == set(registry("judges.critics:CRITICS")) == set(options.CRITICS)
-    assert set(options.LOCATING_CRITICS) == registry("judges.critic_base:LOCATING")
-    assert set(options.MEASURING_CRITICS) == registry("judges.critic_base:MEASURING")
+    assert named == set(registry("judges.critics.registry:CRITICS")) == set(options.CRITICS)
+    assert set(options.LOCATING_CRITICS) == registry("judges.critics.base:LOCATING")
+    assert set(options.MEASURING_CRITICS) == registry("judges.critics.base:MEASURING")
 
 
 def test_families_are_those_of_the_world() -> None:

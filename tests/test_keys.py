@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import training.play.remote
 
-import training.remote
 from engines.remote.direct import DirectTransport
 from engines.remote.retries import Retries
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, replies, served
-from training.cli import compose, run
+from training.cli.compose import compose
+from training.cli.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "sk-canary-0123456789abcdefghijklmnopqrstuv"
@@ -29,7 +30,7 @@ Command = Callable[..., tuple[int, str]]
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
-    monkeypatch.setattr(training.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
 
 
 @pytest.fixture
@@ -41,8 +42,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         with pytest.raises(SystemExit) as ended:
             run(
-                "training.evaluation.contest:evaluate_policy",
-                plans="training.launch.forecast:evaluation_plans_of",
+                "training.evaluate:evaluate_policy",
+                plans="training.preflight.cost:evaluation_plans_of",
             )
         printed = capfd.readouterr()
         assert isinstance(ended.value.code, int)
@@ -141,7 +142,7 @@ def broken(self, content):
     raise RuntimeError("a defect")
 direct.DirectTransport._read = broken
 sys.argv = ["training.evaluate", *{words!r}]
-run("training.evaluation.contest:evaluate_policy")
+run("training.evaluate:evaluate_policy")
 """
     with serving(Provider(reply=replies, key=KEY)) as provider:
         text = program.replace("{words!r}", repr(words(provider, folder)))
@@ -178,7 +179,7 @@ def test_the_configuration_that_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_the_parts(tmp_path: Path) -> None:
-    from training.launch.outlook import endpoint_of
+    from training.config.endpoint import endpoint_of
 
     with serving(Provider(key=KEY)) as provider:
         config = compose(words(provider, tmp_path))

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from training.launch.preflight import DISTRIBUTION, OUR_PACKAGES
+from training.preflight.checks import DISTRIBUTION, OUR_PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_OURS_TO_SHIP = {"__pycache__", ".ruff_cache", ".mypy_cache"}

@@ -14,6 +14,7 @@ import pytest
 from agents.embedded import BASE_FOLDER
 from agents.prompts import STYLES
 from agents.remote import RemotePlayer
+from engines.batcher import Batcher
 from engines.chat import Chat, ChatRequest, Message, Reply
 from engines.local import LocalEngine
 from engines.remote.answers import Answers
@@ -21,14 +22,13 @@ from engines.remote.client import RemoteChat
 from engines.remote.ledger import Ledger, Totals
 from engines.remote.limits import Limiter
 from engines.remote.transport import Endpoint
-from engines.rendezvous import Rendezvous
 from engines.types import Sampling
 from envs.scenarios import draw
 from envs.social import Rules
 from envs.types import ActionType, EndReason, Turn
 from judges.verifiable import VerifiableJudge
 from tests.serving import Served
-from training.rollout import EpisodePlan, play_wave
+from training.play.rollout import EpisodePlan, play_wave
 from training.storage.checkpoint import load_pretrained
 from training.storage.records import PlayedEpisode
 
@@ -42,10 +42,10 @@ class LocalChat:
 
     id = "local"
 
-    def __init__(self, rendezvous: Rendezvous) -> None:
+    def __init__(self, batcher: Batcher) -> None:
         model, self._tokenizer = load_pretrained(BASE_FOLDER)
         stop_ids = (int(self._tokenizer.eos_token_id),)
-        self._engine = LocalEngine(model, stop_ids=stop_ids, rendezvous=rendezvous)
+        self._engine = LocalEngine(model, stop_ids=stop_ids, batcher=batcher)
         self.tokens: dict[tuple[Message, ...], tuple[int, int]] = {}
 
     async def ask(self, request: ChatRequest) -> Reply:
@@ -60,14 +60,14 @@ class LocalChat:
         return Reply(text, self.id, len(ids), len(done.token_ids), 0.0)
 
 
-def play(chat: Chat, rendezvous: Rendezvous, loop: asyncio.Runner) -> list[PlayedEpisode]:
+def play(chat: Chat, batcher: Batcher, loop: asyncio.Runner) -> list[PlayedEpisode]:
     """A few episodes at once, the model against itself at temperature 0."""
     player = RemotePlayer(chat, STYLES["brief"], temperature=0.0, max_tokens=32, asks_again=0)
     plans = [
         EpisodePlan(f"e{n}", draw(FAMILIES[n % len(FAMILIES)], "test", n), (player, player), n)
         for n in range(EPISODES)
     ]
-    return play_wave(plans, RULES, VerifiableJudge(), rendezvous, run=loop.run)
+    return play_wave(plans, RULES, VerifiableJudge(), batcher, run=loop.run)
 
 
 def play_served(served: Served, folder: Path) -> tuple[list[PlayedEpisode], Totals]:
@@ -79,7 +79,7 @@ def play_served(served: Served, folder: Path) -> tuple[list[PlayedEpisode], Tota
         asyncio.Runner() as loop,
     ):
         chat = RemoteChat(endpoint, ledger=ledger, limiter=Limiter(), answers=answers)
-        played = play(chat, Rendezvous(), loop)
+        played = play(chat, Batcher(), loop)
         loop.run(chat.close())
         return played, ledger.totals()
 
@@ -103,10 +103,10 @@ def test_episodes_are_the_models_own_words_and_are_paid_for_once(
     assert all(one.players == (name, name) for one in played)
 
     # Word for word what the same weights say here.
-    rendezvous = Rendezvous()
-    local = LocalChat(rendezvous)
+    batcher = Batcher()
+    local = LocalChat(batcher)
     with asyncio.Runner() as loop:
-        assert turns(play(local, rendezvous, loop)) == turns(played)
+        assert turns(play(local, batcher, loop)) == turns(played)
 
     # The ledger has what was served: each conversation once, and every token of it.
     prompt_tokens, completion_tokens = map(sum, zip(*local.tokens.values(), strict=True))

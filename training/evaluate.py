@@ -1,174 +1,130 @@
-"""Evaluation: policies against fixed partners on held-out scenarios, paired across policies.
+"""The evaluation of a finished policy: against itself, its clone and others, without any training.
 
-python -m training.evaluate policy.name=outputs/latest/checkpoints/0008
+    python -m training.evaluate policy.name=outputs/latest/checkpoints/0007
+
+Results go into a folder of their own in the output root's `evaluations`, so that `latest` stays
+the newest run.
 """
 
 from __future__ import annotations
 
-from training.cli import run
+from training.cli.run import run
 
 if __name__ == "__main__":
-    # Checks all options, and only then imports torch.
-    run(
-        "training.evaluation.contest:evaluate_policy",
-        plans="training.launch.forecast:evaluation_plans_of",
-    )
+    # Checks all options, and only then imports what is below.
+    run("training.evaluate:evaluate_policy", plans="training.preflight.cost:evaluation_plans_of")
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import isnan
+from dataclasses import asdict, replace
+from pathlib import Path
 
-from agents.base import Player
-from envs.types import Scenario
-from training.evaluation.measures import Measures, mean_measures, measure
-from training.evaluation.statistics import bootstrap, paired_bootstrap
-from training.rollout import EpisodePlan, episode_seed
-from training.storage.records import PlayedEpisode
+from envs.errors import ConfigError
+from training.build.players import open_play, seat_policies
+from training.config import RunConfig
+from training.config.play import API, BUILT_IN_POLICIES
+from training.evaluation.comparison import TABLE, compare_within, write_comparison
+from training.evaluation.held_out import held_out, with_files
+from training.evaluation.summary import summarise
+from training.learning.stage0 import first_model
+from training.play.context import EXPERTS, FROZEN, HUMAN
+from training.preflight.setup import set_up
+from training.report.console import Stopwatch, show_place, show_summary
+from training.report.page import write_report
+from training.storage.checkpoint import MANIFEST, Checkpoint, clone_beside, load_checkpoint
+from training.storage.hub import is_on_hub
+from training.storage.run import CHECKPOINTS, CONFIG, Run, read_config
 
-SELF = "self"
-RESAMPLES = 4000
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One policy against one partner: the episodes, and the seats that the policy held in each."""
-
-    episodes: tuple[PlayedEpisode, ...]
-    seats: tuple[tuple[int, ...], ...]
-
-    def measures(self) -> dict[str, Measures]:
-        """The mean over the policy's seats of each scenario that is scored, by its id.
-
-        Several episodes from one seat are averaged first. A scenario that was played from both
-        seats counts when there are scores from both, so that policies are compared on the same
-        seats.
-        """
-        found: dict[str, dict[int, list[Measures]]] = {}
-        for played, seat in self.held():
-            scored = found.setdefault(played.episode.scenario.id, {}).setdefault(seat, [])
-            if played.judgement.is_scored:
-                scored.append(measure(played, seat))
-        return {
-            scenario_id: mean_measures([mean_measures(scored) for scored in seats.values()])
-            for scenario_id, seats in found.items()
-            if all(seats.values())
-        }
-
-    def held(self) -> list[tuple[PlayedEpisode, int]]:
-        """Every (episode, seat) that the policy played."""
-        return [
-            (played, seat)
-            for played, seats in zip(self.episodes, self.seats, strict=True)
-            for seat in seats
-        ]
-
-    @property
-    def unscored(self) -> int:
-        return sum(not played.judgement.is_scored for played in self.episodes)
-
-    def of(self, scenario_ids: Collection[str]) -> Outcome:
-        """What came of these scenarios alone."""
-        kept = [
-            (played, seats)
-            for played, seats in zip(self.episodes, self.seats, strict=True)
-            if played.episode.scenario.id in scenario_ids
-        ]
-        return Outcome(tuple(played for played, _ in kept), tuple(seats for _, seats in kept))
+EVALUATIONS = "evaluations"
 
 
-def evaluation_plans(
-    policy: Player,
-    partner: Player,
-    partner_name: str,
-    scenarios: Sequence[Scenario],
-    *,
-    seed: int,
-    both_seats: bool = False,
-    episodes: int = 1,
-) -> tuple[list[EpisodePlan], tuple[tuple[int, ...], ...]]:
-    """Who plays what from which seats: the plans, and the policy's seats in each.
+def evaluate_policy(config: RunConfig) -> None:
+    """Play held-out scenarios against each partner; print and keep what came of it.
 
-    Against itself the policy holds both seats of one episode a scenario. Against another it holds
-    every other one; with `both_seats` it plays each scenario from either, first from seat 0. All of
-    that as many times as there are to be `episodes`, with other seeds. Scenarios, seats and seeds
-    do not depend on the policy, so that policies can be compared in pairs.
+    A checkpoint that lies in a run is compared with the run's clone, checkpoint 0000. Any other
+    model has no clone, and is compared with nothing here: `training.compare` puts any number of
+    evaluations side by side.
     """
-    twice = both_seats and partner_name != SELF
-    plans: list[EpisodePlan] = []
-    held: list[tuple[int, ...]] = []
-    for n, scenario in enumerate(scenarios):
-        for seats, again in product(_seats(n, partner_name, both_seats), range(episodes)):
-            # The first episode is the same one however many there are.
-            times = (f"again{again}",) if again else ()
-            place = (partner_name, scenario.id, *(seats if twice else ()), *times)
-            plans.append(
-                EpisodePlan(
-                    id="/".join(map(str, place)),
-                    scenario=scenario,
-                    players=tuple(policy if seat in seats else partner for seat in (0, 1)),
-                    seed=episode_seed(seed, "evaluate", *place),
-                )
-            )
-            held.append(seats)
-    return plans, tuple(held)
+    clone_folder = clone_beside(config.policy.name)
+    config = settled(config, has_clone=clone_folder is not None)
+    set_up(config)
+    scenarios = held_out(config)
+    policy = None if config.policy.name == API else _load_policy(config)
+    clone = load_checkpoint(clone_folder) if clone_folder else None
+    partners = opponents(config, has_clone=clone is not None)
+    watch = Stopwatch(shows_bars=HUMAN not in partners)
+    with Run.open(asdict(config), scenarios.scenario_of) as run:
+        show_place(watch.console, "evaluation", run.folder)
+        play = open_play(config, run)
+        play.partners = partners
+        if policy is not None:
+            seat_policies(play, clone or policy, policy)
+        if clone is None:
+            play.players.pop(FROZEN, None)
+        iteration = int(policy.trainer_state.get("iteration", 0)) if policy else 0
+        with watch.step("evaluate", "evaluate") as progress:
+            summary = summarise(play, scenarios, iteration, watch.wall_s, progress)
+        run.write_summary(summary)
+        show_summary(watch.console, summary)
+        write_comparison(compare_within(run.folder), run.folder)
+        show_place(watch.console, "table", run.folder / TABLE)
+        show_place(watch.console, "report", write_report(run.folder))
 
 
-def _seats(n: int, partner_name: str, both_seats: bool) -> list[tuple[int, ...]]:
-    """The policy's seats in each episode of scenario number `n`."""
-    if partner_name == SELF:
-        return [(0, 1)]
-    return [(0,), (1,)] if both_seats else [(n % 2,)]
+def opponents(config: RunConfig, *, has_clone: bool) -> tuple[str, ...]:
+    """The partners that have a weight, but for those that there cannot be.
+
+    There is no frozen clone of a model that was not cloned here, and scripted experts do not play
+    scenes in plain English.
+
+    Raises:
+        ConfigError: nobody is left.
+    """
+    chosen = [name for name, weight in config.partner.weights.items() if weight > 0]
+    absent = {FROZEN: not has_clone, EXPERTS: config.env.has_scenes}
+    left = tuple(name for name in chosen if not absent.get(name))
+    if not left:
+        raise ConfigError(
+            f"No partner is left: of {', '.join(chosen)}, frozen_bc is the clone of a checkpoint "
+            "that lies in a run, and experts play the families alone; choose partner=self, "
+            "partner=gpt4o or another."
+        )
+    return left
 
 
-def statistics(outcome: Outcome, *, seed: int) -> dict[str, object]:
-    """Every metric as {"mean", "ci95", "n"}, intervals by bootstrap over scenarios."""
-    return statistics_of(outcome.measures(), seed=seed)
+def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
+    """The options as they are kept: the checkpoint by its whole path, for `latest` moves on.
+
+    A person plays one episode after the other.
+
+    Raises:
+        ConfigError: the checkpoint learned another prompt style than the one that is set, or files
+            cannot be fetched.
+    """
+    if config.policy.name not in (*BUILT_IN_POLICIES, API) and not is_on_hub(config.policy.name):
+        folder = Path(config.policy.name).resolve()
+        _check_style(folder, config.policy.prompt_style)
+        config = replace(config, policy=replace(config.policy, name=str(folder)))
+    config = with_files(config)
+    if config.partner.weights.get(HUMAN):
+        config = replace(config, env=replace(config.env, wave=1))
+    if not has_clone or config.env.has_scenes:  # the control is a clone that accepts less
+        config = replace(config, evaluation=replace(config.evaluation, stubborn_bias=None))
+    return replace(config, output_root=str(Path(config.output_root) / EVALUATIONS))
 
 
-def statistics_of(measures: Mapping[str, Measures], *, seed: int) -> dict[str, object]:
-    """`statistics` of measures by scenario id."""
-    return _per_metric(list(measures.values()), seed=seed)
+def _check_style(folder: Path, style: str) -> None:
+    file = folder.parents[1] / CONFIG
+    if folder.parent.name != CHECKPOINTS or not file.is_file():
+        return
+    learned = read_config(file).get("policy", {}).get("prompt_style", style)
+    if learned != style:
+        raise ConfigError(
+            f"policy.prompt_style is {style}, but {folder} learned to answer in the style "
+            f"{learned}; set policy.prompt_style={learned}, and policy.max_new_tokens with it."
+        )
 
 
-def paired_statistics(after: Outcome, before: Outcome, *, seed: int) -> dict[str, object]:
-    """Every metric's difference on the scenarios that both policies were scored on."""
-    return paired_statistics_of(after.measures(), before.measures(), seed=seed)
-
-
-def paired_statistics_of(
-    after: Mapping[str, Measures], before: Mapping[str, Measures], *, seed: int
-) -> dict[str, object]:
-    """`paired_statistics` of measures by scenario id."""
-    common = [scenario_id for scenario_id in after if scenario_id in before]
-    if not common:
-        return {}
-    return {
-        name: _paired([(after[s][name], before[s][name]) for s in common], seed=seed)
-        for name in after[common[0]]
-    }
-
-
-def by_family(outcome: Outcome, *, seed: int) -> Mapping[str, dict[str, object]]:
-    """`statistics` apart for each scenario family."""
-    families: dict[str, list[Measures]] = {}
-    for scenario_id, measures in outcome.measures().items():
-        families.setdefault(scenario_id.split("/")[0], []).append(measures)
-    return {name: _per_metric(rows, seed=seed) for name, rows in families.items()}
-
-
-def _per_metric(rows: list[Measures], *, seed: int) -> dict[str, object]:
-    if not rows:
-        return {}
-    return {name: _mean([row[name] for row in rows], seed=seed) for name in rows[0]}
-
-
-def _mean(values: Sequence[float], *, seed: int) -> dict[str, object]:
-    there = [value for value in values if not isnan(value)]  # an open scenario has no welfare
-    return bootstrap(there, seed=seed, resamples=RESAMPLES).as_dict()
-
-
-def _paired(pairs: Sequence[tuple[float, float]], *, seed: int) -> dict[str, object]:
-    there = [(new, old) for new, old in pairs if not isnan(new) and not isnan(old)]
-    after, before = [new for new, _ in there], [old for _, old in there]
-    return paired_bootstrap(after, before, seed=seed, resamples=RESAMPLES).as_dict()
+def _load_policy(config: RunConfig) -> Checkpoint:
+    """A checkpoint of ours, whole and unchanged, or any other model as it is."""
+    if (Path(config.policy.name) / MANIFEST).is_file():
+        return load_checkpoint(config.policy.name)
+    return Checkpoint(*first_model(config), trainer_state={})

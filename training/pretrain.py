@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
+from agents.chat_template import ChatTemplate
 from agents.embedded import Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
-from agents.stream import ChatStream
 from envs.social import Rules
-from training.cloning import Row, accumulate_gradient, demonstrations
 from training.config import CloningConfig
+from training.learning.cloning import Row, accumulate_gradient, demonstrations
 from training.storage.checkpoint import load_pretrained
 
 FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.2, "price": 0.15, "match": 0.15}
@@ -51,7 +51,7 @@ def main() -> None:
     model = load_pretrained(args.start)[0] if args.start else make_model(Shape(), seed=args.seed)
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98))
-    rows = _endless_rows(args.families, ChatStream(tokenizer), args.seed)
+    rows = _endless_rows(args.families, ChatTemplate(tokenizer), args.seed)
     mean_loss = math.nan
     for step in range(1, args.steps + 1):
         for group in optimiser.param_groups:
@@ -68,7 +68,7 @@ def main() -> None:
             tokenizer.save_pretrained(args.out)
 
 
-def _endless_rows(families: dict[str, float], stream: ChatStream, seed: int) -> Iterator[Row]:
+def _endless_rows(families: dict[str, float], stream: ChatTemplate, seed: int) -> Iterator[Row]:
     chunk = 0
     while True:
         yield from demonstrations(

@@ -16,7 +16,7 @@ from typing import Any
 
 from envs.errors import DataError
 from envs.scenarios import camp, division, match, plans, price
-from envs.scenarios.cast import CAST
+from envs.scenarios.characters import CAST
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.open_ended import OPEN, draw_open
 from envs.scenarios.story import Story

@@ -17,8 +17,8 @@ from typing import Final
 
 from envs.errors import DataError
 from envs.scenarios.human import HumanData, HumanEpisode, Remark, Reported, recorded_episode
+from envs.scenarios.item_split import aimed
 from envs.scenarios.records import place, read_text
-from envs.scenarios.split import aimed
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario
 
 ITEMS: Final = ("book", "hat", "ball")

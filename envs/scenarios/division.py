@@ -10,7 +10,7 @@ from random import Random
 
 from envs.referee import reaching
 from envs.scenarios.difficulty import Difficulty
-from envs.scenarios.split import SplitTask, aimed, brief, key
+from envs.scenarios.item_split import SplitTask, aimed, brief, key
 from envs.scenarios.story import Story
 
 __all__ = ["ITEMS", "draw_task", "key", "tell"]

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from envs.errors import DataError
-from envs.scenarios.cast import CAST, DATA
+from envs.scenarios.characters import CAST, DATA
 from envs.scenarios.markup import seen_by, seen_by_all
 from envs.scenarios.records import EnvironmentRecord, check_unique, read_jsonl
 from envs.types import Relationship, Scenario

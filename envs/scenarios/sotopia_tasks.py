@@ -13,9 +13,9 @@ from typing import Final
 from envs.errors import DataError
 from envs.scenarios.dollars import dollars, targeted
 from envs.scenarios.friends import FriendsTask
+from envs.scenarios.item_split import aimed
 from envs.scenarios.markup import seen_by, seen_by_all
 from envs.scenarios.records import EnvironmentRecord
-from envs.scenarios.split import aimed
 from envs.scenarios.task import Task
 
 _COUNTED: Final = re.compile(r"\b(\d+) ([a-z]+)\b")

@@ -9,16 +9,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from agents.chat_template import ChatTemplate
 from agents.embedded import END, PAD, UNKNOWN, Shape, make_model, make_tokenizer, vocabulary
+from agents.expert_talk import statement
 from agents.prompts import STYLES
-from agents.stream import ChatStream
-from agents.tastes import statement
 from engines.weights import weights_version
 from envs.scenarios import FAMILIES, draw
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Rules
-from training.cloning import demonstrations, note
 from training.config import CloningConfig
+from training.learning.cloning import demonstrations, note
 
 TOKENIZER = make_tokenizer()
 SMALL = Shape(width=16, layers=1, heads=2, feed_forward=32)
@@ -36,7 +36,7 @@ def test_no_demonstration_has_an_unknown_word_and_all_fit(family: str) -> None:
         {family: 1.0},
         CloningConfig(dialogues=200, drills=200, lr=1.0),
         Rules(max_turns=20),
-        ChatStream(TOKENIZER),
+        ChatTemplate(TOKENIZER),
         STYLES["brief"],
         seed=0,
     )
@@ -101,7 +101,7 @@ def test_save_and_load_as_any_other_model(tmp_path: Path) -> None:
         assert torch.equal(loaded.eval()(ids).logits, model.eval()(ids).logits)
     assert tokenizer(text)["input_ids"] == ids[0].tolist()
     assert tokenizer.decode(ids[0]) == text
-    before, after = ChatStream(TOKENIZER), ChatStream(tokenizer)
+    before, after = ChatTemplate(TOKENIZER), ChatTemplate(tokenizer)
     assert after.opening("price buy", "leave") == before.opening("price buy", "leave")
     assert after.between("leave", 2) == before.between("leave", 2)
     assert after.encode_reply("do accept") == before.encode_reply("do accept")

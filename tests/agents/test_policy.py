@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agents.base import Move
+from agents.chat_template import ChatTemplate
 from agents.embedded import make_tokenizer
 from agents.policy import ModelPlayer
 from agents.prompts import STYLES
-from agents.stream import ChatStream
 from engines.types import Completion, Generation, Sampling
 from envs.scenarios import draw
 from envs.social import Order, Rules, SocialState, replay
 from envs.types import Action, ActionType, Scenario
 
 TOKENIZER = make_tokenizer()
-STREAM = ChatStream(TOKENIZER)
+STREAM = ChatTemplate(TOKENIZER)
 SAMPLING = Sampling(temperature=0.7, max_new_tokens=9)
 OFFER, REFUSAL = "<think> 1 2 </think> do offer price=4 <eos>", "say that is too much <eos>"
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from engines.batcher import Batcher
 from engines.local import LocalEngine
-from engines.rendezvous import Rendezvous
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
@@ -42,10 +42,10 @@ def tiny_model(seed: int = 0) -> LlamaForCausalLM:
 
 def engine_of(
     model: LlamaForCausalLM, *, stop_ids: tuple[int, ...] = (STOP,), max_batch: int = 256
-) -> tuple[LocalEngine, Rendezvous]:
-    rendezvous = Rendezvous()
-    engine = LocalEngine(model, stop_ids=stop_ids, rendezvous=rendezvous, max_batch=max_batch)
-    return engine, rendezvous
+) -> tuple[LocalEngine, Batcher]:
+    batcher = Batcher()
+    engine = LocalEngine(model, stop_ids=stop_ids, batcher=batcher, max_batch=max_batch)
+    return engine, batcher
 
 
 def complete(
@@ -58,7 +58,7 @@ def complete(
     max_batch: int = 256,
 ) -> list[Completion]:
     """Complete prompt n with seed n."""
-    engine, rendezvous = engine_of(model, stop_ids=stop_ids, max_batch=max_batch)
+    engine, batcher = engine_of(model, stop_ids=stop_ids, max_batch=max_batch)
     each = [samplings] * len(prompts) if isinstance(samplings, Sampling) else samplings
     asked = [
         engine.generate(prompt, sampling, seed=seed)
@@ -68,7 +68,7 @@ def complete(
     async def one_by_one() -> list[Completion]:
         return [await request for request in asked]
 
-    return asyncio.run(rendezvous.play(asked) if together else one_by_one())
+    return asyncio.run(batcher.play(asked) if together else one_by_one())
 
 
 @torch.no_grad()
@@ -166,13 +166,13 @@ def test_who_came_first_does_not_matter() -> None:
     model = tiny_model()
 
     def after_naps(naps: tuple[float, ...]) -> list[Completion]:
-        engine, rendezvous = engine_of(model, max_batch=2)
+        engine, batcher = engine_of(model, max_batch=2)
 
         async def ask(seed: int, nap_s: float) -> Completion:
             await asyncio.sleep(nap_s)
             return await engine.generate(PROMPTS[seed], LONG, seed=seed)
 
-        return asyncio.run(rendezvous.play([ask(seed, nap) for seed, nap in enumerate(naps)]))
+        return asyncio.run(batcher.play([ask(seed, nap) for seed, nap in enumerate(naps)]))
 
     assert after_naps((0, 0, 0, 0, 0)) == after_naps((0.02, 0, 0.01, 0, 0.03))
 
@@ -196,14 +196,14 @@ def test_what_does_not_fit_is_said_in_a_sentence() -> None:
 
 
 def test_a_cancelled_request_is_forgotten() -> None:
-    engine, rendezvous = engine_of(tiny_model())
+    engine, batcher = engine_of(tiny_model())
 
     async def fails() -> Completion:
         raise EngineError("the other failed")
 
     with pytest.raises(EngineError, match="the other failed"):
-        asyncio.run(rendezvous.play([engine.generate((3,), LONG, seed=0), _busy(), fails()]))
-    (done,) = asyncio.run(rendezvous.play([engine.generate((3,), LONG, seed=0)]))
+        asyncio.run(batcher.play([engine.generate((3,), LONG, seed=0), _busy(), fails()]))
+    (done,) = asyncio.run(batcher.play([engine.generate((3,), LONG, seed=0)]))
     assert [done] == complete(tiny_model(), [(3,)])
 
 
@@ -213,13 +213,13 @@ async def _busy() -> Completion:
 
 
 def test_publishing_changes_what_is_said_and_names_it() -> None:
-    engine, rendezvous = engine_of(tiny_model(0))
+    engine, batcher = engine_of(tiny_model(0))
     trainer = tiny_model(1).train()
     assert engine.weights_version == weights_version(tiny_model(0))
     assert engine.publish(trainer) == weights_version(trainer)
     assert trainer.training  # the trainer is left as it was
     asked = [engine.generate(prompt, LONG, seed=seed) for seed, prompt in enumerate(PROMPTS)]
-    published = asyncio.run(rendezvous.play(asked))
+    published = asyncio.run(batcher.play(asked))
     assert published == complete(tiny_model(1), PROMPTS)
     assert published != complete(tiny_model(0), PROMPTS)
     assert {done.weights_version for done in published} == {weights_version(trainer)}
@@ -253,7 +253,7 @@ def test_a_copy_that_went_wrong_is_caught(monkeypatch: pytest.MonkeyPatch, fault
 def test_a_dialogue_goes_on_as_if_it_were_encoded_anew() -> None:
     """The second prompt continues the first one's stream, whose keys and values are kept."""
     model, context = tiny_model(), (4, 6)
-    engine, rendezvous = engine_of(model, stop_ids=())
+    engine, batcher = engine_of(model, stop_ids=())
 
     async def dialogue(opening: Tokens, seed: int) -> tuple[Tokens, Completion]:
         first = await engine.generate(opening, Sampling(max_new_tokens=5), seed=seed)
@@ -261,13 +261,13 @@ def test_a_dialogue_goes_on_as_if_it_were_encoded_anew() -> None:
         return prompt, await engine.generate(prompt, Sampling(max_new_tokens=5), seed=seed + 1)
 
     talks = [dialogue(opening, seed) for seed, opening in enumerate(PROMPTS[:3])]
-    for prompt, second in asyncio.run(rendezvous.play(talks)):
+    for prompt, second in asyncio.run(batcher.play(talks)):
         expected = logps_of(model, prompt, second.token_ids)
         assert list(second.logps) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_wave_does_not_depend_on_what_was_played_before() -> None:
-    engine, rendezvous = engine_of(tiny_model())
-    first = asyncio.run(rendezvous.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
-    again = asyncio.run(rendezvous.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
+    engine, batcher = engine_of(tiny_model())
+    first = asyncio.run(batcher.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
+    again = asyncio.run(batcher.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
     assert first == again

@@ -17,8 +17,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from agents.embedded import BASE_FOLDER
+from engines.batcher import Batcher
 from engines.local import LocalEngine
-from engines.rendezvous import Rendezvous
 from engines.types import Completion, LoadedEngine, Sampling
 from engines.vllm import VllmEngine
 from engines.vllm_process import VllmOptions
@@ -63,18 +63,16 @@ class House:
     """One engine for all tests of this file, since each of them takes a part of a second."""
 
     def __init__(self) -> None:
-        self.rendezvous = Rendezvous()
+        self.batcher = Batcher()
         self.model = tiny_model()
-        self.engine = VllmEngine(
-            self.model, stop_ids=(STOP,), rendezvous=self.rendezvous, options=SMALL
-        )
+        self.engine = VllmEngine(self.model, stop_ids=(STOP,), batcher=self.batcher, options=SMALL)
 
     def complete(
         self, prompts: Sequence[Tokens], samplings: Sequence[Sampling] | Sampling = LONG
     ) -> list[Completion]:
         """Complete prompt n with seed n, all together."""
         each = [samplings] * len(prompts) if isinstance(samplings, Sampling) else samplings
-        return asyncio.run(self.rendezvous.play(asked(self.engine, prompts, each)))
+        return asyncio.run(self.batcher.play(asked(self.engine, prompts, each)))
 
 
 def asked(engine: LoadedEngine, prompts: Sequence[Tokens], each: Sequence[Sampling]) -> list[Any]:
@@ -107,10 +105,10 @@ def test_logps_are_the_models_own_whatever_the_sampling(house: House) -> None:
 
 
 def test_temperature_zero_is_what_the_embedded_engine_says(house: House) -> None:
-    greedy, rendezvous = Sampling(0.0, 12, ((7, 1.0),)), Rendezvous()
-    local = LocalEngine(tiny_model(), stop_ids=(STOP,), rendezvous=rendezvous)
+    greedy, batcher = Sampling(0.0, 12, ((7, 1.0),)), Batcher()
+    local = LocalEngine(tiny_model(), stop_ids=(STOP,), batcher=batcher)
     each = [greedy] * len(PROMPTS)
-    theirs = asyncio.run(rendezvous.play(asked(local, PROMPTS, each)))
+    theirs = asyncio.run(batcher.play(asked(local, PROMPTS, each)))
     for ours, other in zip(house.complete(PROMPTS, greedy), theirs, strict=True):
         assert ours.token_ids == other.token_ids
         assert ours.logps == pytest.approx(other.logps, abs=AGREEMENT_NATS)
@@ -159,7 +157,7 @@ def test_nobody_waits_for_the_slowest(house: House) -> None:
             await house.engine.generate((5, turn + 2), Sampling(1.0, 2), seed=turn)
             ends.append("short")
 
-    asyncio.run(house.rendezvous.play([long(), short()]))
+    asyncio.run(house.batcher.play([long(), short()]))
     assert ends == [*["short"] * 5, "long"]
 
 
@@ -180,12 +178,12 @@ def test_who_is_cancelled_leaves_and_the_others_stay(house: House) -> None:
 @pytest.mark.parametrize("head", [8, 32])  # vLLM has heads of 32 on CPUs, those of 8 are widened
 def test_publishing_is_exact_and_named(house: House, tied: bool, head: int) -> None:
     first, second = tiny_model(1, tied=tied, head=head), tiny_model(2, tied=tied, head=head)
-    rendezvous = Rendezvous()
-    engine = VllmEngine(first, stop_ids=(STOP,), rendezvous=rendezvous, options=SMALL)
+    batcher = Batcher()
+    engine = VllmEngine(first, stop_ids=(STOP,), batcher=batcher, options=SMALL)
     for model in (first, second, first):
         assert engine.publish(model) == engine.weights_version == weights_version(model)
         assert engine.gap_nats <= AGREEMENT_NATS
-        (done,) = asyncio.run(rendezvous.play(asked(engine, [(3, 4, 5)] * 1, [LONG])))
+        (done,) = asyncio.run(batcher.play(asked(engine, [(3, 4, 5)] * 1, [LONG])))
         expected = logps_of(model, (3, 4, 5), done.token_ids)
         assert done.logps == pytest.approx(expected, abs=AGREEMENT_NATS)
         assert done.weights_version == weights_version(model)
@@ -207,7 +205,7 @@ def test_keys_and_values_of_old_weights_are_forgotten(house: House) -> None:
 def test_a_weight_that_is_not_transferred_is_seen() -> None:
     """The real thing: without its copy, a tied output layer keeps the old weights on CPUs."""
     model = tiny_model(3, tied=True)
-    engine = VllmEngine(model, stop_ids=(STOP,), rendezvous=Rendezvous(), options=SMALL)
+    engine = VllmEngine(model, stop_ids=(STOP,), batcher=Batcher(), options=SMALL)
     load = engine._process.load
     engine._process.load = lambda named: load(  # type: ignore[method-assign]
         (name, tensor) for name, tensor in named if name != "lm_head.weight"
@@ -265,7 +263,7 @@ def test_a_guest_leaves_random_states_and_threads_alone() -> None:
     random.seed(7)
     torch.manual_seed(7)
     threads = torch.get_num_threads()
-    engine = VllmEngine(tiny_model(), stop_ids=(STOP,), rendezvous=Rendezvous(), options=SMALL)
+    engine = VllmEngine(tiny_model(), stop_ids=(STOP,), batcher=Batcher(), options=SMALL)
     assert (random.random(), torch.rand(1).item()) == expected
     torch.set_num_threads(threads + 1)
     assert torch.get_num_threads() == threads + 1
@@ -277,13 +275,13 @@ def test_the_small_model_says_the_same_as_behind_the_embedded_engine() -> None:
     """Its heads of 24 are widened to 32; greedy replies to a real prompt agree word for word."""
     model, tokenizer = load_pretrained(BASE_FOLDER)
     stop = (int(tokenizer.eos_token_id),)
-    rendezvous, other = Rendezvous(), Rendezvous()
-    engine = VllmEngine(model, stop_ids=stop, rendezvous=rendezvous)
-    local = LocalEngine(model, stop_ids=stop, rendezvous=other)
+    batcher, other = Batcher(), Batcher()
+    engine = VllmEngine(model, stop_ids=stop, batcher=batcher)
+    local = LocalEngine(model, stop_ids=stop, batcher=other)
     rng = random.Random(2)
     prompts = [tuple(rng.choices(range(5, 400), k=rng.randint(3, 200))) for _ in range(40)]
     each = [Sampling(0.0, 16)] * len(prompts)
-    ours = asyncio.run(rendezvous.play(asked(engine, prompts, each)))
+    ours = asyncio.run(batcher.play(asked(engine, prompts, each)))
     theirs = asyncio.run(other.play(asked(local, prompts, each)))
     same = [a.token_ids == b.token_ids for a, b in zip(ours, theirs, strict=True)]
     assert sum(same) >= len(prompts) - 1, "but for a tie that rounding decides"

@@ -14,10 +14,10 @@ from envs.errors import DataError
 from envs.referee import reaching
 from envs.scenarios import FAMILIES, SPLITS, draw, draw_mixture, scenario_of
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.item_split import SplitTask, aimed
 from envs.scenarios.match import MatchTask
 from envs.scenarios.plans import OPTIONS, PlansTask
 from envs.scenarios.price import PriceTask
-from envs.scenarios.split import SplitTask, aimed
 from envs.types import Scenario
 
 EASY, MEDIUM, HARD = Difficulty

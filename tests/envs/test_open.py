@@ -9,7 +9,7 @@ import pytest
 from envs.contract import check_family
 from envs.errors import DataError
 from envs.scenarios import SPLITS, draw, scenario_of
-from envs.scenarios.cast import CAST
+from envs.scenarios.characters import CAST
 from envs.scenarios.open_ended import draw_open, open_scenes
 from envs.types import Relationship
 

@@ -13,6 +13,7 @@ from envs.errors import DataError
 from envs.scenarios import scenario_of
 from envs.scenarios.dollars import DollarTask
 from envs.scenarios.friends import FriendsTask
+from envs.scenarios.item_split import SplitTask
 from envs.scenarios.sotopia import (
     CONTESTED_CODENAMES,
     CONTESTED_SOURCES,
@@ -21,7 +22,6 @@ from envs.scenarios.sotopia import (
     load_sotopia,
     read_sotopia,
 )
-from envs.scenarios.split import SplitTask
 from envs.social import view_of
 from envs.types import Relationship, Scenario
 

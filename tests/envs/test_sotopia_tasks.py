@@ -11,10 +11,10 @@ from envs.errors import ActionError, DataError
 from envs.referee import attainable, goal_score
 from envs.scenarios.dollars import DollarTask, dollars, step_cents, targeted
 from envs.scenarios.friends import FriendsTask
+from envs.scenarios.item_split import SplitTask
 from envs.scenarios.records import EnvironmentRecord
 from envs.scenarios.sotopia import read_sotopia
 from envs.scenarios.sotopia_tasks import read_verifiable
-from envs.scenarios.split import SplitTask
 
 
 def record(source: str, scenario: str, *goals: str) -> EnvironmentRecord:

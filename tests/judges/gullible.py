@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from engines.chat import Chat, ChatRequest, Message
 from envs.types import Episode
 from judges.base import Judgement
-from judges.showing import labels, shown_name
+from judges.transcript_view import labels, shown_name
 from judges.verdict import read_verdict, verdict_schema
 
 PLAIN_GOAL = 3.0

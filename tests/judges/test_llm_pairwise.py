@@ -14,7 +14,7 @@ import pytest
 from engines.chat import ChatRequest, Reply
 from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import EndReason, Episode
-from judges import llm_pairwise, sealed, showing, versions
+from judges import llm_pairwise, prompt_guard, transcript_view, versions
 from judges.llm_pairwise import LlmPairwiseJudge
 from judges.pairwise import Comparison, ask_all_pairs, win_probs
 from tests.chats import Answer, FakeChat
@@ -287,9 +287,9 @@ def test_the_version_follows_every_word_that_is_sent(monkeypatch: pytest.MonkeyP
         (llm_pairwise, "_QUESTION", "Which?"),
         (llm_pairwise, "_CHOICES", (FIRST, SECOND)),
         (versions, "ask_again", lambda request, refusal, ask: request),
-        (sealed, "_RULES_AFTER", "{tag}"),
-        (showing, "has_content", lambda text: True),
-        (showing, "_ENDINGS", dict.fromkeys(EndReason, "it ended")),
+        (prompt_guard, "_RULES_AFTER", "{tag}"),
+        (transcript_view, "has_content", lambda text: True),
+        (transcript_view, "_ENDINGS", dict.fromkeys(EndReason, "it ended")),
     ]
     found = {LlmPairwiseJudge(says()).version}
     for module, name, value in patches:

@@ -15,10 +15,10 @@ import pytest
 from engines.chat import ChatRequest, Reply
 from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import EndReason, Episode, Profile
-from judges import rubric, sealed, showing, versions
+from judges import prompt_guard, rubric, transcript_view, versions
 from judges.base import DIMENSION_RANGES, Judge, Judgement, Scores
 from judges.rubric import RubricJudge, rubric_request
-from judges.showing import labels
+from judges.transcript_view import labels
 from tests.chats import Answer, FakeChat
 from tests.judges.gullible import PLAIN_GOAL, answer, likes_label_a, record_of
 
@@ -195,9 +195,9 @@ def test_the_version_follows_all_that_matters(monkeypatch: pytest.MonkeyPatch) -
         (rubric, "_QUESTION", "{keys}{turns}{dimensions}?"),
         (rubric, "DIMENSION_RANGES", {**DIMENSION_RANGES, "goal": (0, 100)}),
         (versions, "ask_again", lambda request, refusal, ask: request),
-        (sealed, "_RULES_BEFORE", "{tag} {names}"),
-        (sealed, "_RULES_AFTER", "{tag}"),
-        (showing, "has_content", lambda text: True),
+        (prompt_guard, "_RULES_BEFORE", "{tag} {names}"),
+        (prompt_guard, "_RULES_AFTER", "{tag}"),
+        (transcript_view, "has_content", lambda text: True),
     ]
     for module, name, value in patches:
         with monkeypatch.context() as patch:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from agents.chat_template import ChatTemplate
 from agents.embedded import make_tokenizer
 from agents.policy import ModelPlayer
 from agents.prompts import STYLES
-from agents.stream import ChatStream
-from engines.rendezvous import Rendezvous
+from engines.batcher import Batcher
 from engines.types import Completion, Sampling
 from envs.scenarios.plans import PlansTask
 from envs.social import Rules
 from envs.types import Profile, Relationship, Scenario
 from judges.base import Judge
 from judges.verifiable import VerifiableJudge
-from training.rollout import EpisodePlan, play_wave
+from training.play.rollout import EpisodePlan, play_wave
 from training.storage.records import PlayedEpisode
 
-STREAM = ChatStream(make_tokenizer())
+STREAM = ChatTemplate(make_tokenizer())
 STYLE = STYLES["brief"]
 RULES = Rules(max_turns=8)
 TALK = (
@@ -74,7 +74,7 @@ def scenario(number: int = 0, task: PlansTask | None = TASK) -> Scenario:
 
 def play_lines(*plans: EpisodePlan, judge: Judge | None = None) -> list[PlayedEpisode]:
     """Play some episodes side by side."""
-    return play_wave(plans, RULES, judge or VerifiableJudge(), Rendezvous())
+    return play_wave(plans, RULES, judge or VerifiableJudge(), Batcher())
 
 
 def words(token_ids: Sequence[int]) -> str:

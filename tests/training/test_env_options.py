@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from agents.scripted import ScriptedExperts
-from engines.rendezvous import Rendezvous
+from engines.batcher import Batcher
 from envs.errors import ConfigError
 from envs.scenarios import draw
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Order, Rules, replay
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import STREAM, STYLE, line_player, scenario, words
-from training import cloning, stage0
-from training.cli import compose
-from training.cloning import demonstrations, dialogue_rows
+from training.cli.compose import compose
 from training.config import CloningConfig
 from training.evaluation.held_out import held_out
-from training.launch.preflight import check_before_training
-from training.rollout import EpisodePlan, play_wave, trunk_of
+from training.learning import cloning, stage0
+from training.learning.cloning import demonstrations, dialogue_rows
+from training.play.rollout import EpisodePlan, play_wave, trunk_of
+from training.preflight.checks import check_before_training
 from training.storage.records import PlayedEpisode
 
 ORDERS = {
@@ -100,7 +100,7 @@ def played_in(order: Order, seed: int, *, parent: PlayedEpisode | None = None) -
     trunk = trunk_of(parent, 2) if parent is not None else None
     plan = EpisodePlan("a", scenario(), talkers, seed, trunk)
     rules = Rules(max_turns=8, order=order)
-    (played,) = play_wave([plan], rules, VerifiableJudge(), Rendezvous())
+    (played,) = play_wave([plan], rules, VerifiableJudge(), Batcher())
     return played
 
 
@@ -125,7 +125,7 @@ def test_a_random_order_depends_on_the_seed_and_not_on_who_plays() -> None:
     for seed in range(10):
         plan = EpisodePlan("b", scenario(), (expert, expert), seed)
         rules = Rules(max_turns=8, order=Order.RANDOM)
-        (other,) = play_wave([plan], rules, VerifiableJudge(), Rendezvous())
+        (other,) = play_wave([plan], rules, VerifiableJudge(), Batcher())
         both = zip(seats(other), orders[seed], strict=False)
         assert all(one == another for one, another in both)
 
@@ -162,7 +162,7 @@ def test_demonstrations_tell_it_in_the_same_words() -> None:
     for seed in range(20):
         plan = EpisodePlan("c", scenario(), (expert, expert), seed)
         rules = Rules(max_turns=8, order=Order.RANDOM)
-        (played,) = play_wave([plan], rules, VerifiableJudge(), Rendezvous())
+        (played,) = play_wave([plan], rules, VerifiableJudge(), Batcher())
         order = seats(played)
         rows = list(dialogue_rows(played.episode.scenario, played.episode.turns, 8, STREAM, STYLE))
         repeats = sum(one == another for one, another in pairwise(order))

@@ -13,14 +13,14 @@ from envs.types import Scenario
 from judges.base import Judgement, Scores
 from tests.training.lines import line_player, play_lines, scenario
 from tests.training.played import played as made_up
-from training.evaluate import (
+from training.evaluation.measures import measure
+from training.evaluation.outcomes import (
     Outcome,
     by_family,
     evaluation_plans,
     paired_statistics,
     statistics,
 )
-from training.evaluation.measures import measure
 from training.storage.records import PlayedEpisode
 
 EXPERTS = ScriptedExperts()

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-import training.remote
+import training.play.remote
 from engines.remote.retries import Retries
 from tests.engines.remote_provider import Body, Provider, serving
 from tests.training.provided import places, replies, served
-from training.cli import compose
+from training.cli.compose import compose
 from training.loop import train
 from training.storage.run import read_metrics
 from training.storage.store import Store
@@ -52,7 +52,7 @@ EXPERIMENTS = {
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No reports, and no waiting between attempts."""
     monkeypatch.setattr("training.loop.write_report", lambda folder: folder / "report.html")
-    monkeypatch.setattr(training.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
 
 
 @pytest.fixture(scope="module")

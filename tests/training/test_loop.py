@@ -25,9 +25,10 @@ from engines.weights import weights_version
 from envs.errors import ConfigError, StoreError
 from envs.scenarios import scenario_of
 from judges.base import DIMENSION_RANGES
-from training.cli import EXIT_INTERRUPTED, compose
+from training.cli.compose import compose
+from training.cli.run import EXIT_INTERRUPTED
 from training.loop import train
-from training.report import write_report
+from training.report.page import write_report
 from training.storage.checkpoint import load_checkpoint, verify_checkpoint
 from training.storage.run import read_metrics
 from training.storage.store import Store
@@ -205,7 +206,7 @@ def test_the_clone_is_cached(finished: Path, fresh: Path, monkeypatch: pytest.Mo
     def fail(*args: object, **options: object) -> None:
         raise AssertionError("stage 0 was trained again")
 
-    monkeypatch.setattr("training.stage0.clone", fail)
+    monkeypatch.setattr("training.learning.stage0.clone", fail)
     again = run(fresh)
     assert_same_run(finished, again)  # and the same command gives the same weights
     with pytest.raises(AssertionError, match="trained again"):
@@ -311,8 +312,8 @@ def test_a_finished_run_plays_nothing_again_and_can_be_prolonged(
     folder = fresh / "copy"
     shutil.copytree(finished, folder)
     with monkeypatch.context() as patch:
-        patch.setattr("training.waves.play_wave", None)
-        patch.setattr("training.steps.branch_wave", None)
+        patch.setattr("training.play.waves.play_wave", None)
+        patch.setattr("training.play.branch.branch_wave", None)
         train(compose([*SMALL, f"output_root={fresh}", f"resume={folder}"]))
     assert_same_run(finished, folder)
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-import training.remote
+import training.play.remote
 from engines.remote.retries import Retries
 from engines.remote.tallies import nano_dollars
 from envs.errors import BudgetError, StoreError
-from judges.showing import shown_name
+from judges.transcript_view import shown_name
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import (
     goal_of,
@@ -31,9 +31,9 @@ from tests.training.provided import (
     served,
     with_content_faults,
 )
-from training.cli import compose
+from training.cli.compose import compose
 from training.compare import main as compare
-from training.evaluation.contest import evaluate_policy
+from training.evaluate import evaluate_policy
 from training.storage.records import PlayedEpisode
 from training.storage.store import Store
 
@@ -44,7 +44,7 @@ CALLERS = 64
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real waits between attempts are seconds."""
-    monkeypatch.setattr(training.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
 
 
 def evaluate(folder: Path, *words: str) -> Path:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import training.remote
+import training.play.remote
 from engines.remote.retries import Retries
 from envs.errors import BudgetError
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, read_json, served, with_content_faults
-from training.cli import compose
+from training.cli.compose import compose
 from training.loop import train
 from training.storage.run import read_metrics
 from training.storage.store import Store
@@ -23,7 +23,7 @@ SMOKE = ("scale=smoke", "cloning.dialogues=0", "evaluation.curve_scenarios=4", "
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    monkeypatch.setattr(training.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
     quick_faults = [fault for fault in FAULTS if fault != "hangs"]
     faulty = Provider(reply=with_content_faults(0.1), faults=quick_faults, fault_rate=0.2)
     with serving(faulty) as provider:

@@ -13,7 +13,7 @@ import torch
 from engines.types import Generation
 from engines.weights import weights_version
 from envs.scenarios import scenario_of
-from training.cli import compose
+from training.cli.compose import compose
 from training.loop import train
 from training.storage.checkpoint import load_pretrained
 from training.storage.run import read_metrics
@@ -106,7 +106,9 @@ def test_it_repeats_and_goes_on_in_the_same_weights(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.steps.update", dies)  # all of iteration 1 is played, not learned
+        patch.setattr(
+            "training.learning.learner.update", dies
+        )  # all of iteration 1 is played, not learned
         with pytest.raises(Killed):
             run(tmp_path)
     folder = (tmp_path / "latest").resolve()

@@ -17,6 +17,10 @@ FAMILIES = ("division", "plans", "camp", "price", "match")
 SCENES = ("open", "sotopia")
 """Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
 
+BUILT_IN_POLICIES = ("embedded", "scratch")
+API = "api"
+"""The policy behind an API, which can be measured and not trained."""
+
 PARTNERS = ("self", "frozen_bc", "experts", "model", "checkpoint", "human")
 CRITICS = ("value", "first", "start", "random", "llm")
 LOCATING_CRITICS = ("value", "first", "llm")

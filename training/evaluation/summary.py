@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs.social import Order
-from training.evaluate import Outcome, by_family, paired_statistics, statistics
+from training.evaluation.episodes import evaluate
 from training.evaluation.held_out import HeldOut
 from training.evaluation.measures import acceptance_curve
-from training.setting import FROZEN, POLICY, STUBBORN, Setting
-from training.steps import evaluate
+from training.evaluation.outcomes import Outcome, by_family, paired_statistics, statistics
+from training.play.context import FROZEN, POLICY, STUBBORN, PlayContext
+from training.play.waves import Progress
 from training.storage.run import CLONE, TRAINED
-from training.waves import Progress
 
 Outcomes = Mapping[str, Mapping[str, Outcome]]
 """What came of it, by policy and partner."""
 
 
 def summarise(
-    setting: Setting,
+    context: PlayContext,
     held_out: HeldOut,
     iteration: int,
     wall_s: Mapping[str, float],
@@ -37,12 +37,12 @@ def summarise(
     """
     started = time.monotonic()
     policies = {CLONE: FROZEN, TRAINED: POLICY, "stubborn": STUBBORN}
-    seed = setting.config.seed
+    seed = context.config.seed
     outcomes: Outcomes = {
         name: evaluate(
-            setting,
+            context,
             name,
-            setting.players[player],
+            context.players[player],
             held_out.scenarios,
             iteration,
             progress,
@@ -50,10 +50,10 @@ def summarise(
             episodes=held_out.episodes,
         )
         for name, player in policies.items()
-        if player in setting.players
+        if player in context.players
     }
-    calls = setting.remote.totals() if setting.remote else None
-    setting.run.write_measures(
+    calls = context.remote.totals() if context.remote else None
+    context.run.write_measures(
         {
             name: {partner: outcome.measures() for partner, outcome in found.items()}
             for name, found in outcomes.items()
@@ -61,8 +61,8 @@ def summarise(
     )
     return {
         "protocol": held_out.protocol,
-        "order": setting.config.env.order,
-        "difficulty": setting.config.env.difficulty,
+        "order": context.config.env.order,
+        "difficulty": context.config.env.difficulty,
         "split": held_out.split,
         "scenarios": len(held_out.scenarios),
         "iterations": iteration,
@@ -79,12 +79,12 @@ def summarise(
             name: acceptance_curve(
                 [held for outcome in found.values() for held in outcome.held()],
                 seed=seed,
-                seats_a_round=2 if setting.rules.order is Order.SIMULTANEOUS else 1,
+                seats_a_round=2 if context.rules.order is Order.SIMULTANEOUS else 1,
             )
             for name, found in outcomes.items()
         },
         "notes": [
-            *setting.notes,
+            *context.notes,
             *_why_unscored(outcomes),
             *([f"Behind APIs: {calls.describe()}."] if calls else []),
         ],

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import DataError
-from training.evaluation.contestants import read_policies
+from training.evaluation.finished import read_policies
 from training.storage.files import read_json, to_json, write_text
 from training.storage.run import CLONE, SUMMARY, TRAINED, read_metrics
 

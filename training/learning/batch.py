@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from training.config import UpdateConfig
 from training.learning.packing import PackedBatch, measure, pack
 from training.learning.reference import Reference, stranger_log_ratios
-from training.objectives.base import BranchLogps, Objective, join
-from training.objectives.common import nll
+from training.methods.objectives.base import BranchLogps, Objective, join
+from training.methods.objectives.common import nll
 from training.storage.records import Example
 
 

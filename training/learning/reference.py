@@ -18,7 +18,7 @@ from training.config import Precision, UpdateConfig
 from training.learning.attention import row_attention
 from training.learning.packing import columns, measure, pack
 from training.learning.passes import brought_to, mode, move
-from training.objectives import Need
+from training.methods.objectives import Need
 from training.storage.records import Example
 
 
@@ -58,7 +58,7 @@ def consult(
     """Ask the reference about the examples.
 
     Args:
-        need: what the objective wants beside log-probs (`training.objectives.NEEDS`).
+        need: what the objective wants beside log-probs (`training.methods.objectives.NEEDS`).
         anchor: the policy that is never refreshed, for the need "anchor".
         precision: that of the update, so that rounding cancels in log-ratios.
         device: where models are brought while they are asked; None leaves them where they are.

@@ -17,8 +17,8 @@ from training.learning.attention import row_attention
 from training.learning.batch import Batch
 from training.learning.passes import checkpointed, fused, mode
 from training.learning.reference import Reference
-from training.objectives.base import BranchLogps, Objective, State, Stateful
-from training.objectives.common import nll
+from training.methods.objectives.base import BranchLogps, Objective, State, Stateful
+from training.methods.objectives.common import nll
 from training.storage.records import Example
 
 ADAM_BETAS = (0.9, 0.999)

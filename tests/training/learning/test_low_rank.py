@@ -18,7 +18,7 @@ from training.config import LoraConfig, UpdateConfig
 from training.learning.low_rank import low_rank
 from training.learning.reference import consult
 from training.learning.update import update
-from training.objectives.sdpo import sdpo
+from training.methods.objectives.sdpo import sdpo
 from training.storage.records import BranchTokens, Example
 
 OBJECTIVE = partial(sdpo, beta=0.3)

@@ -20,9 +20,9 @@ from training.config import UpdateConfig
 from training.config.options import build
 from training.learning.reference import consult, reference_logps
 from training.learning.update import StepReport, UpdateReport, update
-from training.objectives.base import BranchLogps, Objective, ObjectiveOutput
-from training.objectives.sdpo import sdpo
-from training.objectives.sppo import sppo
+from training.methods.objectives.base import BranchLogps, Objective, ObjectiveOutput
+from training.methods.objectives.sdpo import sdpo
+from training.methods.objectives.sppo import sppo
 from training.storage.records import BranchTokens, Example
 
 VOCABULARY = 19

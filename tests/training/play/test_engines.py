@@ -1,0 +1,61 @@
+"""Engines are made as the options say, sleep together, and are missed before anything slow."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from agents.embedded import Shape, make_model
+from engines.batcher import Batcher
+from engines.local import LocalEngine
+from envs.errors import ConfigError
+from training.cli.compose import compose
+from training.config.engine import EngineConfig
+from training.play.engines import Engines
+from training.preflight import checks as preflight
+
+SHAPE = Shape(width=16, layers=1, heads=2, feed_forward=32)
+
+
+def test_an_engine_that_changes_has_weights_of_its_own() -> None:
+    model, other = make_model(SHAPE, seed=0), make_model(SHAPE, seed=1)
+    engines = Engines(EngineConfig(), Batcher())
+    fixed = engines.load(model, (2,), changes=False)
+    changing = engines.load(model, (2,), changes=True)
+    assert isinstance(changing, LocalEngine)
+    before = fixed.weights_version
+    assert changing.weights_version == before
+    assert changing.publish(other) != before
+    assert engines.load(model, (2,), changes=False).weights_version == before
+    engines.sleep()
+    engines.wake()
+    engines.close()
+
+
+def test_vllm_that_is_not_there_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    preflight.check_engine("local")
+    with pytest.raises(ConfigError, match="vLLM is not installed; install it by pip install"):
+        preflight.check_engine("vllm")
+
+
+def test_options_of_vllm_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"engine\.gpu_memory_share is 1\.5"):
+        compose(["engine=vllm", "engine.gpu_memory_share=1.5"])
+    assert compose(["engine=vllm", "engine.dtype=bfloat16"]).engine.name == "vllm"
+    assert compose([]).engine == EngineConfig()
+
+
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+@pytest.mark.filterwarnings("default")
+@pytest.mark.slow
+def test_options_reach_vllm() -> None:
+    config = EngineConfig(name="vllm", kv_cache_gib=0.05, context_tokens=100, max_running=8)
+    engines = Engines(config, Batcher())
+    model = make_model(SHAPE, seed=0)
+    engine = engines.load(model, (2,), changes=True)
+    told = engine.vllm.vllm_config  # type: ignore[attr-defined]
+    assert told.model_config.max_model_len == 100
+    assert told.scheduler_config.max_num_seqs == 8
+    engines.close()

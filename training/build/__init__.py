@@ -1,0 +1,1 @@
+"""From checked options to the parts of a run: who plays, who judges, what learns."""

@@ -1,0 +1,152 @@
+"""Who plays and who judges: everything of a run but what learns."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from agents.base import Player
+from agents.chat_template import ChatTemplate
+from agents.human import HumanPlayer
+from agents.policy import ModelPlayer
+from agents.prompts import STYLES
+from agents.remote import RemotePlayer
+from agents.scripted import ScriptedExperts
+from engines.batcher import Batcher
+from engines.types import Engine, LoadedEngine, Sampling
+from envs.errors import ConfigError
+from training.build.judges import judge_of
+from training.config import RunConfig, models
+from training.config.play import API, CheckpointConfig, ModelConfig, PolicyConfig
+from training.play.context import (
+    CHECKPOINT,
+    EXPERTS,
+    FROZEN,
+    HUMAN,
+    MODEL,
+    POLICY,
+    SELF,
+    STUBBORN,
+    PlayContext,
+)
+from training.play.engines import Engines
+from training.play.remote import Remote
+from training.storage.checkpoint import Checkpoint, load_pretrained
+from training.storage.run import Run
+
+
+def open_play(config: RunConfig, run: Run) -> PlayContext:
+    """Seat all that need no weights of the run: experts, other models, a person; and a judge.
+
+    Raises:
+        ConfigError: a model cannot be asked, or cannot end a turn.
+    """
+    batcher, loop = Batcher(), asyncio.Runner()
+    engines = Engines(config.engine, batcher)
+    run.on_close(engines.close)
+    run.on_close(loop.close)
+    remote = Remote(config, run, loop) if models(config) else None
+    return PlayContext(
+        config=config,
+        run=run,
+        batcher=batcher,
+        loop=loop,
+        engines=engines,
+        rules=config.env.rules,
+        players=_outsiders(config, remote, engines),
+        partners=(SELF, FROZEN, EXPERTS),
+        judge=judge_of(config.judge, remote, seed=config.seed),
+        remote=remote,
+    )
+
+
+def _outsiders(config: RunConfig, remote: Remote | None, engines: Engines) -> dict[str, Player]:
+    partner = config.partner
+    wanted = {name for name, weight in partner.weights.items() if weight > 0}
+    players: dict[str, Player] = {EXPERTS: ScriptedExperts()}
+    if HUMAN in wanted:
+        players[HUMAN] = HumanPlayer()
+    if MODEL in wanted and partner.model and remote:
+        players[MODEL] = seat_remote(partner.model, remote)
+    if CHECKPOINT in wanted and partner.checkpoint:
+        players[CHECKPOINT] = _seat_checkpoint(partner.checkpoint, engines)
+    if config.policy.name == API and config.policy.model and remote:
+        players[POLICY] = seat_remote(config.policy.model, remote, purpose="policy")
+    return players
+
+
+def seat_remote(
+    model: ModelConfig, remote: Remote, *, purpose: Literal["partner", "policy"] = "partner"
+) -> RemotePlayer:
+    """A chat model behind an API as a player."""
+    return RemotePlayer(
+        remote.chat(model),
+        STYLES[model.prompt_style],
+        temperature=model.temperature,
+        max_tokens=model.max_tokens,
+        purpose=purpose,
+    )
+
+
+def _seat_checkpoint(partner: CheckpointConfig, engines: Engines) -> ModelPlayer:
+    model, tokenizer = load_pretrained(partner.name)
+    engine = engines.load(model, stop_tokens(model, tokenizer), changes=False)
+    return seat_model(Path(partner.name).name, engine, ChatTemplate(tokenizer), partner)
+
+
+def seat_model(
+    name: str,
+    engine: Engine,
+    stream: ChatTemplate,
+    how: PolicyConfig | CheckpointConfig,
+    logit_bias: tuple[tuple[int, float], ...] = (),
+) -> ModelPlayer:
+    """A model that is loaded here as a player."""
+    sampling = Sampling(how.temperature, how.max_new_tokens, logit_bias)
+    return ModelPlayer(name, engine, stream, STYLES[how.prompt_style], sampling)
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a turn: the tokenizer's end of sequence and the model's own list."""
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    own = [listed] if isinstance(listed, int) else list(listed or [])
+    stops = {int(t) for t in [tokenizer.eos_token_id, *own] if t is not None}
+    if not stops:
+        raise ConfigError(
+            "The model has no end-of-sequence token, so its turns would never end; set one in its "
+            "tokenizer or generation_config.json."
+        )
+    return tuple(sorted(stops))
+
+
+def seat_policies(play: PlayContext, clone: Checkpoint, policy: Checkpoint) -> LoadedEngine:
+    """Seat the policy, its frozen clone and the stubborn control; returns the policy's engine."""
+    config, engines = play.config, play.engines
+    stop_ids = stop_tokens(clone.model, clone.tokenizer)
+    frozen = engines.load(clone.model, stop_ids, changes=False)
+    engine = engines.load(policy.model, stop_ids, changes=True)
+    stream = ChatTemplate(clone.tokenizer)
+    play.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
+    play.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)
+    if config.evaluation.stubborn_bias is not None:
+        accept, bias = _tokens(clone, "accept"), -config.evaluation.stubborn_bias
+        if len(accept) == 1:
+            control = ((accept[0], bias),)
+            play.players[STUBBORN] = seat_model(STUBBORN, frozen, stream, config.policy, control)
+        else:
+            play.notes += (_no_control(len(accept)),)
+    return engine
+
+
+def _tokens(checkpoint: Checkpoint, word: str) -> list[int]:
+    return list(checkpoint.tokenizer(word, add_special_tokens=False)["input_ids"])
+
+
+def _no_control(tokens: int) -> str:
+    return (
+        "There is no stubborn control: it lowers the one token for 'accept', which this tokenizer "
+        f"writes in {tokens}. evaluation.stubborn_bias=null leaves it out without this note."
+    )

@@ -1,0 +1,55 @@
+"""Measures a judge, as `python -m judges.calibrate` asks for; prints and keeps what came of it.
+
+Results go into a folder of their own in the output root's `calibrations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from judges.calibration.run import calibrate
+from judges.calibration.tables import as_json, markdown, show
+from training.build.judges import judge_of
+from training.config import RunConfig, models
+from training.evaluation.calibration_sources import sources
+from training.play.remote import Remote
+from training.report.console import Stopwatch, show_place
+from training.storage.files import to_json, write_text
+from training.storage.run import Run
+
+CALIBRATIONS, JSON, PAGE = "calibrations", "calibration.json", "calibration.md"
+
+
+def calibrate_judge(config: RunConfig) -> None:
+    """Let the judge score labelled episodes, and say how well it did."""
+    config = replace(config, output_root=str(Path(config.output_root) / CALIBRATIONS))
+    watch = Stopwatch()
+    labelled = sources(config)
+    with Run.open(asdict(config)) as run:
+        show_place(watch.console, "calibration", run.folder)
+        loop = asyncio.Runner()
+        run.on_close(loop.close)
+        remote = Remote(config, run, loop) if models(config) else None
+        judge, again = (
+            judge_of(config.judge, remote, seed=seed) for seed in (config.seed, config.seed + 1)
+        )
+        with watch.step("judge", "judge") as progress:
+            calibration = loop.run(
+                calibrate(
+                    judge,
+                    labelled,
+                    again=again,
+                    sees_task=config.judge.name == "verifiable",
+                    seed=config.seed,
+                    twice=config.calibration.twice,
+                    with_canaries=config.calibration.canaries,
+                    progress=progress,
+                )
+            )
+        write_text(run.folder / JSON, to_json(as_json(calibration), indent=2) + "\n")
+        write_text(run.folder / PAGE, markdown(calibration))
+        show(watch.console, calibration)
+        if remote is not None:
+            watch.console.print(f"models behind APIs: {remote.totals().describe()}")

@@ -1,0 +1,80 @@
+"""From the words of the command line to a checked configuration, by Hydra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.errors import ConfigError
+from training.config import RunConfig, from_mapping
+from training.config.options import defaults, option_names
+
+
+def _by_size(small: Any, large: Any, *, _root_: DictConfig) -> Any:
+    """`${by_size:SMALL,LARGE}` in a file: a value for either size of model."""
+    return large if _root_.size == "large" else small
+
+
+OmegaConf.register_new_resolver("by_size", _by_size, replace=True)
+
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+
+
+def compose(overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration that the same words on the command line would give."""
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        try:
+            return to_run_config(hydra.compose("config", with_defaulted(overrides)))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise reworded(error) from error
+
+
+def groups() -> dict[str, list[str]]:
+    """Every configuration group and the names of its files."""
+    folders = sorted(path for path in CONF_DIR.iterdir() if any(path.glob("*.yaml")))
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def with_defaulted(words: Iterable[str]) -> list[str]:
+    """Let options be set that Hydra misses: those with a default of ours, and further weights."""
+    names = set(option_names(RunConfig))
+    weights = {name for name in names if name.rpartition(".")[0] in names}
+    known = {*defaults(RunConfig), *weights, *(name.rpartition(".")[0] for name in weights)}
+    return [f"++{word}" if word.partition("=")[0] in known else word for word in words]
+
+
+def reworded(error: Exception) -> ConfigError:
+    """What Hydra or OmegaConf found wrong, as a sentence of ours."""
+    said = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            f"{error.override!r} cannot be read; expected KEY=VALUE, such as seed=1;"
+            " --help lists the keys."
+        )
+    if match := re.search(r"Could not override '([^']+)'", said):
+        return ConfigError(
+            f"{match[1]} is not an option of the chosen files."
+            f" {_chosen_instead(match[1])}--cfg job shows those that are."
+        )
+    return ConfigError(f"The options cannot be combined: {' '.join(said.split())}")
+
+
+def to_run_config(options: DictConfig) -> RunConfig:
+    """A composed configuration as typed, checked options."""
+    for name in sorted(OmegaConf.missing_keys(options)):
+        raise ConfigError(f"{name} is not set; set {name}=VALUE.")
+    plain = OmegaConf.to_container(options, resolve=True)
+    return from_mapping(cast(dict[str, Any], plain))
+
+
+def _chosen_instead(name: str) -> str:
+    group = name.partition(".")[0]
+    others = groups().get(group, [])
+    return f"Another {group} ({', '.join(others)}) may have it; " if others else ""

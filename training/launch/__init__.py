@@ -1,1 +1,0 @@
-"""What is checked, estimated and set up before a run."""

@@ -1,0 +1,26 @@
+"""From branch groups to training examples, kept in the store with what was dropped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.methods.pairings import pair_up
+from training.methods.pairings.base import Pairing, PairingRule
+from training.storage.records import BranchGroup, Example
+from training.storage.store import Store
+
+
+def pair(
+    store: Store,
+    iteration: int,
+    groups: Sequence[BranchGroup],
+    pairing: Pairing,
+    rule: PairingRule,
+) -> list[Example]:
+    """Turn groups into examples, count what is dropped, and keep both in the store."""
+    examples, drops = pair_up(groups, pairing, rule)
+    if not store.wave_done("pair", iteration, 0):
+        with store.wave("pair", iteration, 0) as transaction:
+            transaction.add_examples(examples)
+            transaction.add_drops("pair", drops)
+    return examples

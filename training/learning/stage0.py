@@ -1,0 +1,114 @@
+"""Stage 0 of a run: the first policy, cloned from scripted experts or brought by the user.
+
+The clone depends on few options. It is kept under the output root by a hash of them and of the
+weights that it starts from, so that the next run with the same ones need not train it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from agents.chat_template import ChatTemplate
+from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
+from agents.prompts import STYLES
+from engines.weights import weights_version
+from envs.scenarios.difficulty import Difficulty
+from training.config import RunConfig
+from training.learning.cloning import clone, demonstrations
+from training.learning.low_rank import low_rank
+from training.learning.passes import move
+from training.play.waves import Progress
+from training.storage.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_pretrained,
+    save_checkpoint,
+)
+from training.storage.run import Run
+
+_RECIPE_VERSION = 2
+"""Raise when experts, notes or the training of stage 0 change, so that old clones are not used."""
+
+
+def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoint:
+    """The cloned policy: from this run, from an earlier run's cache, or trained now."""
+    folder = run.checkpoint_folder(0)
+    if run.last_committed() is not None:
+        return load_checkpoint(folder)
+    model, tokenizer = first_model(config)
+    cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
+    if config.cloning.dialogues:
+        if not cache.is_dir():
+            _train(config, model, tokenizer, progress)
+            _keep(cache, model, tokenizer)
+        model = load_checkpoint(cache).model
+    run.commit(0, {}, lambda place: save_checkpoint(place, model, tokenizer, {"stage": 0}))
+    return load_checkpoint(folder)
+
+
+def first_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The weights that stage 0 starts from: shipped, freshly drawn, or a folder of the user's."""
+    if config.policy.name == "scratch":
+        return make_model(Shape(), seed=config.seed), make_tokenizer()
+    return load_pretrained(BASE_FOLDER if config.policy.name == "embedded" else config.policy.name)
+
+
+def _train(
+    config: RunConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Progress,
+) -> None:
+    rows = demonstrations(
+        config.env.families,
+        config.cloning,
+        config.env.rules,
+        ChatTemplate(tokenizer),
+        STYLES[config.policy.prompt_style],
+        seed=config.seed,
+        difficulty=Difficulty(config.env.difficulty),
+    )
+    with low_rank(move(model, config.device), config.lora, seed=config.seed) as factor:
+        clone(
+            model,
+            rows,
+            replace(config.cloning, lr=config.cloning.lr * factor),
+            seed=config.seed,
+            on_step=lambda step, steps, loss: progress(step, steps),
+        )
+
+
+def _keep(cache: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Put a clone into the cache, unless another run that trained the same one was faster."""
+    own = cache.with_name(f"{cache.name}-{os.getpid()}")
+    save_checkpoint(own, model, tokenizer, {"stage": 0})
+    try:
+        own.rename(cache)
+    except OSError:
+        if not cache.is_dir():
+            raise
+        shutil.rmtree(own)
+
+
+def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
+    """What a clone depends on, as 16 hex digits."""
+    content = {
+        "recipe": _RECIPE_VERSION,
+        "weights": weights_version(model),
+        "cloning": asdict(config.cloning),
+        "lora": asdict(config.lora),
+        "families": config.env.families,
+        "max_turns": config.env.max_turns,
+        "difficulty": config.env.difficulty,
+        "order": config.env.order,
+        "style": config.policy.prompt_style,
+        "seed": config.seed,
+    }
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

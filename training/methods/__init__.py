@@ -1,0 +1,1 @@
+"""What makes a method: which branch is better, which tokens carry loss, and the loss itself."""

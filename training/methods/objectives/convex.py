@@ -1,0 +1,83 @@
+"""Convex functions of a pair's margin: GPO, with IPO and the hinge of RSO as members."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from envs.errors import TrainingError
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from training.methods.objectives.common import over_pairs
+
+_STEEPEST = 20.0
+"""Beyond this, the exponential goes on as its tangent: e^x of a lost pair would overflow."""
+
+
+def _exponential(logit_P: Tensor) -> Tensor:
+    within_P = (-logit_P).clamp(max=_STEEPEST)
+    beyond_P = (-logit_P - _STEEPEST).clamp(min=0)
+    return torch.exp(within_P) + math.exp(_STEEPEST) * beyond_P
+
+
+CONVEX: dict[str, Callable[[Tensor], Tensor]] = {
+    "logistic": lambda logit_P: -logsigmoid(logit_P),
+    "hinge": lambda logit_P: (1 - logit_P).clamp(min=0),
+    "squared": lambda logit_P: (1 - logit_P).square(),
+    "exponential": _exponential,
+    "truncated_quadratic": lambda logit_P: (1 - logit_P).clamp(min=0).square(),
+}
+
+
+def gpo(branches: BranchLogps, *, beta: float, convex: str) -> ObjectiveOutput:
+    """Generalised preference optimisation (arXiv 2402.05749).
+
+        f(beta * margin), mean over pairs
+
+    The exponential is continued by its tangent below beta * margin = -20, where it would overflow.
+
+    Args:
+        branches: pairs.
+        beta: per nat; above 0.
+        convex: f, a name of `CONVEX`; "logistic" is DPO, "squared" IPO with beta twice as large,
+            "hinge" the loss of RSO.
+    """
+    if convex not in CONVEX:
+        raise TrainingError(
+            f"gpo got convex={convex!r}, expected one of {', '.join(CONVEX)}; choose one of them."
+        )
+    both = pairs(branches)
+    return over_pairs(both, CONVEX[convex](beta * both.margin_P))
+
+
+def hinge(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+    """The hinge on the margin, "hinge-norm" of RSO (arXiv 2309.06657).
+
+        max(0, 1 - beta * margin), mean over pairs
+
+    RSO is this and a step before it: candidates are reject-sampled under a reward, then paired.
+    """
+    return gpo(branches, beta=beta, convex="hinge")
+
+
+def ipo(branches: BranchLogps, *, beta: float, per_token: bool) -> ObjectiveOutput:
+    """Identity preference optimisation (arXiv 2310.12036, eq. 17; beta is its tau).
+
+        (margin - 1 / (2 beta))^2, mean over pairs
+
+    Args:
+        branches: pairs.
+        beta: above 0; the target margin is 1 / (2 beta) nats.
+        per_token: whether the log-ratios are means over each side's loss tokens (as its authors
+            ran it, and TRL does) or sums (as the paper writes it). In a mean, tokens that both
+            sides share do not cancel.
+    """
+    both = pairs(branches)
+    margin_P = both.margin_P
+    if per_token:
+        chosen_P = both.chosen.log_ratio_B / both.chosen.loss_tokens_B.clamp(min=1)
+        margin_P = chosen_P - both.rejected.log_ratio_B / both.rejected.loss_tokens_B.clamp(min=1)
+    return over_pairs(both, (margin_P - 1 / (2 * beta)).square())

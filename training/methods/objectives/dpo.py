@@ -1,0 +1,73 @@
+"""Direct preference optimisation, and the same for labels that may be wrong.
+
+Methods that minimise `dpo` and differ in what is paired with what, or in what the reference is,
+have no function of their own: online and iterative DPO, ETO, SPIN, Step-DPO, sDPO (stepwise),
+Self-Rewarding. docs/methods.md says which pairing and schedule each of them takes.
+"""
+
+from __future__ import annotations
+
+from torch.nn.functional import logsigmoid
+
+from envs.errors import TrainingError
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from training.methods.objectives.common import over_pairs, pair_metrics
+
+
+def dpo(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+    """Direct preference optimisation (arXiv 2305.18290, eq. 7), on whatever carries loss.
+
+        -log sigmoid(beta * (log-ratio of chosen - log-ratio of rejected)), mean over pairs
+
+    It is called DPO when one turn carries loss; which tokens do is the pairing's choice.
+
+    Args:
+        branches: pairs, laid out chosen, rejected, chosen, rejected, ...
+        beta: how strongly the policy is held to the reference, per nat; above 0, usually 0.1.
+    """
+    both = pairs(branches)
+    loss = -logsigmoid(beta * both.margin_P).mean()
+    return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
+
+
+def cdpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOutput:
+    """Conservative DPO: label smoothing (Mitchell 2023, "A note on DPO with noisy preferences").
+
+        -(1 - e) log sigmoid(beta * margin) - e log sigmoid(-beta * margin), mean over pairs
+
+    Its minimum is a finite margin, log((1 - e) / e) / beta. Not `robust_dpo`, which is unbiased.
+
+    Args:
+        branches: pairs.
+        beta: as in `dpo`.
+        flip_prob: e, probability that chosen and rejected were swapped; 0 to 1/2, usually 0.1.
+    """
+    both = pairs(branches)
+    logit_P = beta * both.margin_P
+    kept_P, flipped_P = -logsigmoid(logit_P), -logsigmoid(-logit_P)
+    return over_pairs(both, (1 - flip_prob) * kept_P + flip_prob * flipped_P)
+
+
+def robust_dpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOutput:
+    """Robust DPO: in expectation over flipped labels, DPO's loss on clean ones (arXiv 2403.00409).
+
+        [-(1 - e) log sigmoid(beta * margin) + e log sigmoid(-beta * margin)] / (1 - 2e)
+
+    May be negative, and has no lower bound.
+
+    Args:
+        branches: pairs.
+        beta: as in `dpo`.
+        flip_prob: e, probability that chosen and rejected were swapped; below 1/2, usually 0.1.
+    """
+    if not 0 <= flip_prob < 0.5:
+        raise TrainingError(
+            f"robust_dpo got flip_prob {flip_prob:g}, expected 0 or more and less than 1/2, where "
+            "labels say nothing; lower it."
+        )
+    both = pairs(branches)
+    logit_P = beta * both.margin_P
+    kept_P, flipped_P = -logsigmoid(logit_P), -logsigmoid(-logit_P)
+    return over_pairs(
+        both, ((1 - flip_prob) * kept_P - flip_prob * flipped_P) / (1 - 2 * flip_prob)
+    )

@@ -1,0 +1,43 @@
+"""DPO with a term inside the sigmoid: DPOP against falling likelihood, R-DPO against length."""
+
+from __future__ import annotations
+
+from torch.nn.functional import logsigmoid
+
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from training.methods.objectives.common import over_pairs
+
+
+def dpop(branches: BranchLogps, *, beta: float, penalty: float) -> ObjectiveOutput:
+    """DPO-positive: chosen may not become less probable (Smaug, arXiv 2402.13228).
+
+        -log sigmoid(beta * (margin - penalty * max(0, -log-ratio of chosen))), mean over pairs
+
+    The penalty stands inside beta; the paper's first version has the bracket elsewhere.
+
+    Args:
+        branches: pairs.
+        beta: as in `dpo`.
+        penalty: the paper's lambda; 0 is DPO, usually 50 on whole answers.
+    """
+    both = pairs(branches)
+    fall_P = (-both.chosen.log_ratio_B).clamp(min=0)
+    return over_pairs(both, -logsigmoid(beta * (both.margin_P - penalty * fall_P)))
+
+
+def r_dpo(branches: BranchLogps, *, beta: float, alpha: float) -> ObjectiveOutput:
+    """Length-regularised DPO (arXiv 2403.19159).
+
+        -log sigmoid(beta * margin + alpha * (tokens of chosen - tokens of rejected))
+
+    The sign is plus: where chosen is longer, length explains part of the preference already, and
+    the policy has less to learn from the pair.
+
+    Args:
+        branches: pairs.
+        beta: as in `dpo`.
+        alpha: per token; 0 is DPO, usually 0.05.
+    """
+    both = pairs(branches)
+    longer_P = both.chosen.loss_tokens_B - both.rejected.loss_tokens_B
+    return over_pairs(both, -logsigmoid(beta * both.margin_P + alpha * longer_P))

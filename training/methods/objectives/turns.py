@@ -1,0 +1,58 @@
+"""DMPO: a pair's margin with turns that weigh less the later they come."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from envs.errors import TrainingError
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, pairs
+from training.methods.objectives.common import over_pairs
+
+
+def dmpo(branches: BranchLogps, *, beta: float, gamma: float, discounted: bool) -> ObjectiveOutput:
+    """Direct multi-turn preference optimisation (arXiv 2406.14868).
+
+        -log sigmoid(beta * (sum_t phi(t, T) u_t of chosen - the same of rejected)), mean over pairs
+        phi(t, T) = gamma^t (1 - gamma^(T - t)) / (1 - gamma^T)
+
+    with u_t the log-ratio of own turn t, counted from 0 at the first one that carries loss, and T
+    their number, which may differ between the sides: phi(., T) makes up for it.
+
+    Args:
+        branches: pairs, with log-probs by turn.
+        beta: as in `dpo`.
+        gamma: discount of later turns, above 0 and at most 1; usually 0.7; 1
+            gives the limit phi = (T - t) / T.
+        discounted: False drops gamma^t from phi, as the public code of SDPO's DMPO baseline does.
+    """
+    if not 0 < gamma <= 1:
+        raise TrainingError(f"dmpo got gamma {gamma:g}, expected above 0 and at most 1; set it so.")
+    both = pairs(branches)
+    chosen_P = _discounted_log_ratio(both.chosen, gamma, discounted)
+    rejected_P = _discounted_log_ratio(both.rejected, gamma, discounted)
+    return over_pairs(both, -logsigmoid(beta * (chosen_P - rejected_P)))
+
+
+def _discounted_log_ratio(branches: BranchLogps, gamma: float, discounted: bool) -> Tensor:
+    policy_BT = needed(branches.policy_turn_logps_BT, "policy_turn_logps_BT", "dmpo")
+    reference_BT = needed(branches.reference_turn_logps_BT, "reference_turn_logps_BT", "dmpo")
+    turns_B = needed(branches.turns_B, "turns_B", "dmpo")
+    weight_BT = turn_weights(turns_B, policy_BT.shape[1], gamma, discounted=discounted)
+    log_ratio_BT = torch.where(weight_BT > 0, policy_BT - reference_BT, 0)
+    return (weight_BT.to(log_ratio_BT) * log_ratio_BT).sum(dim=1)
+
+
+def turn_weights(turns_B: Tensor, longest: int, gamma: float, *, discounted: bool) -> Tensor:
+    """phi(t, T) of `dmpo` for each branch's turns, 0 behind the last; float64, (B, longest)."""
+    turn_T = torch.arange(longest, device=turns_B.device, dtype=torch.float64)
+    left_BT = (turns_B[:, None] - turn_T).clamp(min=0)
+    turns_B1 = turns_B[:, None].clamp(min=1).to(torch.float64)
+    if gamma == 1:
+        return left_BT / turns_B1
+    # expm1 keeps 1 - gamma^n exact where gamma is near 1
+    share_BT = torch.expm1(left_BT * math.log(gamma)) / torch.expm1(turns_B1 * math.log(gamma))
+    return share_BT * gamma**turn_T if discounted else share_BT

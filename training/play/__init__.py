@@ -1,0 +1,1 @@
+"""Playing: episodes, waves of episodes, and continuations from the middle of an episode."""

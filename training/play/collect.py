@@ -1,0 +1,40 @@
+"""Collecting: the policy plays training scenarios against the configured mixture of partners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+from agents.demonstrator import WRITTEN
+from training.play.context import POLICY, SELF, PlayContext
+from training.play.rollout import EpisodePlan, episode_seed
+from training.play.waves import Progress, play_in_waves
+from training.storage.records import PlayedEpisode
+
+
+def collect(context: PlayContext, iteration: int, progress: Progress) -> list[PlayedEpisode]:
+    """Play training scenarios against the configured mixture of partners."""
+    config = context.config
+    count = config.collect.episodes
+    scenarios = config.env.draw("train", count, start=(iteration - 1) * count)
+    names, weights = zip(*config.partner.weights.items(), strict=True)
+    players = context.actors()
+    plans = []
+    for n, scenario in enumerate(scenarios):
+        seed = episode_seed(config.seed, "collect", iteration, n)
+        rng = Random(f"seats/{seed}")
+        partner = rng.choices(names, weights)[0]
+        seats = (POLICY, POLICY if partner == SELF else partner)
+        order = seats if rng.random() < 0.5 else seats[::-1]
+        plans.append(EpisodePlan(str(n), scenario, tuple(players[name] for name in order), seed))
+    return play_in_waves(context, "collect", iteration, plans, progress)
+
+
+def sampled_tokens(episodes: Iterable[PlayedEpisode]) -> int:
+    """How many tokens models sampled in these episodes, trunks and written turns not counted."""
+    return sum(
+        len(made.token_ids)
+        for played in episodes
+        for made in played.generations[played.branch_turn or 0 :]
+        if made is not None and not made.weights_version.startswith(WRITTEN)
+    )

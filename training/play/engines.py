@@ -1,0 +1,66 @@
+"""The engines of a run: made as the options say, asleep during updates, ended with the run."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+
+from transformers import PreTrainedModel
+
+from engines.batcher import Batcher
+from engines.local import LocalEngine
+from engines.types import LoadedEngine
+from training.config.engine import EngineConfig
+
+
+class Engines:
+    """Makes engines for models that are loaded here, and knows them all."""
+
+    def __init__(self, config: EngineConfig, batcher: Batcher) -> None:
+        self._config, self._rendezvous = config, batcher
+        self._engines: list[LoadedEngine] = []
+
+    def load(
+        self, model: PreTrainedModel, stop_ids: tuple[int, ...], *, changes: bool
+    ) -> LoadedEngine:
+        """An engine with the weights of `model`.
+
+        Args:
+            stop_ids: the tokens that end a turn.
+            changes: whether weights will be published to it, so that it must not share the model's.
+
+        Raises:
+            EngineError: vLLM cannot be had, or cannot run the model.
+        """
+        made = self._make(model, stop_ids, changes)
+        self._engines.append(made)
+        return made
+
+    def sleep(self) -> None:
+        """Leave a GPU's memory to the trainer."""
+        for engine in self._engines:
+            engine.sleep()
+
+    def wake(self) -> None:
+        """Have all ready to generate."""
+        for engine in self._engines:
+            engine.wake()
+
+    def close(self) -> None:
+        """End all."""
+        for engine in self._engines:
+            engine.close()
+
+    def _make(
+        self, model: PreTrainedModel, stop_ids: tuple[int, ...], changes: bool
+    ) -> LoadedEngine:
+        batcher = self._rendezvous
+        if self._config.name == "local":
+            own = copy.deepcopy(model) if changes else model
+            return LocalEngine(own, stop_ids=stop_ids, batcher=batcher)
+        from engines.vllm import VllmEngine
+        from engines.vllm_process import VllmOptions
+
+        told = {name: value for name, value in asdict(self._config).items() if name != "name"}
+        options = VllmOptions(**told)
+        return VllmEngine(model, stop_ids=stop_ids, batcher=batcher, options=options)

@@ -1,0 +1,65 @@
+"""Models behind APIs as a run uses them: one ledger, one limiter, one store of answers for all."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from engines.remote.answers import Answers
+from engines.remote.client import RemoteChat
+from engines.remote.ledger import Ledger
+from engines.remote.limits import Limiter
+from engines.remote.retries import Retries
+from engines.remote.tallies import Totals
+from training.config import RunConfig
+from training.config.endpoint import ANSWERS, endpoint_of
+from training.config.play import ModelConfig
+from training.storage.run import Run
+
+CALLS = "calls.sqlite"
+
+
+class Remote:
+    """What all calls of a run go through; made only when there are any.
+
+    Args:
+        loop: the event loop that connections live in.
+    """
+
+    def __init__(self, config: RunConfig, run: Run, loop: asyncio.Runner) -> None:
+        api = config.api
+        self._config, self._loop = config, loop
+        self._ledger = Ledger(
+            run.folder / CALLS, budget_usd=config.budget_usd, max_calls=config.max_calls
+        )
+        run.on_close(self._ledger.close)
+        file = Path(api.answers_file) if api.answers_file else run.folder / ANSWERS
+        self._answers = Answers(file, policy=api.answers, offline=api.offline)
+        run.on_close(self._answers.close)
+        self._limiter = Limiter(
+            max_concurrent=api.concurrency,
+            requests_per_minute=api.requests_per_minute,
+            tokens_per_minute=api.tokens_per_minute,
+        )
+        self._chats: dict[ModelConfig, RemoteChat] = {}
+        run.on_close(self._close_chats)
+
+    def chat(self, model: ModelConfig) -> RemoteChat:
+        """The client of a model; the same one for whoever asks for the same model."""
+        if model not in self._chats:
+            self._chats[model] = RemoteChat(
+                endpoint_of(model),
+                ledger=self._ledger,
+                limiter=self._limiter,
+                answers=self._answers,
+                retries=Retries(max_attempts=self._config.api.attempts),
+            )
+        return self._chats[model]
+
+    def totals(self) -> Totals:
+        """What was called and what it cost so far."""
+        return self._ledger.totals()
+
+    def _close_chats(self) -> None:
+        for chat in self._chats.values():
+            self._loop.run(chat.close())

@@ -1,0 +1,149 @@
+"""Playing episodes: one coroutine each, all of a wave alive together, scored as they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from agents.base import Agent, Player
+from engines.batcher import Batcher
+from engines.types import Generation
+from envs.errors import RemoteError
+from envs.social import Rules, SocialState, replay
+from envs.types import Scenario, Turn
+from judges.base import Judge, Judgement
+from training.storage.records import PlayedEpisode
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """The shared beginning of a branch.
+
+    Attributes:
+        turns, generations: the parent's, up to the branch turn.
+        persona: the parent's seed, so that both sides stay who they were.
+    """
+
+    parent_id: str
+    turns: tuple[Turn, ...]
+    generations: tuple[Generation | None, ...]
+    persona: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodePlan:
+    """An episode that is to be played: the same plan and weights give the same episode."""
+
+    id: str
+    scenario: Scenario
+    players: tuple[Player, ...]
+    seed: int
+    trunk: Trunk | None = None
+
+
+def trunk_of(played: PlayedEpisode, turn: int) -> Trunk:
+    """The history of `played` before transcript turn `turn`."""
+    return Trunk(
+        parent_id=played.id,
+        turns=played.episode.turns[:turn],
+        generations=played.generations[:turn],
+        persona=played.seed,
+    )
+
+
+T = TypeVar("T")
+RunLoop = Callable[[Coroutine[Any, Any, T]], T]
+"""Runs a coroutine to its end: `asyncio.run`, or a loop that lasts, which connections need."""
+
+
+def play_wave(
+    plans: Sequence[EpisodePlan],
+    rules: Rules,
+    judge: Judge,
+    batcher: Batcher,
+    *,
+    run: RunLoop[list[PlayedEpisode]] = asyncio.run,
+) -> list[PlayedEpisode]:
+    """Play episodes side by side, in the order given; each is judged as soon as it ends."""
+
+    async def together() -> list[PlayedEpisode]:
+        return await batcher.play([play(plan, rules, judge, batcher) for plan in plans])
+
+    return run(together())
+
+
+async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) -> PlayedEpisode:
+    """Play one episode, from its start or from the end of its trunk, and have it judged.
+
+    The one border where a failure from outside is recorded: an episode in which a model behind an
+    API falls silent is kept as far as it went, unscored. The others play on while it is judged.
+    """
+    trunk = plan.trunk
+    # A branch keeps its parent's random order: other words there, but nobody else's turn.
+    order_seed = trunk.persona if trunk else plan.seed
+    state = replay(plan.scenario, rules, trunk.turns if trunk else (), order_seed)
+    generations: list[Generation | None] = list(trunk.generations) if trunk else []
+    try:
+        await _act_out(state, _seated(plan, state), generations)
+    except RemoteError as error:
+        episode = state.abandon()
+        judgement = Judgement(judge.id, judge.version, (), (f"Not played to its end: {error}",))
+    else:
+        episode = state.episode()
+        with batcher.aside():
+            judgement = await judge.judge(episode)
+    return PlayedEpisode(
+        id=plan.id,
+        episode=episode,
+        players=tuple(player.id for player in plan.players),
+        generations=tuple(generations),
+        seed=plan.seed,
+        judgement=judgement,
+        parent_id=trunk.parent_id if trunk else None,
+        branch_turn=len(trunk.turns) if trunk else None,
+    )
+
+
+async def _act_out(
+    state: SocialState, agents: Sequence[Agent], generations: list[Generation | None]
+) -> None:
+    """Let the agents act until the episode ends; generations stay aligned with its turns."""
+    while state.to_act:
+        moves = {seat: await agents[seat].act(state.observe(seat)) for seat in state.to_act}
+        state.step({seat: move.action for seat, move in moves.items()})
+        generations.extend(move.generation for move in moves.values())
+
+
+def _seated(plan: EpisodePlan, state: SocialState) -> list[Agent]:
+    trunk = plan.trunk
+    persona = trunk.persona if trunk else plan.seed
+    return [
+        player.sit(
+            state.observe(seat).view,
+            plan.scenario.task,
+            seed=seat_seed(plan.seed, seat),
+            persona=seat_seed(persona, seat),
+            past=_own(trunk, seat),
+        )
+        for seat, player in enumerate(plan.players)
+    ]
+
+
+def seat_seed(seed: int, seat: int) -> int:
+    """A seat's own seed within an episode, 63 bits."""
+    return Random(f"seat/{seed}/{seat}").getrandbits(63)
+
+
+def episode_seed(run_seed: int, *place: object) -> int:
+    """An episode's seed from the run's and its place in it (phase, iteration, number), 63 bits."""
+    return Random("/".join(map(str, (run_seed, *place)))).getrandbits(63)
+
+
+def _own(trunk: Trunk | None, seat: int) -> tuple[Generation, ...]:
+    if trunk is None:
+        return ()
+    pairs = zip(trunk.turns, trunk.generations, strict=True)
+    return tuple(made for turn, made in pairs if turn.seat == seat and made is not None)

@@ -1,0 +1,1 @@
+"""What is checked, estimated and set up before a run starts."""

@@ -1,0 +1,193 @@
+"""Says what is bound to fail before anything slow begins; imports neither torch nor Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import distribution, packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from envs.errors import ConfigError
+from envs.scenarios.sotopia import needed_files
+from training.config import RunConfig
+from training.config.play import API, BUILT_IN_POLICIES
+from training.preflight.endpoints import check_calls
+from training.storage.hub import SCHEME, is_on_hub, read_address
+
+OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
+DISTRIBUTION = "parley-rl"
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def check_before_start(config: RunConfig) -> None:
+    """Check what the run needs on this machine.
+
+    Raises:
+        ConfigError: a model, its scenarios, a run to resume, a place to write or our own code is
+            not there.
+    """
+    check_packages()
+    check_model(config.policy.name)
+    if not config.dry_run:  # which may be made on a machine that is not to run it
+        check_engine(config.engine.name)
+        check_lora(config.lora.rank)
+    if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
+        check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
+    check_reader(config)
+    if config.env.path is not None and config.env.split is not None:
+        check_sotopia(config.env.path, needed_files(config.env.split))
+    check_calls(config)
+    if config.resume is not None:
+        check_resume(config.resume)
+    check_output(config.output_root)
+
+
+def check_before_training(config: RunConfig) -> None:
+    """Check what a run needs that learns.
+
+    Raises:
+        ConfigError: see `check_before_start`; or its scenarios cannot be learned from.
+    """
+    if config.env.has_scenes:
+        raise ConfigError(
+            f"Nothing can be learned from the scenes of {' and '.join(config.env.names)}: no "
+            "program checks all of their goals, and scripted experts do not play them. Train with "
+            "env=families, and measure there with python -m training.evaluate."
+        )
+    if config.env.order == "simultaneous":
+        raise ConfigError(
+            "env.order is simultaneous, but a turn cannot be played again while the other side's "
+            "turn of the same round stays as it was. Train with env.order=round_robin or random, "
+            "and measure in any order with python -m training.evaluate."
+        )
+    if config.policy.name == API:
+        raise ConfigError(
+            "policy.name is api, but a model behind an API has no weights here to train; choose "
+            "policy=embedded or policy=checkpoint, or measure it with python -m training.evaluate."
+        )
+    if config.partner.weights.get("human"):
+        raise ConfigError(
+            "A person cannot play the thousands of episodes of a training run; leave human out of "
+            "partner.weights, or play with python -m training.evaluate partner=human."
+        )
+    check_before_start(config)
+
+
+def check_reader(config: RunConfig) -> None:
+    """The small model that is shipped knows the line language of the families and nothing else."""
+    if config.env.has_scenes and config.policy.name in BUILT_IN_POLICIES:
+        raise ConfigError(
+            f"policy.name is {config.policy.name}, but the scenes of "
+            f"{' and '.join(config.env.names)} are in plain English, which the small model cannot "
+            "read; set policy.name to the folder of an instruction-tuned Hugging Face model."
+        )
+
+
+def check_sotopia(path: str, names: Sequence[str]) -> None:
+    """SOTOPIA's files lie in the folder, or may lie on the hub."""
+    if is_on_hub(path):
+        read_address(path)
+        return
+    missing = [name for name in names if not Path(path, name).is_file()]
+    if missing:
+        what = "there is no such folder"
+        if Path(path).is_dir():
+            what = f"that folder has no {', '.join(missing)}"
+        raise ConfigError(
+            f"env.path is {path!r}, but {what}; give the folder with SOTOPIA's files, or "
+            f"{SCHEME}OWNER/DATASET for a data set that holds them."
+        )
+
+
+def check_model(name: str, option: str = "policy.name") -> None:
+    """A model is built in, behind an API, or a folder with a Hugging Face model."""
+    if name in (*BUILT_IN_POLICIES, API):
+        return
+    if is_on_hub(name):
+        read_address(name)
+        return
+    folder = Path(name)
+    what = None
+    if not folder.is_dir():
+        what = "there is no such folder"
+    elif not (folder / "config.json").is_file():
+        what = "that folder has no config.json"
+    elif not any(folder.glob("*.safetensors")):
+        what = "that folder has no *.safetensors weights"
+    if what:
+        raise ConfigError(
+            f"{option} is {name!r}, but {what}; give the folder of a Hugging Face model, or "
+            f"{SCHEME}OWNER/MODEL for one on the hub"
+            + (
+                f", or choose policy={' or policy='.join(BUILT_IN_POLICIES)}."
+                if option == "policy.name"
+                else "."
+            )
+        )
+
+
+def check_engine(name: str) -> None:
+    """Where vLLM is wanted, it is there; looked for without importing it, which takes seconds."""
+    if name == "vllm" and find_spec("vllm") is None:
+        raise _not_installed("engine is vllm", "vLLM", "vllm", "choose engine=local")
+
+
+def check_lora(rank: int | None) -> None:
+    """Where low-rank training is wanted, the library for it is there."""
+    if rank is not None and find_spec("peft") is None:
+        raise _not_installed(f"lora.rank is {rank}", "peft", "lora", "set lora.rank=null")
+
+
+def _not_installed(wanted: str, library: str, extra: str, instead: str) -> ConfigError:
+    return ConfigError(
+        f"{wanted}, but {library} is not installed; install it by "
+        f"pip install 'parley-rl[{extra}]', or {instead}."
+    )
+
+
+def check_resume(run: str) -> None:
+    """The run to go on with is a run's folder."""
+    for path in (Path(run), Path(run, "config.yaml"), Path(run, "store.sqlite")):
+        if not path.exists():
+            raise ConfigError(
+                f"resume is {run!r}, but {path} does not exist; give the folder of a run, such as"
+                " outputs/latest, or leave resume out to begin a new one."
+            )
+
+
+def check_output(root: str) -> None:
+    """The output folder can be made and written to; tried, because permissions do not tell all."""
+    try:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"output_root is {root!r}, but nothing can be written there"
+            f" ({error.strerror}); set output_root to a folder of yours."
+        ) from error
+
+
+def check_packages() -> None:
+    """Our packages are ours: names like `agents` are also those of others, and pip overwrites."""
+    owners = packages_distributions()
+    for name in OUR_PACKAGES:
+        spec = find_spec(name)
+        found = Path(spec.origin).parent if spec and spec.origin else None
+        if found != _ROOT / name:
+            raise ConfigError(
+                f"The package {name!r} was expected at {_ROOT / name} but found at {found};"
+                " run from the checkout, or use a virtual environment of its own."
+            )
+        for owner in owners.get(name, []):
+            if owner != DISTRIBUTION and _shares_our_folder(owner):
+                raise ConfigError(
+                    f"The distribution {owner!r} also installs a package {name!r} and may have"
+                    f" overwritten ours; give {DISTRIBUTION} a virtual environment of its own."
+                )
+
+
+def _shares_our_folder(owner: str) -> bool:
+    return Path(str(distribution(owner).locate_file(""))).resolve() == _ROOT

@@ -1,0 +1,1 @@
+"""What a run shows: progress on the terminal, metrics for trackers, and the report page."""

@@ -1,0 +1,21 @@
+"""The command `python -m training.report RUN`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from training.cli.run import errors_as_sentences
+from training.report.page import write_report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the report of the run that the command line names, and say where it is."""
+    parser = argparse.ArgumentParser(prog="python -m training.report", description=main.__doc__)
+    parser.add_argument("run", nargs="?", default="outputs/latest", help="default: %(default)s")
+    with errors_as_sentences():
+        print(write_report(parser.parse_args(arguments).run))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Which of a run's episodes and groups a page shows: few, of every kind, chosen by stated rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from training.report.transcripts import (
+    GroupView,
+    TranscriptView,
+    view_episode,
+    view_group,
+    view_pair,
+)
+from training.storage.records import BranchGroup, Example, PlayedEpisode
+from training.storage.run import CLONE, TRAINED
+from training.storage.store import Store, WaveKey
+
+SHOWN_EPISODES, SHOWN_GROUPS, SHOWN_COMPARISONS = 3, 4, 2
+_BEFORE, _AFTER = f"evaluate-{CLONE}-", f"evaluate-{TRAINED}-"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some episodes of one kind."""
+
+    title: str
+    episodes: tuple[TranscriptView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One scenario, played against one partner by the clone and by the trained policy."""
+
+    partner: str
+    before: TranscriptView
+    after: TranscriptView
+
+
+def self_play(store: Store) -> list[Sample]:
+    """Episodes of the last wave that was collected, each kind of ending first."""
+    played = _last_wave(store, "collect")
+    return _sample("collected", played)
+
+
+def comparisons(store: Store) -> list[Comparison]:
+    """For each partner the first scenarios that ended in other goals, of either seat."""
+    found = []
+    for phase in _phases(store, _AFTER):
+        partner = phase.removeprefix(_AFTER)
+        # Policies meet the same scenarios from the same seats with the same seeds.
+        before = {played.seed: played for played in _last_wave(store, _BEFORE + partner)}
+        both = [(before.get(after.seed), after) for after in _last_wave(store, phase)]
+        pairs = [(b, a) for b, a in both if b is not None and _goals(b) != _goals(a)]
+        found += [
+            Comparison(partner, view_episode(b), view_episode(a))
+            for b, a in pairs[:SHOWN_COMPARISONS]
+        ]
+    return found
+
+
+def evaluated(store: Store) -> list[Sample]:
+    """Where there is no clone to compare with, episodes against each partner."""
+    if _phases(store, _BEFORE):
+        return []
+    return [
+        sample
+        for phase in _phases(store, _AFTER)
+        for sample in _sample(f"against {phase.removeprefix(_AFTER)}", _last_wave(store, phase))
+    ]
+
+
+def groups(store: Store) -> list[GroupView]:
+    """Groups of the last wave that was trained on, as pairs; else of the last with a better branch.
+
+    Each critic and family comes first once.
+    """
+    for key in reversed(store.waves()):
+        found = store.groups(key.iteration, key.wave)
+        if not found:
+            continue
+        examples = {example.group_id: example for example in store.examples(key.iteration)}
+        shown = _shown_groups(found, examples)
+        if shown:
+            return shown
+    return []
+
+
+def _shown_groups(found: Sequence[BranchGroup], examples: dict[str, Example]) -> list[GroupView]:
+    if examples:
+        trained = _varied((group for group in found if group.id in examples), _kind)
+        return [view_pair(group, examples[group.id]) for group in trained[:SHOWN_GROUPS]]
+    told_apart = _varied((group for group in found if len(set(group.win_probs)) > 1), _kind)
+    return [view_group(group) for group in told_apart[:SHOWN_GROUPS]]
+
+
+def _sample(title: str, played: Sequence[PlayedEpisode]) -> list[Sample]:
+    shown = _varied(played, lambda p: p.episode.end)[:SHOWN_EPISODES]
+    return [Sample(title, tuple(view_episode(p) for p in shown))] if shown else []
+
+
+def _phases(store: Store, prefix: str) -> list[str]:
+    return list(dict.fromkeys(k.phase for k in store.waves() if k.phase.startswith(prefix)))
+
+
+def _last_wave(store: Store, phase: str) -> list[PlayedEpisode]:
+    keys: list[WaveKey] = [key for key in store.waves() if key.phase == phase]
+    if not keys:
+        return []
+    return store.episodes(phase, keys[-1].iteration, keys[-1].wave)
+
+
+def _varied(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
+    """In order, but the first of each kind before the others."""
+    listed = list(items)
+    first = {kind(item): place for place, item in reversed(list(enumerate(listed)))}
+    order = sorted(range(len(listed)), key=lambda place: first[kind(listed[place])] != place)
+    return [listed[place] for place in order]
+
+
+def _kind(group: BranchGroup) -> tuple[str, str]:
+    return group.critic, group.branches[0].episode.scenario.family
+
+
+def _goals(played: PlayedEpisode) -> list[float]:
+    return [scores.goal for scores in played.judgement.scores]

@@ -53,9 +53,9 @@ from envs.scenarios import draw_mixture
 from envs.social import Rules
 from judges.verifiable import VerifiableJudge
 from training.cli.compose import compose
+from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play
 from training.storage.checkpoint import load_pretrained
-from training.storage.records import PlayedEpisode
 
 GENERATE, EMBEDDED, VLLM, OFFLINE = "generate", "embedded", "vLLM", "vLLM offline"
 
@@ -265,8 +265,8 @@ def runners(live: int, rounds: int, large: Shape | None) -> dict[str, Callable[[
     local = LocalEngine(model, stop_ids=stop_ids, batcher=meet)
     found[EMBEDDED] = SelfPlay(local, meet, live, rounds)
     if find_spec("vllm") is not None:
+        from engines.registry import VllmOptions
         from engines.vllm import VllmEngine
-        from engines.vllm_process import VllmOptions
 
         meet, options = Batcher(), VllmOptions(max_running=live, kv_cache_gib=0.5)
         engine = VllmEngine(model, stop_ids=stop_ids, batcher=meet, options=options)

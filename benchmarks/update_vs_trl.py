@@ -46,7 +46,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.short_run import short_run
-from training.storage.records import BranchTokens, Example
+from training.methods.records import BranchTokens, Example
 from training.storage.rows import example_text
 from training.storage.store import Store
 

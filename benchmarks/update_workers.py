@@ -31,7 +31,7 @@ from training.learning.reference import consult
 from training.learning.update import StepReport, update
 from training.methods.objectives.base import BranchLogps
 from training.methods.objectives.dpo import dpo
-from training.storage.records import Example
+from training.methods.records import Example
 from training.storage.rows import parse_example
 
 BETA, LEARNING_RATE, TOKEN_BUDGET = 0.1, 1e-6, 8192

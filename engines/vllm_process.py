@@ -10,7 +10,6 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
+from engines.registry import VllmOptions
 from engines.vllm_heads import Named, head_size, widened_config, widened_weights
 from envs.errors import EngineError
 
@@ -30,30 +30,6 @@ _VARIABLES = {
     "DO_NOT_TRACK": "1",
 }
 _TRANSFER = "in_process"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmOptions:
-    """How an engine is built.
-
-    Attributes:
-        max_running: requests that are decoded together at most.
-        step_tokens: tokens that one step encodes at most, over all requests.
-        context_tokens: the longest prompt with its reply; None for all the model's positions.
-        kv_cache_gib: memory for keys and values; None takes what `gpu_memory_share` leaves, and
-            half a GiB on a CPU.
-        gpu_memory_share: of the GPU, for weights, keys and values, in (0, 1).
-        dtype: of the engine's weights and activations; "auto" for the model's own.
-        eager: without CUDA graphs and compilation; always so on a CPU.
-    """
-
-    max_running: int = 256
-    step_tokens: int = 8192
-    context_tokens: int | None = None
-    kv_cache_gib: float | None = None
-    gpu_memory_share: float = 0.4
-    dtype: str = "auto"
-    eager: bool = False
 
 
 class VllmProcess:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from envs.registry import Component, Registry, options_type
 from envs.types import EndReason, Episode
 
 DIMENSION_RANGES: dict[str, tuple[float, float]] = {
@@ -76,6 +77,38 @@ class Judge(Protocol):
     async def judge(self, episode: Episode) -> Judgement:
         """Score both seats; what cannot be scored comes back unscored, with the reason."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSpec(Component):
+    """A registered judge: a dataclass, or a function of (options, resources) that builds one.
+
+    Attributes:
+        sees_task: whether it computes scores from the task itself, and not from what was said.
+    """
+
+    sees_task: bool = False
+
+    @property
+    def asks_one_model(self) -> bool:
+        """Whether there is one model to ask, which can compare continuations, too."""
+        return "model" in self.option_names
+
+
+JUDGES: Registry[JudgeSpec] = Registry("judge", group="judges", modules=["judges"])
+"""All judges by name."""
+
+M = TypeVar("M", bound=Callable[..., object])
+
+
+def judge(name: str, *, sees_task: bool = False) -> Callable[[M], M]:
+    """Register a judge by its name; see `JudgeSpec` for the rest."""
+
+    def register(make: M) -> M:
+        JUDGES.add(JudgeSpec(name=name, make=make, options=options_type(make), sees_task=sees_task))
+        return make
+
+    return register
 
 
 def unscored(judge: Judge, reason: str, details: Mapping[str, float] | None = None) -> Judgement:

@@ -5,10 +5,10 @@ The only module outside `training` that imports it: a command, which nothing els
 
 from __future__ import annotations
 
-from training.cli.run import run
-from training.preflight.calibration import check_before_calibration
-
 if __name__ == "__main__":
+    from training.cli.run import run
+    from training.preflight.calibration import check_before_calibration
+
     run(
         "training.calibrate:calibrate_judge",
         check_before_calibration,

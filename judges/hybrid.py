@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from engines.models import Resources
 from envs.types import Episode
-from judges.base import Judge, Judgement, Scores, unscored, why_unscorable
+from judges.base import Judge, Judgement, Scores, judge, unscored, why_unscorable
+from judges.rubric import RubricOptions, rubric
 from judges.verifiable import VerifiableJudge
 
 DECIDED: Final = ("goal", "financial_and_material_benefits")
@@ -68,3 +70,9 @@ class HybridJudge:
 def _combined(fact: Scores, opinion: Scores) -> Scores:
     decided = {name: getattr(fact, name) for name in DECIDED}
     return replace(opinion, secret=min(fact.secret, opinion.secret), **decided)
+
+
+@judge("hybrid")
+def hybrid(options: RubricOptions, resources: Resources) -> HybridJudge:
+    """A program computes what it can, and a model is asked for the rest."""
+    return HybridJudge(rubric(options, resources))

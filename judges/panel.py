@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engines.gather import together
+from engines.models import ModelConfig, Resources
 from envs.errors import ConfigError
+from envs.options import Count
 from envs.types import Episode
-from judges.base import DIMENSION_RANGES, Judge, Judgement, unscored, why_unscorable
+from judges.base import DIMENSION_RANGES, Judge, Judgement, judge, unscored, why_unscorable
+from judges.rubric import rubric_of
 from judges.samples import Seats, flip_rate, mean_scores, spreads
 
 
@@ -86,3 +89,24 @@ def _ranges(samples: Sequence[Seats]) -> dict[str, float]:
         )
         for name in (*DIMENSION_RANGES, "overall")
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelOptions:
+    """The panel of several models.
+
+    Attributes:
+        panel: the judges by any names.
+        samples: judgements that each model gives of one episode, the agents' labels swapped in
+            turn.
+    """
+
+    panel: dict[str, ModelConfig]
+    samples: Count = 2
+
+
+@judge("panel")
+def panel(options: PanelOptions, resources: Resources) -> PanelJudge:
+    """The mean of several rubric judges."""
+    members = (rubric_of(model, options.samples, resources) for model in options.panel.values())
+    return PanelJudge(tuple(members))

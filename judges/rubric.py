@@ -9,9 +9,11 @@ from typing import Final
 
 from engines.chat import Chat, ChatRequest
 from engines.gather import together
+from engines.models import ModelConfig, Resources
 from envs.errors import ConfigError, RemoteError, UnscoredError
+from envs.options import Count
 from envs.types import Episode
-from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
+from judges.base import DIMENSION_RANGES, Judgement, Scores, judge, unscored, why_unscorable
 from judges.prompt_guard import seal, sealed_messages
 from judges.samples import flip_rate, mean_scores, spreads
 from judges.transcript_view import drawn_labels, labels, shown_episode, shown_name
@@ -192,3 +194,34 @@ def _most_typical(verdicts: list[Verdict], seat: int, scores: Scores) -> str:
 def _seed(*parts: object) -> int:
     """31 bits, which every server takes, from stable text."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4]) >> 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RubricOptions:
+    """The judge that asks one model.
+
+    Attributes:
+        model: the judge.
+        samples: judgements that the model gives of one episode, or of two continuations in both
+            orders, the agents' labels swapped in turn.
+    """
+
+    model: ModelConfig
+    samples: Count = 2
+
+
+@judge("rubric")
+def rubric(options: RubricOptions, resources: Resources) -> RubricJudge:
+    """A model scores SOTOPIA's seven dimensions."""
+    return rubric_of(options.model, options.samples, resources)
+
+
+def rubric_of(model: ModelConfig, samples: int, resources: Resources) -> RubricJudge:
+    """The rubric judge that asks this model."""
+    return RubricJudge(
+        resources.chat(model),
+        samples=samples,
+        temperature=model.temperature,
+        max_tokens=model.max_tokens,
+        seed=resources.seed,
+    )

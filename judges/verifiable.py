@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs.referee import attainable, goal_score, utilities
 from envs.scenarios.task import Task
 from envs.types import Deal, Episode
-from judges.base import DIMENSION_RANGES, Judgement, Scores, unscored, why_unscorable
+from judges.base import DIMENSION_RANGES, Judgement, Scores, judge, unscored, why_unscorable
 from judges.conduct import Conduct, read_conduct
 
 _COST_OF_INVALID_ACTION = 2
@@ -23,6 +23,7 @@ _WORTH_OF_OFFER_HEARD = 2
 _WORTH_OF_STATEMENT_HEARD = 1
 
 
+@judge("verifiable", sees_task=True)
 class VerifiableJudge:
     """Scores every episode whose scenario has a task; the same episode always scores the same."""
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 import yaml
 
 from envs.errors import ConfigError
+from envs.options import defaults, option_names, to_mapping
 from training.cli.compose import CONF_DIR, compose, groups
 from training.config import RunConfig, from_mapping
-from training.config import play as options
-from training.config.method import PairingConfig, cautions
-from training.config.objective import OPTIONS, ObjectiveConfig
-from training.config.options import defaults, option_names
-from training.methods.objectives import option_names as options_of
+from training.config.method import cautions
+from training.config.play import SCENES
 
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
 NEEDED = {
@@ -103,7 +101,7 @@ def test_each_composed_value_comes_from_its_file() -> None:
 def test_a_configuration_survives_being_written_and_read(name: str) -> None:
     """A run keeps its configuration as YAML and is resumed from it."""
     config = compose([f"+experiment={name}", "threads=2"])
-    assert from_mapping(yaml.safe_load(yaml.safe_dump(asdict(config)))) == config
+    assert from_mapping(yaml.safe_load(yaml.safe_dump(to_mapping(config)))) == config
 
 
 def test_the_experiments_differ_in_method_only() -> None:
@@ -128,10 +126,12 @@ def test_every_part_of_a_method_is_in_some_experiment() -> None:
         compose([f"+experiment={name}", *NEEDED.get(("experiment", name), [])])
         for name in groups()["experiment"]
     ]
-    assert {c.objective.name for c in found} == set(OPTIONS)
+    assert {c.objective.name for c in found} == set(
+        registry("training.methods.objectives:OBJECTIVES")
+    )
     assert {c.pairing.name for c in found} == set(registry("training.methods.pairings:PAIRINGS"))
     critics = {name for c in found for name, weight in c.critic.weights.items() if weight}
-    assert critics == set(options.CRITICS)
+    assert critics == set(registry("judges.critics.base:CRITICS"))
     assert {c.reference.schedule for c in found} >= {"iteration", "bc", "collected"}
 
 
@@ -176,28 +176,26 @@ def test_a_file_is_named_like_what_it_chooses(group: str) -> None:
 
 def test_objectives_are_those_of_the_registry_with_their_own_options() -> None:
     assert set(contents("objective")) == set(registry("training.methods.objectives:OBJECTIVES"))
-    assert set(get_args(get_type_hints(ObjectiveConfig)["name"])) == set(OPTIONS)
     for name, values in contents("objective").items():
-        assert set(values) - {"name"} == options_of(name) == set(OPTIONS[name])
+        options = registry("training.methods.objectives:OBJECTIVES")[name].option_names
+        assert set(values) - {"name"} == set(options)
 
 
 def test_pairings_are_those_of_the_registry() -> None:
     assert set(contents("pairing")) == set(registry("training.methods.pairings:PAIRINGS"))
-    hints = get_type_hints(PairingConfig)
-    assert set(get_args(hints["name"])) == set(registry("training.methods.pairings:PAIRINGS"))
-    assert set(get_args(hints["value"])) == set(registry("training.methods.values:VALUES"))
+    for name, values in contents("pairing").items():
+        spec = registry("training.methods.pairings:PAIRINGS")[name]
+        assert set(values) - {"name", "value", "margin"} <= set(spec.option_names)
+        assert values["value"] in registry("training.methods.values:VALUES")
 
 
 def test_critics_are_those_of_the_registry() -> None:
     named = {critic for values in contents("critic").values() for critic in values["weights"]}
-    assert named == set(registry("judges.critics.registry:CRITICS")) == set(options.CRITICS)
-    assert set(options.LOCATING_CRITICS) == registry("judges.critics.base:LOCATING")
-    assert set(options.MEASURING_CRITICS) == registry("judges.critics.base:MEASURING")
+    assert named == set(registry("judges.critics.base:CRITICS"))
 
 
 def test_families_are_those_of_the_world() -> None:
-    assert set(options.FAMILIES) == set(registry("envs.scenarios:FAMILIES"))
-    assert set(contents("env")) == {"families", *options.FAMILIES, *options.SCENES}
+    assert set(contents("env")) == {"families", *registry("envs.scenarios:FAMILIES"), *SCENES}
 
 
 def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
@@ -236,7 +234,10 @@ def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
         (["pairing=win_rate"], "objective=sdpo learns from pairs, but pairing=win_rate makes none"),
         (["pairing=expert"], "learns from an expert's turns, but branch.source is policy"),
         (["branch.source=experts"], "hold an expert's turns against an expert's; set pairing.sid"),
-        (["pairing=step", "pairing.sides=halves"], "pairing=step has its own way to choose"),
+        (
+            ["pairing=step", "pairing.sides=halves"],
+            "pairing.name=step has no such option; leave it",
+        ),
         (["pairing=turn", "pairing.rejected_segment_turns=2"], "not an option of the chosen files"),
         (["reference=average", "reference.decay=null"], "reference.decay is not set, but"),
         (["pairing=step", "pairing.verified_goal=null"], "pairing.verified_goal is not set, but"),

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import training.play.remote
 
+import training.play.remote
 from engines.remote.direct import DirectTransport
 from engines.remote.retries import Retries
 from tests.engines.remote_provider import FAULTS, Provider, serving
@@ -137,7 +137,7 @@ def test_a_traceback(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     program = """
 import engines.remote.direct as direct, sys
-from training.cli import run
+from training.cli.run import run
 def broken(self, content):
     raise RuntimeError("a defect")
 direct.DirectTransport._read = broken

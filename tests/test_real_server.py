@@ -28,9 +28,9 @@ from envs.social import Rules
 from envs.types import ActionType, EndReason, Turn
 from judges.verifiable import VerifiableJudge
 from tests.serving import Served
+from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave
 from training.storage.checkpoint import load_pretrained
-from training.storage.records import PlayedEpisode
 
 FAMILIES = ("division", "price", "camp", "plans")
 EPISODES = 12

@@ -6,15 +6,16 @@ Results go into a folder of their own in the output root's `calibrations`.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+from envs.options import to_mapping
 from judges.calibration.run import calibrate
 from judges.calibration.tables import as_json, markdown, show
 from training.build.judges import judge_of
 from training.config import RunConfig, models
 from training.evaluation.calibration_sources import sources
-from training.play.remote import Remote
+from training.play.remote import Remote, resources
 from training.report.console import Stopwatch, show_place
 from training.storage.files import to_json, write_text
 from training.storage.run import Run
@@ -27,13 +28,14 @@ def calibrate_judge(config: RunConfig) -> None:
     config = replace(config, output_root=str(Path(config.output_root) / CALIBRATIONS))
     watch = Stopwatch()
     labelled = sources(config)
-    with Run.open(asdict(config)) as run:
+    with Run.open(to_mapping(config)) as run:
         show_place(watch.console, "calibration", run.folder)
         loop = asyncio.Runner()
         run.on_close(loop.close)
         remote = Remote(config, run, loop) if models(config) else None
         judge, again = (
-            judge_of(config.judge, remote, seed=seed) for seed in (config.seed, config.seed + 1)
+            judge_of(config.judge, resources(remote, seed=seed))
+            for seed in (config.seed, config.seed + 1)
         )
         with watch.step("judge", "judge") as progress:
             calibration = loop.run(
@@ -41,7 +43,7 @@ def calibrate_judge(config: RunConfig) -> None:
                     judge,
                     labelled,
                     again=again,
-                    sees_task=config.judge.name == "verifiable",
+                    sees_task=config.judge.spec.sees_task,
                     seed=config.seed,
                     twice=config.calibration.twice,
                     with_canaries=config.calibration.canaries,

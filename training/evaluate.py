@@ -14,10 +14,11 @@ if __name__ == "__main__":
     # Checks all options, and only then imports what is below.
     run("training.evaluate:evaluate_policy", plans="training.preflight.cost:evaluation_plans_of")
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from envs.errors import ConfigError
+from envs.options import to_mapping
 from training.build.players import open_play, seat_policies
 from training.config import RunConfig
 from training.config.play import API, BUILT_IN_POLICIES
@@ -25,7 +26,7 @@ from training.evaluation.comparison import TABLE, compare_within, write_comparis
 from training.evaluation.held_out import held_out, with_files
 from training.evaluation.summary import summarise
 from training.learning.stage0 import first_model
-from training.play.context import EXPERTS, FROZEN, HUMAN
+from training.play.context import EXPERTS, FROZEN
 from training.preflight.setup import set_up
 from training.report.console import Stopwatch, show_place, show_summary
 from training.report.page import write_report
@@ -50,8 +51,8 @@ def evaluate_policy(config: RunConfig) -> None:
     policy = None if config.policy.name == API else _load_policy(config)
     clone = load_checkpoint(clone_folder) if clone_folder else None
     partners = opponents(config, has_clone=clone is not None)
-    watch = Stopwatch(shows_bars=HUMAN not in partners)
-    with Run.open(asdict(config), scenarios.scenario_of) as run:
+    watch = Stopwatch(shows_bars=not _meets_a_person(config))
+    with Run.open(to_mapping(config), scenarios.scenario_of) as run:
         show_place(watch.console, "evaluation", run.folder)
         play = open_play(config, run)
         play.partners = partners
@@ -104,11 +105,15 @@ def settled(config: RunConfig, *, has_clone: bool) -> RunConfig:
         _check_style(folder, config.policy.prompt_style)
         config = replace(config, policy=replace(config.policy, name=str(folder)))
     config = with_files(config)
-    if config.partner.weights.get(HUMAN):
+    if _meets_a_person(config):
         config = replace(config, env=replace(config.env, wave=1))
     if not has_clone or config.env.has_scenes:  # the control is a clone that accepts less
         config = replace(config, evaluation=replace(config.evaluation, stubborn_bias=None))
     return replace(config, output_root=str(Path(config.output_root) / EVALUATIONS))
+
+
+def _meets_a_person(config: RunConfig) -> bool:
+    return any(spec.is_person for spec in config.partner.players.values())
 
 
 def _check_style(folder: Path, style: str) -> None:

@@ -14,12 +14,14 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from envs.options import to_mapping
 from envs.scenarios import scenario_of
 from judges.pairwise import counts
+from training.build.loggers import logger_of
 from training.build.trainer import Trainer, build_trainer
 from training.config import RunConfig
 from training.evaluation.episodes import curve_point
@@ -30,6 +32,7 @@ from training.learning.learner import reference_model, update_policy
 from training.learning.passes import move
 from training.learning.stage0 import clone_behaviour
 from training.learning.update import UpdateReport
+from training.methods.records import Example, PlayedEpisode
 from training.play.branch import Branches, branch
 from training.play.collect import collect, sampled_tokens
 from training.play.waves import Progress
@@ -37,9 +40,7 @@ from training.preflight.memory import check_memory
 from training.preflight.setup import set_up
 from training.report.console import Stopwatch, show_place, show_summary
 from training.report.page import write_report
-from training.report.trackers import tracker
 from training.storage.checkpoint import load_checkpoint, save_checkpoint
-from training.storage.records import Example, PlayedEpisode
 from training.storage.run import Run
 
 
@@ -55,7 +56,10 @@ def train(config: RunConfig) -> Path:
     set_up(config)
     watch = Stopwatch()
     check_memory(config, watch.console)
-    with Run.open(asdict(config), scenario_of) as run, tracker(config, run) as track:
+    with (
+        Run.open(to_mapping(config), scenario_of) as run,
+        logger_of(config, run.folder) as track,
+    ):
         show_place(watch.console, "run", run.folder)
         with watch.step("clone", "stage 0: clone the experts") as progress:
             bc = clone_behaviour(config, run, progress)
@@ -73,7 +77,7 @@ def train(config: RunConfig) -> Path:
         for iteration in run.remaining_iterations(config.iterations):
             played = ahead or play(trainer, iteration, watch)
             groups = played.branches.groups
-            examples = pair(run.store, iteration, groups, trainer.pairing, trainer.rule)
+            examples = pair(run.store, iteration, groups, trainer.pairing, trainer.value)
             report, ahead = learn(trainer, iteration, examples, watch)
             version = learner.publish()
             metrics = {

@@ -7,48 +7,23 @@ that no two splits share one, however many scenarios are drawn and whatever thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from random import Random
-from typing import Any
 
 from envs.errors import DataError
-from envs.scenarios import camp, division, match, plans, price
 from envs.scenarios.characters import CAST
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.open_ended import OPEN, draw_open
-from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Relationship, Scenario
 
+__all__ = ["FAMILIES", "SPLITS", "Family", "draw", "draw_mixture", "scenario_of", "split_of"]
+
 SPLITS: Mapping[str, range] = {"train": range(80), "dev": range(80, 90), "test": range(90, 100)}
 """Which of a hundred hash buckets belong to which split."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A generator of tasks and the words for them.
-
-    Attributes:
-        draw_task: a task of a difficulty from a seeded generator.
-        key: what makes two tasks the same context.
-        tell: the words around a task.
-    """
-
-    draw_task: Callable[[Random, Difficulty], Any]
-    key: Callable[[Any], tuple[object, ...]]
-    tell: Callable[[Any, Random], Story]
-
-
-FAMILIES: dict[str, Family] = {
-    "division": Family(division.draw_task, division.key, division.tell),
-    "price": Family(price.draw_task, price.key, price.tell),
-    "camp": Family(camp.draw_task, camp.key, camp.tell),
-    "match": Family(match.draw_task, match.key, match.tell),
-    "plans": Family(plans.draw_task, plans.key, plans.tell),
-}
 
 
 def split_of(family: str, task: Task) -> str:
@@ -83,9 +58,9 @@ def draw(
     scenario_id = f"{family}{level}/{split}/{index}"
     rng = Random(scenario_id)
     rules = FAMILIES[family]
-    task = rules.draw_task(rng, difficulty)
+    task = rules.make(rng, difficulty)
     while split_of(family, task) != split:
-        task = rules.draw_task(rng, difficulty)
+        task = rules.make(rng, difficulty)
     first, second = rng.sample(CAST, 2)
     story = rules.tell(task, rng)
     return Scenario(

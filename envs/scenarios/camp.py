@@ -12,6 +12,7 @@ from random import Random
 
 from envs.referee import reaching
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.item_split import SplitTask, aimed, brief, key
 from envs.scenarios.story import Story
 
@@ -100,3 +101,6 @@ def _goal(task: SplitTask, seat: int, rng: Random) -> str:
         for item, value in zip(task.items, task.values[seat], strict=True)
     )
     return f"Get supplies worth at least {task.aims[seat]:.0f} points: {needs}. More earns nothing."
+
+
+FAMILIES.add(Family(name="camp", make=draw_task, key=key, tell=tell))

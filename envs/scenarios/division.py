@@ -10,6 +10,7 @@ from random import Random
 
 from envs.referee import reaching
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.item_split import SplitTask, aimed, brief, key
 from envs.scenarios.story import Story
 
@@ -101,3 +102,6 @@ def _goal(task: SplitTask, seat: int) -> str:
         f"Get at least {task.aims[seat]:.0f} points from the split. To you {worth} points."
         " More than that earns nothing."
     )
+
+
+FAMILIES.add(Family(name="division", make=draw_task, key=key, tell=tell))

@@ -13,6 +13,7 @@ from random import Random
 
 from envs.errors import ActionError
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
@@ -116,3 +117,6 @@ def _goal(task: MatchTask, seat: int) -> str:
 
 def _brief(task: MatchTask, seat: int) -> str:
     return f"match {' '.join(task.known[seat])} keep {task.secrets[seat]} aim={_POINTS}"
+
+
+FAMILIES.add(Family(name="match", make=draw_task, key=key, tell=tell))

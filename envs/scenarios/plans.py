@@ -10,6 +10,7 @@ from random import Random
 from envs.errors import ActionError
 from envs.referee import attainable, reaching, utilities
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
@@ -130,3 +131,6 @@ def _goal(task: PlansTask, seat: int) -> str:
 def _brief(task: PlansTask, seat: int) -> str:
     tastes = " ".join(f"{o}:{t}" for o, t in zip(task.options, task.tastes[seat], strict=True))
     return f"plans {tastes} aim={task.aims[seat]:.0f}"
+
+
+FAMILIES.add(Family(name="plans", make=draw_task, key=key, tell=tell))

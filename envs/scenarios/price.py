@@ -12,6 +12,7 @@ from random import Random
 
 from envs.errors import ActionError
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
 from envs.types import Deal
@@ -117,3 +118,6 @@ def tell(task: PriceTask, rng: Random) -> Story:
             f"price sell limit={seller} aim={task.aims[1]:.0f}",
         ),
     )
+
+
+FAMILIES.add(Family(name="price", make=draw_task, key=key, tell=tell))

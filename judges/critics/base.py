@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from envs.errors import ConfigError
+from envs.registry import Component, Registry, options_type
 from envs.types import Episode
 
 ValueProbe = Callable[[int], Coroutine[Any, Any, float]]
@@ -70,13 +71,6 @@ class Dropped:
     reason: str
 
 
-MEASURING = frozenset({"value", "first"})
-"""The ids of critics that locate an error by a fall of value."""
-
-LOCATING = MEASURING | {"llm"}
-"""The ids of critics that locate an error, so that the original is what should not be done."""
-
-
 class Critic(Protocol):
     """Anything that can locate the turn to play again and select what to learn from."""
 
@@ -106,6 +100,48 @@ class Critic(Protocol):
             by default, and the pairing's longest segment is to be taken.
         """
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticSpec(Component):
+    """A registered critic: a dataclass, or a function of (options, resources) that builds one.
+
+    Attributes:
+        locates: whether it names an error, so that the original is what should not be done.
+        measures: whether it finds that error by a fall of value, which costs probes.
+        everywhere: whether it looks at all episodes, and not at poor ones alone.
+    """
+
+    locates: bool = False
+    measures: bool = False
+    everywhere: bool = False
+
+
+CRITICS: Registry[CriticSpec] = Registry("critic", group="critics", modules=["judges.critics"])
+"""All critics by name, which is the `id` of the critic, too."""
+
+M = TypeVar("M", bound=Callable[..., object])
+
+
+def critic(
+    name: str, *, locates: bool = False, measures: bool = False, everywhere: bool = False
+) -> Callable[[M], M]:
+    """Register a critic by its name; see `CriticSpec` for the rest."""
+
+    def register(make: M) -> M:
+        CRITICS.add(
+            CriticSpec(
+                name=name,
+                make=make,
+                options=options_type(make),
+                locates=locates,
+                measures=measures,
+                everywhere=everywhere,
+            )
+        )
+        return make
+
+    return register
 
 
 def own_turns(episode: Episode, seat: int, since: int = 0) -> tuple[int, ...]:

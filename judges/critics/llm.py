@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from engines.chat import Chat, ChatRequest, Message
+from engines.models import ModelConfig, Resources
 from envs.errors import ConfigError, RemoteError, UnscoredError
 from envs.types import Episode
 from judges.choice import C, Choice, choice_schema, listed, read_choice
-from judges.critics.base import DropKind, Dropped, Located, Selected, ValueProbe, no_turn, own_turns
+from judges.critics.base import (
+    DropKind,
+    Dropped,
+    Located,
+    Selected,
+    ValueProbe,
+    critic,
+    no_turn,
+    own_turns,
+)
 from judges.prompt_guard import seal, sealed_messages
 from judges.transcript_view import drawn_labels, shown_continuation, shown_scene, shown_turns
 from judges.verdict import ask_until_valid
@@ -144,3 +154,23 @@ def _prompt(
 ) -> tuple[Message, ...]:
     sealed = seal(shown, seed=0)
     return sealed_messages(task.format(**words), sealed, question.format(**words), names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmCriticOptions:
+    """The critic that asks a model.
+
+    Attributes:
+        model: whom it asks.
+    """
+
+    model: ModelConfig
+
+
+@critic("llm", locates=True)
+def llm_critic(options: LlmCriticOptions, resources: Resources) -> LlmCritic:
+    """A chat model that names the erroneous turn and the segment, as published for SDPO."""
+    model = options.model
+    return LlmCritic(
+        resources.chat(model), temperature=model.temperature, max_tokens=model.max_tokens
+    )

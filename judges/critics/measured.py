@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from engines.gather import together
 from envs.errors import ConfigError
+from envs.options import Positive
 from envs.types import Episode
 from judges.critics.base import (
     Critic,
@@ -17,11 +18,13 @@ from judges.critics.base import (
     Located,
     Selected,
     ValueProbe,
+    critic,
     no_turn,
     own_turns,
 )
 
 
+@critic("value", locates=True, measures=True)
 @dataclass(frozen=True, slots=True)
 class ValueCritic(Critic):
     """Names the own turn after which the value fell most: a measured form of the erroneous turn.
@@ -34,7 +37,7 @@ class ValueCritic(Critic):
         min_drop: smaller drops are noise, not errors; in points of value, > 0.
     """
 
-    min_drop: float
+    min_drop: Positive
 
     def __post_init__(self) -> None:
         _check_min_drop(self.min_drop)
@@ -87,6 +90,7 @@ class ValueCritic(Critic):
         return Selected(place + 1, reason)
 
 
+@critic("first", locates=True, measures=True)
 @dataclass(frozen=True, slots=True)
 class FirstErrorCritic(Critic):
     """Names the first own turn after which the value fell: the first wrong step.
@@ -99,7 +103,7 @@ class FirstErrorCritic(Critic):
         min_drop: as for `ValueCritic`.
     """
 
-    min_drop: float
+    min_drop: Positive
 
     def __post_init__(self) -> None:
         _check_min_drop(self.min_drop)

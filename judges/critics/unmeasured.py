@@ -6,10 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from random import Random
 
+from engines.models import Resources
+from envs.registry import NoOptions
 from envs.types import Episode
-from judges.critics.base import Critic, Dropped, Located, ValueProbe, no_turn, own_turns
+from judges.critics.base import Critic, Dropped, Located, ValueProbe, critic, no_turn, own_turns
 
 
+@critic("start")
 @dataclass(frozen=True, slots=True)
 class StartCritic(Critic):
     """Names the seat's first own turn, from which a branch is a session of its own (ETO, DMPO).
@@ -60,3 +63,9 @@ class RandomCritic(Critic):
         ]
         text = repr((self.seed, episode.scenario.id, seat, turns))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
+@critic("random", everywhere=True)
+def random_critic(options: NoOptions, resources: Resources) -> RandomCritic:
+    """Any own turn of any episode, each as likely as the other."""
+    return RandomCritic(resources.seed)

@@ -16,8 +16,8 @@ from envs.social import Rules
 from envs.types import Profile, Relationship, Scenario
 from judges.base import Judge
 from judges.verifiable import VerifiableJudge
+from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave
-from training.storage.records import PlayedEpisode
 
 STREAM = ChatTemplate(make_tokenizer())
 STYLE = STYLES["brief"]

@@ -8,7 +8,7 @@ from engines.types import Generation, Sampling
 from envs.scenarios.plans import PlansTask
 from envs.types import Action, ActionType, EndReason, Episode, Profile, Relationship, Scenario, Turn
 from judges.base import Judgement, Scores
-from training.storage.records import BranchGroup, PlayedEpisode
+from training.methods.records import BranchGroup, PlayedEpisode
 
 SPEAK, ACT, LEAVE = ActionType.SPEAK, ActionType.ACT, ActionType.LEAVE
 

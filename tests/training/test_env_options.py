@@ -20,9 +20,9 @@ from training.config import CloningConfig
 from training.evaluation.held_out import held_out
 from training.learning import cloning, stage0
 from training.learning.cloning import demonstrations, dialogue_rows
+from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave, trunk_of
 from training.preflight.checks import check_before_training
-from training.storage.records import PlayedEpisode
 
 ORDERS = {
     "round_robin": Order.ROUND_ROBIN,

@@ -21,7 +21,7 @@ from training.evaluation.outcomes import (
     paired_statistics,
     statistics,
 )
-from training.storage.records import PlayedEpisode
+from training.methods.records import PlayedEpisode
 
 EXPERTS = ScriptedExperts()
 SCENARIOS = draw_mixture({"plans": 0.5, "price": 0.5}, "test", 6)

@@ -34,7 +34,7 @@ from tests.training.provided import (
 from training.cli.compose import compose
 from training.compare import main as compare
 from training.evaluate import evaluate_policy
-from training.storage.records import PlayedEpisode
+from training.methods.records import PlayedEpisode
 from training.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Who plays and who judges: everything of a run but what learns."""
+"""Who plays and who judges: all parts of a run that do not learn."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.base import Player
 from agents.chat_template import ChatTemplate
-from agents.human import HumanPlayer
 from agents.policy import ModelPlayer
 from agents.prompts import STYLES
+from agents.registry import PLAYERS
 from agents.remote import RemotePlayer
-from agents.scripted import ScriptedExperts
 from engines.batcher import Batcher
+from engines.models import ModelConfig, Resources, built
 from engines.types import Engine, LoadedEngine, Sampling
 from envs.errors import ConfigError
 from training.build.judges import judge_of
 from training.config import RunConfig, models
-from training.config.play import API, CheckpointConfig, ModelConfig, PolicyConfig
+from training.config.play import API, CheckpointConfig, PolicyConfig
 from training.play.context import (
     CHECKPOINT,
     EXPERTS,
     FROZEN,
-    HUMAN,
     MODEL,
     POLICY,
     SELF,
@@ -33,7 +32,7 @@ from training.play.context import (
     PlayContext,
 )
 from training.play.engines import Engines
-from training.play.remote import Remote
+from training.play.remote import Remote, resources
 from training.storage.checkpoint import Checkpoint, load_pretrained
 from training.storage.run import Run
 
@@ -49,6 +48,7 @@ def open_play(config: RunConfig, run: Run) -> PlayContext:
     run.on_close(engines.close)
     run.on_close(loop.close)
     remote = Remote(config, run, loop) if models(config) else None
+    given = resources(remote, seed=config.seed)
     return PlayContext(
         config=config,
         run=run,
@@ -56,34 +56,35 @@ def open_play(config: RunConfig, run: Run) -> PlayContext:
         loop=loop,
         engines=engines,
         rules=config.env.rules,
-        players=_outsiders(config, remote, engines),
+        players=_partners(config, given, engines),
         partners=(SELF, FROZEN, EXPERTS),
-        judge=judge_of(config.judge, remote, seed=config.seed),
+        judge=judge_of(config.judge, given),
         remote=remote,
     )
 
 
-def _outsiders(config: RunConfig, remote: Remote | None, engines: Engines) -> dict[str, Player]:
+def _partners(config: RunConfig, given: Resources, engines: Engines) -> dict[str, Player]:
+    """The players that need no weights of the run, by role; experts are always among them."""
     partner = config.partner
-    wanted = {name for name, weight in partner.weights.items() if weight > 0}
-    players: dict[str, Player] = {EXPERTS: ScriptedExperts()}
-    if HUMAN in wanted:
-        players[HUMAN] = HumanPlayer()
-    if MODEL in wanted and partner.model and remote:
-        players[MODEL] = seat_remote(partner.model, remote)
-    if CHECKPOINT in wanted and partner.checkpoint:
+    specs = {EXPERTS: PLAYERS[EXPERTS]} | partner.players
+    players: dict[str, Player] = {
+        name: built(spec, partner.options_for(spec), given) for name, spec in specs.items()
+    }
+    if partner.weights.get(MODEL) and partner.model:
+        players[MODEL] = seat_remote(partner.model, given)
+    if partner.weights.get(CHECKPOINT) and partner.checkpoint:
         players[CHECKPOINT] = _seat_checkpoint(partner.checkpoint, engines)
-    if config.policy.name == API and config.policy.model and remote:
-        players[POLICY] = seat_remote(config.policy.model, remote, purpose="policy")
+    if config.policy.name == API and config.policy.model:
+        players[POLICY] = seat_remote(config.policy.model, given, purpose="policy")
     return players
 
 
 def seat_remote(
-    model: ModelConfig, remote: Remote, *, purpose: Literal["partner", "policy"] = "partner"
+    model: ModelConfig, given: Resources, *, purpose: Literal["partner", "policy"] = "partner"
 ) -> RemotePlayer:
     """A chat model behind an API as a player."""
     return RemotePlayer(
-        remote.chat(model),
+        given.chat(model),
         STYLES[model.prompt_style],
         temperature=model.temperature,
         max_tokens=model.max_tokens,
@@ -122,17 +123,17 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
     return tuple(sorted(stops))
 
 
-def seat_policies(play: PlayContext, clone: Checkpoint, policy: Checkpoint) -> LoadedEngine:
+def seat_policies(play: PlayContext, bc: Checkpoint, policy: Checkpoint) -> LoadedEngine:
     """Seat the policy, its frozen clone and the stubborn control; returns the policy's engine."""
     config, engines = play.config, play.engines
-    stop_ids = stop_tokens(clone.model, clone.tokenizer)
-    frozen = engines.load(clone.model, stop_ids, changes=False)
+    stop_ids = stop_tokens(bc.model, bc.tokenizer)
+    frozen = engines.load(bc.model, stop_ids, changes=False)
     engine = engines.load(policy.model, stop_ids, changes=True)
-    stream = ChatTemplate(clone.tokenizer)
+    stream = ChatTemplate(bc.tokenizer)
     play.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
     play.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)
     if config.evaluation.stubborn_bias is not None:
-        accept, bias = _tokens(clone, "accept"), -config.evaluation.stubborn_bias
+        accept, bias = _tokens(bc, "accept"), -config.evaluation.stubborn_bias
         if len(accept) == 1:
             control = ((accept[0], bias),)
             play.players[STUBBORN] = seat_model(STUBBORN, frozen, stream, config.policy, control)

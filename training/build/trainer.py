@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from transformers import PreTrainedModel
 
@@ -18,13 +19,13 @@ from training.learning.cloning import standing_note
 from training.learning.learner import Learner
 from training.learning.references import frozen_copy
 from training.methods.objectives import make_objective
-from training.methods.pairings import PAIRINGS
-from training.methods.pairings.base import Pairing, PairingRule
-from training.methods.values import VALUES
+from training.methods.pairings.base import FilledPairing
+from training.methods.values import VALUES, Value
 from training.play.branch import BranchPlan
 from training.play.branching import Brancher
 from training.play.collector import Collector
 from training.play.context import POLICY, PlayContext
+from training.play.remote import resources
 from training.storage.checkpoint import Checkpoint
 from training.storage.run import Run
 
@@ -36,14 +37,15 @@ class Trainer:
     Attributes:
         play: who plays and who judges.
         branching: where continuations begin, how they are played and how they are compared.
-        pairing: makes examples of groups, by `rule`.
+        pairing: makes one example of a group and the values of its branches, or says why not.
+        value: what makes a branch better.
         learner: the weights under training and what their update needs.
     """
 
     play: PlayContext
     branching: BranchPlan
-    pairing: Pairing
-    rule: PairingRule
+    pairing: FilledPairing
+    value: Value
     learner: Learner
 
 
@@ -52,12 +54,11 @@ def build_trainer(config: RunConfig, run: Run, bc: Checkpoint, policy: Checkpoin
     play = open_play(config, run)
     engine = seat_policies(play, bc, policy)
     play.collector = _collector(play, bc)
-    rule = pairing_rule(config)
     return Trainer(
         play=play,
-        branching=_branch_plan(play, rule, _teacher(config, bc)),
-        pairing=PAIRINGS[config.pairing.name],
-        rule=rule,
+        branching=_branch_plan(play, _teacher(config, bc)),
+        pairing=partial(config.pairing.spec.make, **config.pairing.arguments),
+        value=value_of(config),
         learner=Learner(
             config=config,
             model=policy.model,
@@ -72,25 +73,17 @@ def build_trainer(config: RunConfig, run: Run, bc: Checkpoint, policy: Checkpoin
     )
 
 
-def pairing_rule(config: RunConfig) -> PairingRule:
-    """How the pairing chooses, from its options."""
-    pairing = config.pairing
-    return PairingRule(
-        value=VALUES[pairing.value],
-        margin=pairing.margin,
-        max_segment_turns=pairing.max_segment_turns or 1,  # not set for pairings without segments
-        contrasts=pairing.contrasts,
-        sides=pairing.sides,
-        rejected_segment_turns=pairing.rejected_segment_turns,
-        verified_goal=pairing.verified_goal or 0.0,
-        reward_temperature=pairing.reward_temperature or 1.0,
-    )
+def value_of(config: RunConfig) -> Value:
+    """What makes a branch better than another."""
+    value: Value = VALUES[config.pairing.value].make
+    return value
 
 
-def _branch_plan(play: PlayContext, rule: PairingRule, teacher: Player | None) -> BranchPlan:
+def _branch_plan(play: PlayContext, teacher: Player | None) -> BranchPlan:
     config = play.config
+    given = resources(play.remote, seed=config.seed)
     return BranchPlan(
-        critics=tuple(critics_of(config.critic, play.remote, seed=config.seed)),
+        critics=tuple(critics_of(config.critic, given)),
         brancher=Brancher(
             players={player.id: player for player in play.actors().values()},
             rules=play.rules,
@@ -98,12 +91,11 @@ def _branch_plan(play: PlayContext, rule: PairingRule, teacher: Player | None) -
             batcher=play.batcher,
             continuations=config.branch.continuations,
             probes=config.branch.probes,
-            value=rule.value,
-            margin=rule.margin,
+            value=value_of(config),
+            margin=config.pairing.margin,
             run_seed=config.seed,
-            preference=pairwise_judge_of(config, play.remote),
-            selects_segments=config.critic.selects_segments
-            and config.pairing.name in ("segment", "preferred"),
+            preference=pairwise_judge_of(config, given),
+            selects_segments=config.critic.selects_segments and config.pairing.spec.by_segment,
             teacher=teacher,
             run=play.loop.run,
         ),

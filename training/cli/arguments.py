@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from envs.errors import ConfigError
+from envs.options import did_you_mean, option_names
 from training.cli.compose import compose, groups, reworded
 from training.config import RunConfig
-from training.config.options import did_you_mean, option_names
 
 SWEEPS = ("-m", "--multirun")
 

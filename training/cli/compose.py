@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import ConfigError
+from envs.options import defaults, option_names
+from envs.registry import outside_conf_folders
 from training.config import RunConfig, from_mapping
-from training.config.options import defaults, option_names
 
 
 def _by_size(small: Any, large: Any, *, _root_: DictConfig) -> Any:
@@ -25,6 +29,18 @@ def _by_size(small: Any, large: Any, *, _root_: DictConfig) -> Any:
 OmegaConf.register_new_resolver("by_size", _by_size, replace=True)
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+
+
+class OutsideConf(SearchPathPlugin):
+    """Lets Hydra find the `conf` folders of other packages that add components."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append them behind ours, so that no other package can replace one of our files."""
+        for folder in outside_conf_folders():
+            search_path.append("parley-components", f"file://{folder}")
+
+
+Plugins.instance().register(OutsideConf)
 
 
 def compose(overrides: Sequence[str] = ()) -> RunConfig:
@@ -38,8 +54,11 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
 
 def groups() -> dict[str, list[str]]:
     """Every configuration group and the names of its files."""
-    folders = sorted(path for path in CONF_DIR.iterdir() if any(path.glob("*.yaml")))
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    found: dict[str, set[str]] = {}
+    for root in (CONF_DIR, *outside_conf_folders()):
+        for file in root.glob("*/*.yaml"):
+            found.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(found.items())}
 
 
 def with_defaulted(words: Iterable[str]) -> list[str]:

@@ -26,7 +26,7 @@ from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import CONF_DIR, groups, reworded, to_run_config, with_defaulted
 from training.config import RunConfig
 from training.config.method import cautions
-from training.preflight.checks import check_before_start
+from training.preflight.checks import check_before_start, check_packages
 from training.preflight.endpoints import warnings
 
 EXIT_USAGE = 2
@@ -74,6 +74,7 @@ def run(
             the budget is spent.
     """
     with errors_as_sentences():
+        check_packages()  # before registries import what is called `judges`, say
         if {"-h", "--help"} & set(sys.argv[1:]):
             print(_HELP.format(groups=_describe_groups(), conf=_shown(CONF_DIR)))
         else:

@@ -10,26 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engines.models import ModelConfig, models_in
 from envs.errors import ConfigError
-from training.config.engine import EngineConfig
+from envs.options import Amount, Count, NonNegative, Positive, build
+from training.config.engine import EngineConfig, LoggerConfig
 from training.config.method import (
-    WIN_RATES,
+    ObjectiveConfig,
     PairingConfig,
     ReferenceConfig,
     Source,
     check_method,
     need,
 )
-from training.config.objective import ObjectiveConfig, check_options
-from training.config.options import Amount, Count, NonNegative, Positive, build
 from training.config.play import (
-    ASKING_JUDGES,
-    MEASURING_CRITICS,
     ApiConfig,
     CriticConfig,
     EnvConfig,
     JudgeConfig,
-    ModelConfig,
     PartnerConfig,
     PolicyConfig,
     check_env,
@@ -201,19 +198,6 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoggerConfig:
-    """Where metrics go beside metrics.jsonl, which every run writes.
-
-    Attributes:
-        mode, project: of Weights & Biases; None for jsonl.
-    """
-
-    name: Literal["jsonl", "wandb"]
-    project: str | None = None
-    mode: Literal["offline", "online"] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """One training run.
 
@@ -272,44 +256,32 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """
     config = build(RunConfig, options)
     check_env(config.env, config.policy.prompt_style)
-    if any(config.critic.weights.get(name) for name in MEASURING_CRITICS):
-        need("critic.min_drop", config.critic.min_drop, "a critic that locates errors")
     if config.critic.located_share > 0:
         need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
-    if config.device == "cuda" and config.engine.name != "vllm":
+    if config.device == "cuda" and not config.engine.spec.on_gpu:
         raise ConfigError(
             f"device is cuda, but engine={config.engine.name} generates on the CPU; choose "
             "engine=vllm, or device=cpu."
         )
-    _check_models(config)
-    check_options(config.objective)
     check_method(config.pairing, config.objective, config.reference, config.branch.source)
-    if config.logger.name == "wandb":
-        need("logger.project", config.logger.project, "logger.name=wandb")
-        need("logger.mode", config.logger.mode, "logger.name=wandb")
+    _check_models(config)
     return config
 
 
 def _check_models(config: RunConfig) -> None:
-    """Whoever is asked through an API is named, and only once."""
+    """Every model behind an API that will be asked is named, and has something to do."""
     judge, partner = config.judge, config.partner
-    if judge.name in ASKING_JUDGES:
-        need("judge.model.name", judge.model, f"judge.name={judge.name}")
-    if judge.name == "panel":
-        need("judge.panel.NAME.name", judge.panel or None, "judge.name=panel")
-        if len(judge.asked) < 2:
-            raise ConfigError(
-                f"judge.panel has {' and '.join(judge.asked)} alone, expected two judges or more; "
-                "add another one, or choose judge=rubric."
-            )
-    if config.critic.weights.get("llm"):
-        need("critic.model.name", config.critic.model, "the critic llm")
-    if config.pairing.preferences == "judge" and config.pairing.name not in WIN_RATES:
+    if judge.name == "panel" and len(judge.panel) < 2:
+        raise ConfigError(
+            f"judge.panel has {' and '.join(f'panel.{name}' for name in judge.panel)} alone, "
+            "expected two judges or more; add another one, or choose judge=rubric."
+        )
+    if config.pairing.preferences == "judge" and not config.pairing.spec.by_win_rate:
         raise ConfigError(
             f"pairing.preferences is judge, but pairing={config.pairing.name} ranks branches by "
             "their value; choose pairing=win_rate, or pairing.preferences=value."
         )
-    if config.pairing.preferences == "judge" and judge.name not in ASKING_JUDGES:
+    if config.pairing.preferences == "judge" and not judge.spec.asks_one_model:
         raise ConfigError(
             f"pairing.preferences is judge, but judge={judge.name} has no one model to ask; choose "
             "judge=hybrid, or pairing.preferences=value."
@@ -324,11 +296,14 @@ def _check_models(config: RunConfig) -> None:
 
 def models(config: RunConfig) -> dict[str, ModelConfig]:
     """Every chat model behind an API that the run will call, by the option that names it."""
-    judge, partner = config.judge, config.partner
-    found = {
+    partner = config.partner
+    roles = {
         "policy.model": config.policy.model if config.policy.name == "api" else None,
         "partner.model": partner.model if partner.weights.get("model") else None,
-        **{f"judge.{name}": model for name, model in judge.asked.items()},
-        "critic.model": config.critic.model if config.critic.weights.get("llm") else None,
     }
-    return {option: model for option, model in found.items() if model is not None}
+    return {
+        **{option: model for option, model in roles.items() if model is not None},
+        **models_in(partner.options, "partner"),
+        **models_in(config.judge.options, "judge"),
+        **models_in(config.critic.options, "critic"),
+    }

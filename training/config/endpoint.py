@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from engines.models import ModelConfig
 from engines.remote.prices import Price
 from engines.remote.transport import Endpoint
 from envs.errors import ConfigError
-from training.config.play import ModelConfig
 
 ANSWERS = "answers.sqlite"
 """In a run's folder, what models answered."""

@@ -1,36 +1,43 @@
-"""What a run can be told about the engine behind the models that are loaded here."""
+"""Options of the engine behind the models that are loaded here, and of the logger."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from training.config.options import Count, Positive, Range
+from engines.registry import ENGINES, EngineSpec
+from envs.options import Chosen, OneOf
+from envs.registry import Component, Registry
+from training.loggers import LOGGERS
+
+EngineName = Annotated[str, OneOf(lambda: ENGINES)]
+LoggerName = Annotated[str, OneOf(lambda: LOGGERS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """The engine; all but its name is for vLLM.
+class EngineConfig(Chosen):
+    """The engine that generates text, with its own options."""
 
-    Attributes:
-        name: "local" is a transformers model in this process, made for two CPU cores and the small
-            model; "vllm" is for real models.
-        max_running: requests that are decoded together at most.
-        step_tokens: tokens that one step encodes at most, over all requests.
-        context_tokens: the longest dialogue with its prompt; None for all the model's positions.
-        kv_cache_gib: memory of each engine for keys and values; None takes what gpu_memory_share
-            leaves of a GPU, and half a GiB on a CPU.
-        gpu_memory_share: of the GPU's memory, for one engine: the policy and its frozen clone have
-            one each, and the trainer wants some.
-        dtype: of vLLM's weights; "auto" for the model's own.
-        eager: without CUDA graphs: slower, and up sooner; always so on a CPU.
-    """
+    name: EngineName = "local"
+    options: dict[str, Any] = field(default_factory=dict)
 
-    name: Literal["local", "vllm"] = "local"
-    max_running: Count = 256
-    step_tokens: Count = 8192
-    context_tokens: Count | None = None
-    kv_cache_gib: Positive | None = None
-    gpu_memory_share: Annotated[float, Range(above=0, at_most=1)] = 0.3
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    eager: bool = False
+    @classmethod
+    def registry(cls) -> Registry[EngineSpec]:
+        return ENGINES
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The chosen engine."""
+        return ENGINES[self.name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggerConfig(Chosen):
+    """Where metrics go beside metrics.jsonl, which every run writes."""
+
+    name: LoggerName
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def registry(cls) -> Registry[Component]:
+        return LOGGERS

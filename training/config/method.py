@@ -1,4 +1,4 @@
-"""What is compared, and what the policy is held to, as options; and which of them go together.
+"""What is compared, what is minimised and what the policy is held to; and what goes together.
 
 A method is a critic, a pairing, an objective and a reference. Most combinations make sense; those
 that do not are refused here, before anything is played.
@@ -6,74 +6,69 @@ that do not are refused here, before anything is played.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from envs.errors import ConfigError
-from training.config.objective import ObjectiveConfig
-from training.config.options import Count, NonNegative, Positive, Range
+from envs.options import Chosen, NonNegative, OneOf, Range
+from envs.registry import Registry
+from training.methods.objectives.base import OBJECTIVES, ObjectiveSpec
+from training.methods.pairings.base import PAIRINGS, PairingSpec
+from training.methods.values import VALUES
 
-WITHOUT_LENGTH = frozenset({"turn", "session", "step"})
-"""Pairings that need no `max_segment_turns`: one turn, or all."""
-
-WITH_SIDES = frozenset({"segment", "turn", "session", "preferred"})
-WIN_RATES = frozenset({"win_rate", "win_rate_pair"})
-WITH_TEACHER = frozenset({"expert", "imitation"})
-MAKE_PAIRS = frozenset({"segment", "turn", "session", "step", "rejection", "expert"})
-
-TAKE_ANY = frozenset({"bco", "inpo", "kto", "preferred_sft", "sppo"})
-"""Objectives that read any branches; all others want them in pairs, chosen and rejected."""
+ObjectiveName = Annotated[str, OneOf(lambda: OBJECTIVES)]
+PairingName = Annotated[str, OneOf(lambda: PAIRINGS)]
+ValueName = Annotated[str, OneOf(lambda: VALUES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairingConfig:
-    """How branch groups become training examples.
+class ObjectiveConfig(Chosen):
+    """What is minimised: an objective with its own options; docs/methods.md has the formulas."""
+
+    name: ObjectiveName
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def registry(cls) -> Registry[ObjectiveSpec]:
+        return OBJECTIVES
+
+    @property
+    def spec(self) -> ObjectiveSpec:
+        """The chosen objective."""
+        return OBJECTIVES[self.name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingConfig(Chosen):
+    """How branch groups become training examples: a pairing with its own options.
 
     Attributes:
         value: what makes a branch better than another.
-        margin: branches that are closer in value are a tie, and left out; in points of the value.
-            binary leaves out what is closer than half of it to the mean of its group.
-        max_segment_turns: the longest segment that carries loss, in own turns; turn, session and
-            step need none.
-        contrasts: pairs that a branch group gives at most where no error was located, or
-            continuations of an expert (expert, imitation); a located error gives one pair.
+        margin: branches that are closer in value are a tie, in points of the value.
         preferences: what win rates are counted from: the branches' values, or "judge": the
             judge's model compares two continuations at a time.
-        sides: which branches are held against which (segment, turn, session, preferred): the best
-            against the "original", the middles of the "halves", the "extremes", or "located":
-            the original where an error was located and halves elsewhere.
-        rejected_segment_turns: how long the worse side's segment is, where it is not to be as long
-            as the better one's; needs `allow_unequal`.
-        allow_unequal: that segments are unequally long is meant: the partition function then does
-            not cancel, and in the paper two of four such choices made the policy collapse
-            (arXiv 2501.01821, table 4).
-        verified_goal: the goal that a rectified turn must have led to (step).
-        reward_temperature: of rejection sampling, in points of the value (rejection).
     """
 
-    name: Literal[
-        "binary",
-        "expert",
-        "imitation",
-        "preferred",
-        "rejection",
-        "segment",
-        "session",
-        "step",
-        "turn",
-        "win_rate",
-        "win_rate_pair",
-    ]
-    value: Literal["nash", "goal", "goal_relationship"]
+    name: PairingName
+    value: ValueName
     margin: NonNegative
-    max_segment_turns: Count | None = None
-    contrasts: Count = 1
     preferences: Literal["value", "judge"] = "value"
-    sides: Literal["located", "original", "halves", "extremes"] = "located"
-    rejected_segment_turns: Count | None = None
-    allow_unequal: bool = False
-    verified_goal: Annotated[float, Range(at_least=0, at_most=10)] | None = None
-    reward_temperature: Positive | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def registry(cls) -> Registry[PairingSpec]:
+        return PAIRINGS
+
+    @property
+    def spec(self) -> PairingSpec:
+        """The chosen pairing."""
+        return PAIRINGS[self.name]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the pairing is called with beside a group and its values."""
+        options = self.options_for(self.spec)
+        return {name: getattr(options, name) for name in self.spec.option_names}
 
     @property
     def is_unequal(self) -> bool:
@@ -110,43 +105,13 @@ def check_method(
     Raises:
         ConfigError: they do not; the message says what to change.
     """
-    name = pairing.name
-    if name not in WITHOUT_LENGTH:
-        need("pairing.max_segment_turns", pairing.max_segment_turns, f"pairing.name={name}")
-    if name == "step":
-        need("pairing.verified_goal", pairing.verified_goal, "pairing.name=step")
-    if name == "rejection":
-        need("pairing.reward_temperature", pairing.reward_temperature, "pairing.name=rejection")
     if reference.schedule == "average":
         need("reference.decay", reference.decay, "reference.schedule=average")
-    if pairing.sides != "located" and name not in WITH_SIDES:
+    if not objective.spec.can_read(pairing.spec.gives):
+        readable = [name for name, spec in PAIRINGS.items() if objective.spec.can_read(spec.gives)]
         raise ConfigError(
-            f"pairing.sides is {pairing.sides}, but pairing={name} has its own way to choose; "
-            f"leave it out, or choose pairing={' or '.join(sorted(WITH_SIDES))}."
-        )
-    if not _is_read(objective.name, name):
-        raise ConfigError(
-            f"objective={objective.name} learns from pairs, but pairing={name} makes none; choose "
-            f"pairing={' or '.join(sorted(MAKE_PAIRS))}."
-        )
-    _check_lengths(pairing)
-    _check_teacher(pairing, source)
-
-
-def _is_read(objective: str, pairing: str) -> bool:
-    """Whether the objective can read what the pairing makes."""
-    if (objective, pairing) == ("sppo_pair", "win_rate_pair"):
-        return True
-    return objective in TAKE_ANY or pairing in MAKE_PAIRS
-
-
-def _check_lengths(pairing: PairingConfig) -> None:
-    if pairing.rejected_segment_turns is None:
-        return
-    if pairing.name != "segment":
-        raise ConfigError(
-            f"pairing.rejected_segment_turns is set, but pairing={pairing.name} has no such "
-            "segment; leave it out, or choose pairing=segment."
+            f"objective={objective.name} learns from {objective.spec.reads.replace('_', ' ')}, but "
+            f"pairing={pairing.name} makes none; choose pairing={' or '.join(readable)}."
         )
     if pairing.is_unequal and not pairing.allow_unequal:
         raise ConfigError(
@@ -155,16 +120,17 @@ def _check_lengths(pairing: PairingConfig) -> None:
             "of unequal length the partition function does not cancel and the policy may "
             "collapse; make them equal, or set pairing.allow_unequal=true for an ablation."
         )
+    _check_teacher(pairing, source)
 
 
 def _check_teacher(pairing: PairingConfig, source: Source) -> None:
     taught = source != "policy"
-    if pairing.name in WITH_TEACHER and not taught:
+    if pairing.spec.from_teacher and not taught:
         raise ConfigError(
             f"pairing={pairing.name} learns from an expert's turns, but branch.source is policy; "
             "set branch.source=experts."
         )
-    if taught and pairing.name in WITH_SIDES and pairing.sides != "original":
+    if taught and pairing.sides not in (None, "original"):
         raise ConfigError(
             f"branch.source is {source}, but pairing.sides={pairing.sides} would hold an expert's "
             "turns against an expert's; set pairing.sides=original."

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
+from agents.registry import PLAYERS, PlayerSpec
+from engines.models import ModelConfig
 from envs.errors import ConfigError
-from envs.scenarios import draw_mixture
+from envs.options import Chosen, Count, OneOf, Positive, Range, Weighted, Weights
+from envs.registry import Registry
+from envs.scenarios import FAMILIES, draw_mixture
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Order, Rules
 from envs.types import Scenario
+from judges.base import JUDGES, JudgeSpec
+from judges.critics.base import CRITICS, CriticSpec
 from training.config.method import need
-from training.config.options import Count, NonNegative, Positive, Range, Weighted, Weights
 
-FAMILIES = ("division", "plans", "camp", "price", "match")
 SCENES = ("open", "sotopia")
 """Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
 
@@ -21,13 +26,15 @@ BUILT_IN_POLICIES = ("embedded", "scratch")
 API = "api"
 """The policy behind an API, which can be measured and not trained."""
 
-PARTNERS = ("self", "frozen_bc", "experts", "model", "checkpoint", "human")
-CRITICS = ("value", "first", "start", "random", "llm")
-LOCATING_CRITICS = ("value", "first", "llm")
-MEASURING_CRITICS = ("value", "first")
-ASKING_JUDGES = ("rubric", "hybrid")
-# Written out, because options are read before it is known that a package `judges` is ours, and some
-# registries import torch; a test compares them.
+ROLES = ("self", "frozen_bc", "model", "checkpoint")
+"""Partners beside the registered players: the policy, its frozen copy after behaviour cloning, and
+those that are named by a model of their own."""
+
+
+FamilyWeights = Annotated[Weights, Weighted(lambda: (*FAMILIES, *SCENES))]
+PartnerWeights = Annotated[Weights, Weighted(lambda: (*ROLES, *PLAYERS))]
+JudgeName = Annotated[str, OneOf(lambda: JUDGES)]
+CriticWeights = Annotated[Weights, Weighted(lambda: CRITICS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,7 @@ class EnvConfig:
         order: who acts when; everything was trained and measured in round_robin.
     """
 
-    families: Annotated[Weights, Weighted((*FAMILIES, *SCENES))]
+    families: FamilyWeights
     max_turns: Annotated[int, Range(at_least=2)]
     wave: Count
     path: str | None = None
@@ -76,38 +83,6 @@ class EnvConfig:
     def is_sotopia(self) -> bool:
         """Whether SOTOPIA's files are played, and therefore nothing else."""
         return "sotopia" in self.names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """A chat model behind an API: a partner, a judge, a critic, or a policy to be measured.
-
-    Attributes:
-        name: as its maker names it, snapshot and all ("gpt-4o-2024-11-20"), with litellm's prefix
-            for makers other than OpenAI ("anthropic/..."); or as the server at `base_url` does.
-        base_url: of an OpenAI-compatible server (vLLM, llama.cpp, Ollama), such as
-            http://127.0.0.1:8000/v1; it is called directly. None: litellm finds the maker.
-        api_key_env: the NAME of the environment variable that holds the key; never the key.
-        temperature: None where the model refuses to be told.
-        max_tokens: a reply is cut after that many tokens.
-        timeout_s: of one attempt, seconds.
-        input_usd_per_mtok, output_usd_per_mtok: dollars per million tokens, where the price is not
-            known or is another one. A server on this machine is free without them.
-        weights_version: whatever tells apart weights that a server has under one name; "" where
-            they do not change.
-        prompt_style: as in `PolicyConfig`; for players alone.
-    """
-
-    name: str
-    base_url: str | None = None
-    api_key_env: str | None = None
-    temperature: NonNegative | None = None
-    max_tokens: Count = 512
-    timeout_s: Positive = 60.0
-    input_usd_per_mtok: NonNegative | None = None
-    output_usd_per_mtok: NonNegative | None = None
-    weights_version: str = ""
-    prompt_style: Literal["brief", "full"] = "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,75 +139,103 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartnerConfig:
+class PartnerConfig(Chosen):
     """Whom the policy plays against: in training by weight, in `training.evaluate` each in turn.
 
     Attributes:
-        weights: partner -> weight. "self" is the policy, "frozen_bc" its clone after stage 0,
-            "experts" are scripted, "human" sits at the terminal; the others are named below.
+        weights: partner -> weight. "self" is the policy, "frozen_bc" its copy after behaviour
+            cloning, "experts" are scripted, "human" sits at the terminal; "model" and "checkpoint"
+            are named below.
         model: a chat model behind an API.
         checkpoint: another Hugging Face model, loaded here.
     """
 
-    weights: Annotated[Weights, Weighted(PARTNERS)]
+    weights: PartnerWeights
     model: ModelConfig | None = None
     checkpoint: CheckpointConfig | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def registry(cls) -> Registry[PlayerSpec]:
+        return PLAYERS
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeConfig:
-    """Who scores the episodes.
-
-    Attributes:
-        name: "verifiable" computes, and leaves unscored what no program can check; "rubric" asks a
-            model for SOTOPIA's seven dimensions; "hybrid" computes what it can and asks for the
-            rest; "panel" is the mean of several rubric judges.
-        model: the judge (rubric, hybrid).
-        panel: the judges by any names (panel).
-        samples: judgements that a model gives of one episode, or of two continuations in both
-            orders, the agents' labels swapped in turn.
-    """
-
-    name: Literal["verifiable", "rubric", "hybrid", "panel"]
-    model: ModelConfig | None = None
-    panel: dict[str, ModelConfig] | None = None
-    samples: Count = 2
+    @classmethod
+    def chosen(cls, own: Mapping[str, Any]) -> dict[str, str]:
+        return {name: words for name, words in _weighted(own).items() if name in PLAYERS}
 
     @property
-    def asked(self) -> dict[str, ModelConfig]:
-        """The models that will judge, by the options that name them."""
-        if self.name == "panel":
-            return {f"panel.{name}": model for name, model in (self.panel or {}).items()}
-        if self.name in ASKING_JUDGES and self.model is not None:
-            return {"model": self.model}
-        return {}
+    def players(self) -> dict[str, PlayerSpec]:
+        """The registered players that have a weight."""
+        return {name: PLAYERS[name] for name in self.chosen({"weights": self.weights})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CriticConfig:
-    """Who chooses the turns to branch at.
+class JudgeConfig(Chosen):
+    """Who scores the episodes: a judge with its own options."""
+
+    name: JudgeName
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def registry(cls) -> Registry[JudgeSpec]:
+        return JUDGES
+
+    @property
+    def spec(self) -> JudgeSpec:
+        """The chosen judge."""
+        return JUDGES[self.name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticConfig(Chosen):
+    """Who chooses the turns to branch at: critics with their own options.
 
     Attributes:
         weights: critic -> its share of the branch points.
-        min_drop: the value critic takes a smaller fall for noise; points of goal.
         poor_goal: critics that locate errors look only at episodes with a goal below this (SDPO,
             arXiv 2501.01821, section 3.1: 7); so does "start" where it is set.
-        model: whom the critic "llm" asks.
         selects_segments: whether the critic says how much of the better branch carries loss, up to
             pairing.max_segment_turns; else as much as that.
     """
 
-    weights: Annotated[Weights, Weighted(CRITICS)]
-    min_drop: Positive | None = None
+    is_strict: ClassVar[bool] = False  # a mixture's options may stay when a weight becomes 0
+
+    weights: CriticWeights
     poor_goal: Annotated[float, Range(above=0, at_most=10)] | None = None
-    model: ModelConfig | None = None
     selects_segments: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def registry(cls) -> Registry[CriticSpec]:
+        return CRITICS
+
+    @classmethod
+    def chosen(cls, own: Mapping[str, Any]) -> dict[str, str]:
+        return _weighted(own)
 
     @property
     def located_share(self) -> float:
         """The share of branch points that are located errors, in [0, 1]."""
-        located = sum(self.weights.get(name, 0.0) for name in LOCATING_CRITICS)
-        return located / sum(self.weights.values())
+        return self._share(lambda spec: spec.locates)
+
+    @property
+    def measured_share(self) -> float:
+        """The share of branch points that are located by measuring values, in [0, 1]."""
+        return self._share(lambda spec: spec.measures)
+
+    @property
+    def asked_share(self) -> float:
+        """The share of branch points that a model is asked for, in [0, 1]."""
+        return self._share(lambda spec: "model" in spec.option_names)
+
+    def _share(self, counts: Callable[[CriticSpec], bool]) -> float:
+        some = sum(weight for name, weight in self.weights.items() if counts(CRITICS[name]))
+        return some / sum(self.weights.values())
+
+
+def _weighted(own: Mapping[str, Any]) -> dict[str, str]:
+    """What has a weight, with the words that gave it one."""
+    return {name: f"weights.{name}" for name, weight in own["weights"].items() if weight > 0}
 
 
 def check_env(env: EnvConfig, prompt_style: str) -> None:

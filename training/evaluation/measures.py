@@ -10,8 +10,8 @@ from envs.referee import joint_welfare
 from envs.types import ActionType
 from judges.base import DIMENSION_RANGES
 from training.evaluation.statistics import Stat, bootstrap
+from training.methods.records import PlayedEpisode
 from training.methods.values import scores_of
-from training.storage.records import PlayedEpisode
 
 Measures = dict[str, float]
 """The metrics of one seat in one episode, by name."""

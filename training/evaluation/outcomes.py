@@ -11,9 +11,9 @@ from agents.base import Player
 from envs.types import Scenario
 from training.evaluation.measures import Measures, mean_measures, measure
 from training.evaluation.statistics import bootstrap, paired_bootstrap
+from training.methods.records import PlayedEpisode
 from training.play.context import SELF
 from training.play.rollout import EpisodePlan, episode_seed
-from training.storage.records import PlayedEpisode
 
 RESAMPLES = 4000
 

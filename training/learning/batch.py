@@ -15,7 +15,7 @@ from training.learning.packing import PackedBatch, measure, pack
 from training.learning.reference import Reference, stranger_log_ratios
 from training.methods.objectives.base import BranchLogps, Objective, join
 from training.methods.objectives.common import nll
-from training.storage.records import Example
+from training.methods.records import Example
 
 
 class Batch:

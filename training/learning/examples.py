@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.methods.pairings import pair_up
-from training.methods.pairings.base import Pairing, PairingRule
-from training.storage.records import BranchGroup, Example
+from training.methods.pairings.base import FilledPairing
+from training.methods.records import BranchGroup, Example
+from training.methods.values import Value
 from training.storage.store import Store
 
 
@@ -14,11 +15,11 @@ def pair(
     store: Store,
     iteration: int,
     groups: Sequence[BranchGroup],
-    pairing: Pairing,
-    rule: PairingRule,
+    pairing: FilledPairing,
+    value: Value,
 ) -> list[Example]:
     """Turn groups into examples, count what is dropped, and keep both in the store."""
-    examples, drops = pair_up(groups, pairing, rule)
+    examples, drops = pair_up(groups, pairing, value)
     if not store.wave_done("pair", iteration, 0):
         with store.wave("pair", iteration, 0) as transaction:
             transaction.add_examples(examples)

@@ -13,13 +13,12 @@ from training.learning.low_rank import low_rank
 from training.learning.reference import consult
 from training.learning.references import move_average
 from training.learning.update import UpdateReport, steps_of, update
-from training.methods.objectives import NEEDS
 from training.methods.objectives.base import Objective, State, Stateful
+from training.methods.records import Example
 from training.play.collector import Collector
 from training.play.engines import Engines
 from training.play.rollout import episode_seed
 from training.play.waves import Progress
-from training.storage.records import Example
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +101,7 @@ def _update(
         reference,
         examples,
         token_budget=config.update.token_budget,
-        need=NEEDS.get(config.objective.name),
+        need=config.objective.spec.measures,
         anchor=learner.bc,
         precision=config.update.precision,
         device=learner.model.device,

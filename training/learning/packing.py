@@ -26,7 +26,7 @@ from envs.errors import TrainingError
 from training.config import Precision
 from training.learning.attention import mask_of
 from training.learning.passes import low_precision
-from training.storage.records import BranchTokens, Example
+from training.methods.records import BranchTokens, Example
 
 MERGE_FROM = 256
 """Trunks that share fewer tokens stay apart: a wider row costs more attention than they save."""
@@ -47,7 +47,7 @@ class PackedBatch:
         branch_N: the branch of each loss token, 0 to B - 1.
         turn_N: which own turn of its branch a loss token belongs to, from 0: a turn is an unbroken
             run of loss tokens, for what the partner says comes between two of them.
-        win_prob_B: see `training.storage.records.BranchTokens`.
+        win_prob_B: see `training.methods.records.BranchTokens`.
         loss_tokens_B: number of loss tokens.
         turns_B: number of own turns with loss.
         example_indices: which of the examples given to `pack` are here; their branches follow

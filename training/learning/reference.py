@@ -18,8 +18,8 @@ from training.config import Precision, UpdateConfig
 from training.learning.attention import row_attention
 from training.learning.packing import columns, measure, pack
 from training.learning.passes import brought_to, mode, move
-from training.methods.objectives import Need
-from training.storage.records import Example
+from training.methods.objectives.base import Measured
+from training.methods.records import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def consult(
     examples: Sequence[Example],
     *,
     token_budget: int = 8192,
-    need: Need | None = None,
+    need: Measured | None = None,
     anchor: PreTrainedModel | None = None,
     precision: Precision = "float32",
     device: torch.device | None = None,

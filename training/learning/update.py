@@ -19,7 +19,7 @@ from training.learning.passes import checkpointed, fused, mode
 from training.learning.reference import Reference
 from training.methods.objectives.base import BranchLogps, Objective, State, Stateful
 from training.methods.objectives.common import nll
-from training.storage.records import Example
+from training.methods.records import Example
 
 ADAM_BETAS = (0.9, 0.999)
 """Decay rates of AdamW's moments; each update starts with fresh ones."""

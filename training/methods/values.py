@@ -6,26 +6,44 @@ from collections.abc import Callable
 from math import sqrt
 
 from envs.errors import UnscoredError
+from envs.registry import Component, Registry
 from judges.base import Scores
-from training.storage.records import PlayedEpisode
+from training.methods.records import PlayedEpisode
 
 Value = Callable[[PlayedEpisode, int], float]
 """The value of an episode for a seat; higher is better."""
 
+VALUES: Registry[Component] = Registry("value", group="values", modules=["training.methods.values"])
+"""All values by name."""
+
+
+def value(name: str) -> Callable[[Value], Value]:
+    """Register what makes one continuation better than another, by its name."""
+
+    def register(function: Value) -> Value:
+        VALUES.add(Component(name=name, make=function))
+        return function
+
+    return register
+
+
 _RELATIONSHIP_WEIGHT = 1e-3
 
 
+@value("goal")
 def goal(played: PlayedEpisode, seat: int) -> float:
     """The seat's own goal score, 0..10."""
     return scores_of(played, seat).goal
 
 
+@value("goal_relationship")
 def goal_relationship(played: PlayedEpisode, seat: int) -> float:
     """Goal first, relationship to break ties, as SDPO ranks positives (arXiv 2501.01821, 3.2)."""
     scores = scores_of(played, seat)
     return scores.goal + _RELATIONSHIP_WEIGHT * scores.relationship
 
 
+@value("nash")
 def nash(played: PlayedEpisode, seat: int) -> float:
     """The Nash product of both goals, as a geometric mean, 0.5..10.5.
 
@@ -34,9 +52,6 @@ def nash(played: PlayedEpisode, seat: int) -> float:
     """
     own, other = scores_of(played, seat).goal, scores_of(played, 1 - seat).goal
     return sqrt((own + 0.5) * (other + 0.5))
-
-
-VALUES: dict[str, Value] = {"goal": goal, "goal_relationship": goal_relationship, "nash": nash}
 
 
 def scores_of(played: PlayedEpisode, seat: int) -> Scores:

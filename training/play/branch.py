@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from judges.critics.base import Critic
+from judges.critics.base import CRITICS, Critic
 from training.config import BranchConfig
+from training.methods.records import BranchGroup, PlayedEpisode
 from training.methods.values import goal
 from training.play.branching import Branched, Brancher, Candidate, branch_wave
 from training.play.collect import sampled_tokens
 from training.play.context import POLICY, PlayContext
 from training.play.waves import Progress
-from training.storage.records import BranchGroup, PlayedEpisode
 
 _BRANCH = "branch"
 _CANDIDATES_A_WAVE = 128
@@ -129,7 +129,8 @@ def _candidates(
     context: PlayContext, iteration: int, episodes: Sequence[PlayedEpisode], critic_id: str
 ) -> list[Candidate]:
     """Where a critic may look: the policy's seats; for located errors, of poor episodes only."""
-    poor_goal = None if critic_id == "random" else context.config.critic.poor_goal
+    everywhere = CRITICS[critic_id].everywhere
+    poor_goal = None if everywhere else context.config.critic.poor_goal
     candidates = [
         Candidate(played, seat)
         for played in episodes

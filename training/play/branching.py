@@ -19,9 +19,9 @@ from envs.social import Rules
 from judges.base import Judge
 from judges.critics.base import Critic, Dropped, Located, Selected
 from judges.pairwise import PairwiseJudge, Preferences, ask_all_pairs, preference_matrix, win_probs
+from training.methods.records import BranchGroup, PlayedEpisode
 from training.methods.values import Value
 from training.play.rollout import EpisodePlan, RunLoop, episode_seed, play, trunk_of
-from training.storage.records import BranchGroup, PlayedEpisode
 
 _BLIND = "a value could not be estimated, for no continuation could be scored"
 

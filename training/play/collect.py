@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from random import Random
 
 from agents.demonstrator import WRITTEN
+from training.methods.records import PlayedEpisode
 from training.play.context import POLICY, SELF, PlayContext
 from training.play.rollout import EpisodePlan, episode_seed
 from training.play.waves import Progress, play_in_waves
-from training.storage.records import PlayedEpisode
 
 
 def collect(context: PlayContext, iteration: int, progress: Progress) -> list[PlayedEpisode]:

@@ -17,7 +17,7 @@ from training.storage.run import Run
 
 SELF = "self"
 POLICY, FROZEN, EXPERTS, STUBBORN = "policy", "frozen_bc", "experts", "stubborn"
-MODEL, CHECKPOINT, HUMAN = "model", "checkpoint", "human"
+MODEL, CHECKPOINT = "model", "checkpoint"
 NAMED = (MODEL, CHECKPOINT)
 """Partners that are known by their models, and not by their role, wherever results are shown."""
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict
 
 from transformers import PreTrainedModel
 
 from engines.batcher import Batcher
-from engines.local import LocalEngine
 from engines.types import LoadedEngine
 from training.config.engine import EngineConfig
 
@@ -17,7 +15,7 @@ class Engines:
     """Makes engines for models that are loaded here, and knows them all."""
 
     def __init__(self, config: EngineConfig, batcher: Batcher) -> None:
-        self._config, self._rendezvous = config, batcher
+        self._config, self._batcher = config, batcher
         self._engines: list[LoadedEngine] = []
 
     def load(
@@ -54,13 +52,7 @@ class Engines:
     def _make(
         self, model: PreTrainedModel, stop_ids: tuple[int, ...], changes: bool
     ) -> LoadedEngine:
-        batcher = self._rendezvous
-        if self._config.name == "local":
-            own = copy.deepcopy(model) if changes else model
-            return LocalEngine(own, stop_ids=stop_ids, batcher=batcher)
-        from engines.vllm import VllmEngine
-        from engines.vllm_process import VllmOptions
-
-        told = {name: value for name, value in asdict(self._config).items() if name != "name"}
-        options = VllmOptions(**told)
-        return VllmEngine(model, stop_ids=stop_ids, batcher=batcher, options=options)
+        config, spec = self._config, self._config.spec
+        own = copy.deepcopy(model) if changes and spec.shares_weights else model
+        made: LoadedEngine = spec.make(own, stop_ids, self._batcher, config.options_for(spec))
+        return made

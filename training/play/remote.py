@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from engines.chat import Chat
+from engines.models import ModelConfig, Resources
 from engines.remote.answers import Answers
 from engines.remote.client import RemoteChat
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.retries import Retries
 from engines.remote.tallies import Totals
+from envs.errors import ConfigError
 from training.config import RunConfig
 from training.config.endpoint import ANSWERS, endpoint_of
-from training.config.play import ModelConfig
 from training.storage.run import Run
 
 CALLS = "calls.sqlite"
@@ -63,3 +65,19 @@ class Remote:
     def _close_chats(self) -> None:
         for chat in self._chats.values():
             self._loop.run(chat.close())
+
+
+def resources(remote: Remote | None, *, seed: int) -> Resources:
+    """What components are built with.
+
+    Args:
+        remote: None where the configuration names no model behind an API.
+    """
+
+    def nobody(model: ModelConfig) -> Chat:
+        raise ConfigError(
+            f"The model {model.name} is to be called, but no option names it; this is a mistake in "
+            "the component that asks for it."
+        )
+
+    return Resources(seed=seed, chat=nobody if remote is None else remote.chat)

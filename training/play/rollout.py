@@ -15,7 +15,7 @@ from envs.errors import RemoteError
 from envs.social import Rules, SocialState, replay
 from envs.types import Scenario, Turn
 from judges.base import Judge, Judgement
-from training.storage.records import PlayedEpisode
+from training.methods.records import PlayedEpisode
 
 
 @dataclass(frozen=True, slots=True)

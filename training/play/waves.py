@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from training.methods.records import PlayedEpisode
 from training.play.context import PlayContext
 from training.play.rollout import EpisodePlan, play_wave
-from training.storage.records import PlayedEpisode
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is."""

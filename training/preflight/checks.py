@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from envs.errors import ConfigError
 from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
+from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
 from training.preflight.endpoints import check_calls
 from training.storage.hub import SCHEME, is_on_hub, read_address
@@ -31,7 +32,7 @@ def check_before_start(config: RunConfig) -> None:
     check_packages()
     check_model(config.policy.name)
     if not config.dry_run:  # which may be made on a machine that is not to run it
-        check_engine(config.engine.name)
+        check_engine(config.engine)
         check_lora(config.lora.rank)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
@@ -67,7 +68,7 @@ def check_before_training(config: RunConfig) -> None:
             "policy.name is api, but a model behind an API has no weights here to train; choose "
             "policy=embedded or policy=checkpoint, or measure it with python -m training.evaluate."
         )
-    if config.partner.weights.get("human"):
+    if any(spec.is_person for spec in config.partner.players.values()):
         raise ConfigError(
             "A person cannot play the thousands of episodes of a training run; leave human out of "
             "partner.weights, or play with python -m training.evaluate partner=human."
@@ -128,10 +129,11 @@ def check_model(name: str, option: str = "policy.name") -> None:
         )
 
 
-def check_engine(name: str) -> None:
-    """Where vLLM is wanted, it is there; looked for without importing it, which takes seconds."""
-    if name == "vllm" and find_spec("vllm") is None:
-        raise _not_installed("engine is vllm", "vLLM", "vllm", "choose engine=local")
+def check_engine(engine: EngineConfig) -> None:
+    """The engine's library is installed; looked for without importing it, which takes seconds."""
+    library = engine.spec.library
+    if library is not None and find_spec(library) is None:
+        raise _not_installed(f"engine is {engine.name}", library, library, "choose engine=local")
 
 
 def check_lora(rank: int | None) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from agents.prompts import STYLES
 from agents.remote import ASKS_AGAIN
+from engines.models import ModelConfig, models_in
 from engines.remote.client import price_at
 from engines.remote.estimate import Estimate, PlannedCalls, estimate, judge_calls, partner_calls
 from engines.remote.tallies import Account, dollars
@@ -28,7 +29,6 @@ from judges.rubric import rubric_request
 from judges.transcript_view import labels
 from training.config import RunConfig
 from training.config.endpoint import endpoint_of
-from training.config.play import ModelConfig
 from training.evaluation.calibration_sources import sources
 from training.evaluation.held_out import held_out, with_files
 from training.storage.checkpoint import clone_beside
@@ -92,9 +92,7 @@ def training_plans_of(config: RunConfig) -> Plans:
     branch, evaluation = config.branch, config.evaluation
     weights = config.partner.weights
     share = weights.get("model", 0.0) / sum(weights.values())
-    critics = config.critic.weights
-    total = sum(critics.values())
-    measured = (critics.get("value", 0.0) + critics.get("first", 0.0)) / total
+    measured = config.critic.measured_share
     probes = branch.probes * config.env.max_turns * TURNS_SHARE / 2
     continued = branch.points * (branch.continuations + measured * probes / POOR_SHARE)
     episodes = config.iterations * (config.collect.episodes + continued)
@@ -102,7 +100,7 @@ def training_plans_of(config: RunConfig) -> Plans:
     seats = 2 if evaluation.both_seats else 1  # but for self-play
     final = evaluation.scenarios * evaluation.episodes * (1 + 2 * seats)
     final *= 3 if evaluation.stubborn_bias else 2
-    asked = critics.get("llm", 0.0) / total
+    asked = config.critic.asked_share
     pairs = (branch.continuations + 1) * branch.continuations / 2
     return Plans(
         # A branch goes on from the middle, so it is about half an episode.
@@ -133,7 +131,7 @@ def _planned(config: RunConfig, plans: Plans) -> Iterator[PlannedCalls]:
         if model is not None and plans.played.get(role):
             yield _seat(config, role, model, plans.played[role], scenario)
     judge = config.judge
-    for model in judge.asked.values():
+    for model in models_in(judge.options).values():
         yield _reader(config, "judge", model, plans.judged, judge.samples, scenario)
     if plans.compared and judge.model is not None:
         yield _reader(config, "judge", judge.model, plans.compared, 2, scenario)

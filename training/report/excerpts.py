@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from training.methods.records import BranchGroup, Example, PlayedEpisode
 from training.report.transcripts import (
     GroupView,
     TranscriptView,
@@ -13,7 +14,6 @@ from training.report.transcripts import (
     view_group,
     view_pair,
 )
-from training.storage.records import BranchGroup, Example, PlayedEpisode
 from training.storage.run import CLONE, TRAINED
 from training.storage.store import Store, WaveKey
 

@@ -9,7 +9,7 @@ from envs.types import Action, ActionType, Turn
 from judges.base import DIMENSION_RANGES
 from judges.critics.base import own_turns
 from training.methods.pairings.base import branch_tokens
-from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
+from training.methods.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 _VERBS = {
     ActionType.SPEAK: "",

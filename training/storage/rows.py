@@ -28,7 +28,7 @@ from envs.types import (
 )
 from judges.base import DIMENSION_RANGES, Judgement, Scores
 from judges.pairwise import Preferences
-from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
+from training.methods.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 SCORED, UNSCORED = "scored", "unscored"
 """The two states of a judgement: a failed one is never a score."""

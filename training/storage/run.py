@@ -18,9 +18,9 @@ from typing import Any, Self
 import yaml  # type: ignore[import-untyped]
 
 from envs.errors import ConfigError
+from envs.options import defaults
 from envs.types import Scenario
 from training.config import RunConfig
-from training.config.options import defaults
 from training.storage.files import to_json, write_text
 from training.storage.store import Store
 

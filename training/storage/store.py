@@ -20,6 +20,7 @@ from typing import Self
 from engines.types import Generation
 from envs.errors import StoreError
 from envs.types import Scenario
+from training.methods.records import BranchGroup, Example, PlayedEpisode
 from training.storage import rows
 from training.storage.database import (
     lock_for_writing,
@@ -27,7 +28,6 @@ from training.storage.database import (
     open_for_writing,
     transaction,
 )
-from training.storage.records import BranchGroup, Example, PlayedEpisode
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judges.critics.registry import CRITICS
-from judges.critics.unmeasured import RandomCritic, StartCritic
 
+from engines.models import Resources, built
 from envs.errors import ConfigError
+from envs.registry import NoOptions
 from envs.types import Episode
 from judges.critics.base import (
+    CRITICS,
     Critic,
     DropKind,
     Dropped,
@@ -26,6 +27,8 @@ from judges.critics.base import (
     segment_length,
 )
 from judges.critics.measured import FirstErrorCritic, ValueCritic
+from judges.critics.unmeasured import RandomCritic, StartCritic
+from tests.chats import FakeChat
 
 Play = Callable[..., Episode]
 
@@ -194,9 +197,10 @@ def test_the_seed_matters(episode: Episode) -> None:
 def test_the_registry_names_critics_by_their_id() -> None:
     assert set(CRITICS) == {"value", "first", "start", "random", "llm"}
     for name in ("value", "first"):
-        assert CRITICS[name](min_drop=1.0).id == name
-    assert CRITICS["start"]().id == "start"
-    assert CRITICS["random"](seed=1).id == "random"
+        assert CRITICS[name].make(min_drop=1.0).id == name
+    assert CRITICS["start"].make().id == "start"
+    resources = Resources(seed=1, chat=lambda model: FakeChat([]))
+    assert built(CRITICS["random"], NoOptions(), resources).id == "random"
 
 
 @pytest.mark.parametrize("min_drop", [0.0, -1.0, math.nan, math.inf])

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from judges.critics.registry import CRITICS
 
 from engines.chat import ChatRequest
+from engines.models import ModelConfig, Resources, built
 from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import Episode
-from judges.critics.base import LOCATING, DropKind, Dropped, Located, Selected
+from judges.critics.base import CRITICS, DropKind, Dropped, Located, Selected
 from judges.critics.llm import LlmCritic
 from tests.chats import Answer, FakeChat
 from tests.judges.records import record, verdict, words_around
@@ -195,6 +195,8 @@ def test_options_out_of_range_are_refused(option: str) -> None:
 
 
 def test_it_is_registered_as_a_critic_that_locates() -> None:
-    critic = CRITICS["llm"](chat=FakeChat([]))
+    model = ModelConfig(name="a-model")
+    options = CRITICS["llm"].options(model=model)
+    critic = built(CRITICS["llm"], options, Resources(seed=0, chat=lambda model: FakeChat([])))
     assert critic.id == "llm"
-    assert critic.id in LOCATING
+    assert CRITICS[critic.id].locates

@@ -26,9 +26,10 @@ from training.build.judges import critics_of, judge_of, pairwise_judge_of
 from training.build.players import open_play
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy
-from training.play.context import EXPERTS, HUMAN, MODEL, POLICY, PlayContext
+from training.methods.records import PlayedEpisode
+from training.play.context import EXPERTS, MODEL, POLICY, PlayContext
+from training.play.remote import resources
 from training.storage.checkpoint import save_checkpoint
-from training.storage.records import PlayedEpisode
 from training.storage.run import Run
 from training.storage.store import Store
 
@@ -88,7 +89,7 @@ def test_a_person_plays_one_episode_after_the_other(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("one one\n/leave\ntwo two\n/leave\n"))
     summary, played = evaluate(tmp_path, "partner=human", "evaluation.scenarios=2")
-    assert [one.players.index(HUMAN) for one in played] == [1, 0]
+    assert [one.players.index("human") for one in played] == [1, 0]
     typed = [
         [turn.action.argument for turn in one.episode.turns if turn.seat == seat]
         for one, seat in zip(played, (1, 0), strict=True)
@@ -149,11 +150,11 @@ def test_each_part_gets_its_model_and_options(setting: PlayContext) -> None:
     assert isinstance(judge, HybridJudge)
     assert isinstance(judge.model, RubricJudge)
     assert (judge.model.samples, judge.model.seed, judge.model.max_tokens) == (3, 7, 2048)
-    pairwise = pairwise_judge_of(config, remote)
+    pairwise = pairwise_judge_of(config, resources(remote, seed=7))
     assert isinstance(pairwise, LlmPairwiseJudge)
     assert pairwise.samples == 3
     assert pairwise.chat is judge.model.chat, "one client a model"
-    ((critic, share),) = critics_of(config.critic, remote, seed=7)
+    ((critic, share),) = critics_of(config.critic, resources(remote, seed=7))
     assert isinstance(critic, LlmCritic)
     assert (critic.max_tokens, share) == (512, 1.0)
     assert critic.chat is not judge.model.chat, "another timeout or price is another client"
@@ -166,8 +167,8 @@ def test_without_models_nothing_of_it_is_made(tmp_path: Path) -> None:
         files = {file.name for file in run.folder.iterdir()}
     assert setting.remote is None
     assert isinstance(setting.judge, VerifiableJudge)
-    assert pairwise_judge_of(config, None) is None
-    ((critic, share),) = critics_of(config.critic, None, seed=0)
+    assert pairwise_judge_of(config, resources(None, seed=0)) is None
+    ((critic, share),) = critics_of(config.critic, resources(None, seed=0))
     assert (critic, share) == (ValueCritic(1.0), 1.0)
     assert not files & {"calls.sqlite", "answers.sqlite"}
 
@@ -175,7 +176,7 @@ def test_without_models_nothing_of_it_is_made(tmp_path: Path) -> None:
 def test_a_panel_of_one_is_none(setting: PlayContext) -> None:
     config = compose(["judge=panel", "judge.panel.second.name=gpt-4o-mini-2024-07-18"]).judge
     assert setting.remote is not None
-    panel = judge_of(config, setting.remote)
+    panel = judge_of(config, resources(setting.remote, seed=0))
     assert isinstance(panel, PanelJudge)
     assert len(panel.members) == 2
     with pytest.raises(ConfigError, match=r"judge\.panel has panel\.first alone"):

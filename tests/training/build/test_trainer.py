@@ -21,6 +21,7 @@ from training.build.trainer import Trainer, build_trainer
 from training.cli.compose import compose
 from training.learning.learner import Learner
 from training.methods.objectives.base import BranchLogps
+from training.methods.pairings import PAIRINGS
 from training.play.context import EXPERTS, FROZEN, POLICY, STUBBORN
 from training.storage.checkpoint import Checkpoint
 from training.storage.run import Run
@@ -103,7 +104,9 @@ def test_the_objective_gets_its_strength(parts: Build, words: tuple[str, ...], l
 
 
 def test_turn_pairs_need_no_segment_length(parts: Build) -> None:
-    assert parts("pairing=turn", "objective=dpo").rule.max_segment_turns == 1
+    built = parts("pairing=turn", "objective=dpo")
+    assert "max_segment_turns" not in PAIRINGS["turn"].option_names
+    assert built.pairing.keywords == {"margin": 1.5, "sides": "located", "contrasts": 1}
 
 
 def test_turns_end_at_every_token_that_ends_one() -> None:

@@ -16,7 +16,7 @@ from judges.verifiable import VerifiableJudge
 from tests.training.lines import TASK, scenario
 from tests.training.played import played as made_up
 from training.evaluation.measures import acceptance_curve, mean_measures, measure
-from training.storage.records import PlayedEpisode
+from training.methods.records import PlayedEpisode
 
 
 def talk(*lines: str, task: PlansTask = TASK) -> PlayedEpisode:

@@ -19,7 +19,7 @@ from training.learning.low_rank import low_rank
 from training.learning.reference import consult
 from training.learning.update import update
 from training.methods.objectives.sdpo import sdpo
-from training.storage.records import BranchTokens, Example
+from training.methods.records import BranchTokens, Example
 
 OBJECTIVE = partial(sdpo, beta=0.3)
 CONFIG = UpdateConfig(learning_rate=1e-2, batch_examples=2, epochs=2)

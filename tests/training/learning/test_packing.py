@@ -23,7 +23,7 @@ from tests.llamas import random_llama
 from training.learning import attention
 from training.learning.attention import dense_mask, row_attention
 from training.learning.packing import branch_logps, columns, pack
-from training.storage.records import BranchTokens, Example
+from training.methods.records import BranchTokens, Example
 
 VOCABULARY = 23
 

@@ -15,15 +15,15 @@ from torch.testing import assert_close
 from transformers import LlamaForCausalLM
 
 from envs.errors import ConfigError, TrainingError
+from envs.options import build
 from tests.llamas import one_layer
 from training.config import UpdateConfig
-from training.config.options import build
 from training.learning.reference import consult, reference_logps
 from training.learning.update import StepReport, UpdateReport, update
 from training.methods.objectives.base import BranchLogps, Objective, ObjectiveOutput
 from training.methods.objectives.sdpo import sdpo
 from training.methods.objectives.sppo import sppo
-from training.storage.records import BranchTokens, Example
+from training.methods.records import BranchTokens, Example
 
 VOCABULARY = 19
 BASE = UpdateConfig(learning_rate=1e-2, schedule="constant", batch_examples=3, max_grad_norm=1e9)

@@ -16,17 +16,24 @@ from envs.types import Action, ActionType, EndReason, Episode, Turn
 from judges.base import Judgement, Scores
 from judges.critics.base import own_turns
 from tests.training.lines import line_player, play_lines, scenario
+from tests.training.pairing import Rules, by, filled
 from training.methods.pairings import PAIRINGS, pair_up
-from training.methods.pairings.base import PairingRule, Sides, Unpaired, trunk_ids
-from training.methods.pairings.drawn import accept, rejection
-from training.methods.pairings.groups import binary, win_rate, win_rate_pair
-from training.methods.pairings.pairs import TIE, preferred, segment, session, step, turn
-from training.methods.pairings.taught import expert, imitation
+from training.methods.pairings.base import Unpaired, trunk_ids
+from training.methods.pairings.drawn import accept
+from training.methods.pairings.pairs import TIE, Sides
+from training.methods.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.methods.values import goal
 from training.play.rollout import EpisodePlan, trunk_of
-from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
-RULE = PairingRule(value=goal, margin=1.5, max_segment_turns=3)
+RULE = Rules()
+binary, expert, imitation, preferred, rejection, segment, session, step, turn, win_rate = map(
+    by,
+    (
+        *("binary", "expert", "imitation", "preferred", "rejection", "segment", "session", "step"),
+        *("turn", "win_rate"),
+    ),
+)
+win_rate_pair = by("win_rate_pair")
 Said = Sequence[tuple[int, int]]
 """Of each own turn the one token before it and the one token said."""
 
@@ -190,7 +197,7 @@ def test_what_is_dropped_is_counted() -> None:
     good = group((OTHER, 4), (LONG, 9))
     tie = group((OTHER, 4), (LONG, 4))
     same = group((OTHER, 1), (OTHER, 9))
-    examples, drops = pair_up([tie, good, same, tie, good], segment, RULE)
+    examples, drops = pair_up([tie, good, same, tie, good], filled("segment", RULE), goal)
     assert examples == [segment(good, RULE)] * 2
     assert drops == {
         "no branch is better by the margin": 2,
@@ -222,7 +229,7 @@ def test_on_played_branches_the_stream_is_the_policys_own(name: str, seat: int) 
             made = BranchGroup("g", seat, at, "random", "", branches, (0.0, 0.25, 0.5, 0.75))
             for played in branches:  # all share one trunk, whichever it is taken from
                 assert trunk_ids(replace(made, branches=(played,))) == trunk_ids(made)
-            example = PAIRINGS[name](made, RULE)
+            example = by(name)(made, RULE)
             if isinstance(example, Unpaired):
                 continue
             paired += 1

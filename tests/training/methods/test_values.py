@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from envs.errors import UnscoredError
 from judges.base import Judgement, Scores
 from tests.training.played import played
+from training.methods.records import PlayedEpisode
 from training.methods.values import VALUES, goal, goal_relationship, nash, scores_of
-from training.storage.records import PlayedEpisode
 
 GOALS = st.floats(0, 10)
 
@@ -55,14 +55,14 @@ def test_nash_is_both_sides_alike_and_prefers_the_even(first: float, second: flo
 @pytest.mark.parametrize("name", VALUES)
 @given(first=GOALS, second=GOALS)
 def test_more_of_the_own_goal_is_never_worse(name: str, first: float, second: float) -> None:
-    assert VALUES[name](scored(10, second), 0) >= VALUES[name](scored(first, second), 0)
+    assert VALUES[name].make(scored(10, second), 0) >= VALUES[name].make(scored(first, second), 0)
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_an_unscored_episode_has_no_value(name: str) -> None:
     unscored = played("e", scored=False)
     with pytest.raises(UnscoredError, match="Episode e is unscored \\(the judge timed out\\)"):
-        VALUES[name](unscored, 0)
+        VALUES[name].make(unscored, 0)
 
 
 def test_scores_are_the_seats() -> None:

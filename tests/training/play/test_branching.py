@@ -20,10 +20,10 @@ from judges.critics.unmeasured import RandomCritic
 from judges.pairwise import Comparison
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import RULES, line_player, play_lines, scenario
+from training.methods.records import PlayedEpisode
 from training.methods.values import goal, scores_of
 from training.play.branching import Branched, Brancher, Candidate, branch_wave
 from training.play.rollout import EpisodePlan
-from training.storage.records import PlayedEpisode
 
 POLICY, EXPERTS = line_player(), ScriptedExperts()
 K, PROBES = 3, 2

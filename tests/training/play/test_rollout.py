@@ -19,8 +19,8 @@ from envs.scenarios.task import Task
 from envs.types import Action, ActionType, EndReason, Observation, View
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import line_player, play_lines, scenario
+from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, episode_seed, seat_seed, trunk_of
-from training.storage.records import PlayedEpisode
 
 POLICY, EXPERTS = line_player(), ScriptedExperts()
 

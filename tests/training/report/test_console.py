@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from training.loggers import flat
 from training.report.console import Stopwatch, show_summary
-from training.report.trackers import flat
 
 
 @pytest.fixture

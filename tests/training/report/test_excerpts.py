@@ -9,14 +9,11 @@ from pathlib import Path
 import pytest
 
 from envs.types import Action, ActionType, EndReason, Turn
+from tests.training.pairing import Rules, by
 from tests.training.played import group, played
-from training.methods.pairings.base import PairingRule
-from training.methods.pairings.groups import win_rate
-from training.methods.pairings.pairs import segment
-from training.methods.values import goal
+from training.methods.records import BranchGroup, Example, PlayedEpisode
 from training.report import excerpts
 from training.report.transcripts import view_episode, view_group, view_pair
-from training.storage.records import BranchGroup, Example, PlayedEpisode
 from training.storage.run import Run
 
 
@@ -41,7 +38,8 @@ def scored_group() -> BranchGroup:
     return replace(made, branches=(trunk, *branches), reason="The goal of seat 0 fell.")
 
 
-RULE = PairingRule(goal, margin=1.0, max_segment_turns=3)
+RULE = Rules(margin=1.0)
+segment, win_rate = by("segment"), by("win_rate")
 
 
 def test_a_pair_is_shown_as_it_was_trained_on(scored_group: BranchGroup) -> None:

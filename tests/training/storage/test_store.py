@@ -20,8 +20,8 @@ from envs.errors import StoreError
 from envs.types import Action, ActionType, Scenario, Turn
 from judges.pairwise import Preferences
 from tests.training.played import group, played, scenario_of
+from training.methods.records import BranchTokens, Example
 from training.storage import rows
-from training.storage.records import BranchTokens, Example
 from training.storage.store import Drop, Store, WaveKey
 
 ROOT = Path(__file__).resolve().parents[3]

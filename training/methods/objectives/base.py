@@ -17,13 +17,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from envs.errors import ConfigError, TrainingError
+from envs.registry import Component, Registry, keywords_of, options_of
+from training.methods.lazy_torch import torch
 
-from envs.errors import TrainingError
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shape = Literal["pairs", "rated_pairs", "branches"]
+"""What an objective reads, and what a pairing gives, from the narrowest to the widest: (chosen,
+rejected) pairs; the best and the worst branch of a group with their win rates; any branches."""
+
+SHAPES: tuple[Shape, ...] = ("pairs", "rated_pairs", "branches")
+
+Measured = Literal["kl", "mismatched", "anchor"]
+"""What an objective may want measured that costs passes of its own (`learning.reference`)."""
 
 State = Mapping[str, float]
 """Numbers that an objective carries from batch to batch; empty before the first."""
@@ -90,7 +101,7 @@ class BranchLogps:
 def _columns(branches: BranchLogps) -> dict[str, Tensor]:
     """The tensors with one row a branch."""
     named = {f.name: getattr(branches, f.name) for f in fields(branches)}
-    return {n: v for n, v in named.items() if isinstance(v, Tensor) and not n.endswith("_M")}
+    return {n: v for n, v in named.items() if isinstance(v, torch.Tensor) and not n.endswith("_M")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,87 @@ class Stateful:
     loss: Callable[[BranchLogps, State], ObjectiveOutput]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveSpec(Component):
+    """A registered objective; `make` is its loss.
+
+    Attributes:
+        reads: the branches that it understands.
+        uses_reference: whether the loss depends on the reference's log-probs.
+        measures: what it wants measured beside log-probs, at the cost of passes of its own.
+        advance: how its state moves on by a batch, where it has one.
+    """
+
+    reads: Shape = "pairs"
+    uses_reference: bool = True
+    measures: Measured | None = None
+    advance: Callable[..., State] | None = None
+
+    def can_read(self, given: Shape) -> bool:
+        """Whether it understands what a pairing gives."""
+        return SHAPES.index(given) <= SHAPES.index(self.reads)
+
+
+OBJECTIVES: Registry[ObjectiveSpec] = Registry(
+    "objective", group="objectives", modules=["training.methods.objectives"]
+)
+"""All objectives by name."""
+
+Loss = TypeVar("Loss", bound=Callable[..., ObjectiveOutput])
+
+
+def objective(
+    name: str,
+    *,
+    reads: Shape = "pairs",
+    uses_reference: bool = True,
+    measures: Measured | None = None,
+    state: Callable[..., State] | None = None,
+) -> Callable[[Loss], Loss]:
+    """Register a loss by its name; see `ObjectiveSpec` for the rest.
+
+    Args:
+        state: (whole batch, state before it, *, <options>) -> state for it; the loss then takes a
+            `state`, too.
+    """
+
+    def register(loss: Loss) -> Loss:
+        functions = [loss] if state is None else [loss, state]
+        OBJECTIVES.add(
+            ObjectiveSpec(
+                name=name,
+                make=loss,
+                options=options_of(*functions, besides=["state"]),
+                reads=reads,
+                uses_reference=uses_reference,
+                measures=measures,
+                advance=state,
+            )
+        )
+        return loss
+
+    return register
+
+
+def make_objective(name: str, **options: object) -> Objective | Stateful:
+    """Fill in an objective's options.
+
+    Raises:
+        ConfigError: an option is missing, or is none of this objective's.
+    """
+    spec = OBJECTIVES[name]
+    if set(spec.option_names) != options.keys():
+        raise ConfigError(
+            f"The objective {name} got the options {sorted(options)}, expected exactly "
+            f"{sorted(spec.option_names)}; see conf/objective/{name}.yaml."
+        )
+    if spec.advance is None:
+        return partial(spec.make, **options)
+    loss = partial(spec.make, **keywords_of(spec.make, options))
+    advance = partial(spec.advance, **keywords_of(spec.advance, options))
+    return Stateful(advance, lambda branches, state: loss(branches, state=state))
+
+
 def pairs(branches: BranchLogps) -> Pairs:
     """Read branches as pairs.
 
@@ -167,7 +259,9 @@ def join(parts: Sequence[BranchLogps]) -> BranchLogps:
         columns = [_columns(part)[name] for part in parts]
         if name.endswith("_BT"):
             turns = max(column.shape[1] for column in columns)
-            columns = [pad(column, (0, turns - column.shape[1])) for column in columns]
+            columns = [
+                torch.nn.functional.pad(column, (0, turns - column.shape[1])) for column in columns
+            ]
         joined[name] = torch.cat(columns)
     return BranchLogps(**joined)
 
@@ -181,6 +275,6 @@ def needed(values: Tensor | None, name: str, objective: str) -> Tensor:
     if values is None:
         raise TrainingError(
             f"{objective} got branches without {name}, expected it to be measured; name it in "
-            "training.methods.objectives.NEEDS, so that the update measures it."
+            "@objective(measures=...), so that the update measures it."
         )
     return values

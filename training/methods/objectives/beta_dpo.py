@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING, Annotated
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, State, pairs
+from envs.options import NonNegative, Positive, Range, Share
+from training.methods.lazy_torch import logsigmoid
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, State, objective, pairs
 from training.methods.objectives.common import over_pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kept = Annotated[float, Range(above=0, at_most=1)]
 
 _LEAST_BETA = 1e-3
 _ROUNDING = 1e-5
 """How far a margin may differ from itself when it is computed again with gradients, relatively."""
 
 
-def beta_dpo(branches: BranchLogps, *, state: State) -> ObjectiveOutput:
-    """DPO with dynamic beta (arXiv 2407.08639): -log sigmoid(beta' * margin).
-
-    The mean is over the pairs that the filter keeps.
-
-    Args:
-        branches: pairs.
-        state: from `beta_dpo_state`.
-    """
-    both = pairs(branches)
-    kept_P = _distance(both.margin_P.detach(), state["margin"]) <= state["cutoff"]
-    loss_P = -logsigmoid(state["beta"] * both.margin_P) * kept_P / state["kept_share"]
-    return over_pairs(both, loss_P, beta=state["beta"], kept_share=state["kept_share"])
-
-
 def beta_dpo_state(
     branches: BranchLogps,
     state: State,
     *,
-    beta: float,
-    alpha: float,
-    momentum: float,
-    keep: float,
+    beta: Positive,
+    alpha: NonNegative,
+    momentum: Share,
+    keep: Kept,
 ) -> State:
     """The running margin, and what follows from it for this batch.
 
@@ -67,6 +58,22 @@ def beta_dpo_state(
         "cutoff": cutoff,
         "kept_share": float(kept_P.double().mean()),
     }
+
+
+@objective("beta_dpo", state=beta_dpo_state)
+def beta_dpo(branches: BranchLogps, *, state: State) -> ObjectiveOutput:
+    """DPO with dynamic beta (arXiv 2407.08639): -log sigmoid(beta' * margin).
+
+    The mean is over the pairs that the filter keeps.
+
+    Args:
+        branches: pairs.
+        state: from `beta_dpo_state`.
+    """
+    both = pairs(branches)
+    kept_P = _distance(both.margin_P.detach(), state["margin"]) <= state["cutoff"]
+    loss_P = -logsigmoid(state["beta"] * both.margin_P) * kept_P / state["kept_share"]
+    return over_pairs(both, loss_P, beta=state["beta"], kept_share=state["kept_share"])
 
 
 def _distance(margin_P: Tensor, running: float) -> Tensor:

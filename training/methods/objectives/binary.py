@@ -5,21 +5,35 @@ A branch is good where win_prob is above 1/2, bad below; a tie counts in the mea
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, State, needed
+from envs.options import NonNegative, Positive, Share
+from training.methods.lazy_torch import logsigmoid, torch
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, State, needed, objective
 from training.methods.objectives.common import branch_metrics, is_chosen, is_rejected
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
+
+def kto_state(branches: BranchLogps, state: State) -> State:
+    """KTO's reference point z of a batch: how far the policy is from the reference on any reply.
+
+    max(0, mean log-ratio of replies behind other trunks), nats, over the batch and over all ranks
+    (arXiv 2402.01306). It carries no gradient. Nothing is kept of earlier batches.
+    """
+    mismatched_M = needed(branches.mismatched_log_ratio_M, "mismatched_log_ratio_M", "kto")
+    return {"kl": max(0.0, float(mismatched_M.mean()))}
+
+
+@objective("kto", reads="branches", measures="mismatched", state=kto_state)
 def kto(
     branches: BranchLogps,
     *,
     state: State,
-    beta: float,
-    chosen_weight: float,
-    rejected_weight: float,
+    beta: Positive,
+    chosen_weight: NonNegative,
+    rejected_weight: NonNegative,
 ) -> ObjectiveOutput:
     """Kahneman-Tversky optimisation (arXiv 2402.01306, eq. 7).
 
@@ -40,17 +54,24 @@ def kto(
     return ObjectiveOutput(loss=_by_kind(branches, good_B, bad_B).mean(), metrics=metrics)
 
 
-def kto_state(branches: BranchLogps, state: State) -> State:
-    """KTO's reference point z of a batch: how far the policy is from the reference on any reply.
+def bco_state(branches: BranchLogps, state: State, *, beta: Positive, momentum: Share) -> State:
+    """BCO's reward shift d: the running mean of beta * log-ratio over good and bad branches.
 
-    max(0, mean log-ratio of replies behind other trunks), nats, over the batch and over all ranks
-    (arXiv 2402.01306). It carries no gradient. Nothing is kept of earlier batches.
+    Args:
+        branches: the whole batch, over all ranks.
+        state: {"delta": d} of the batch before; the first batch's mean is taken as it is.
+        beta: as in `bco`.
+        momentum: weight of the batches before, 0 to 1.
     """
-    mismatched_M = needed(branches.mismatched_log_ratio_M, "mismatched_log_ratio_M", "kto")
-    return {"kl": max(0.0, float(mismatched_M.mean()))}
+    decided_B = is_chosen(branches) | is_rejected(branches)
+    if not decided_B.any():
+        return {"delta": state.get("delta", 0.0)}
+    mean = float(beta * branches.log_ratio_B[decided_B].detach().mean())
+    return {"delta": momentum * state.get("delta", mean) + (1 - momentum) * mean}
 
 
-def bco(branches: BranchLogps, *, state: State, beta: float) -> ObjectiveOutput:
+@objective("bco", reads="branches", state=bco_state)
+def bco(branches: BranchLogps, *, state: State, beta: Positive) -> ObjectiveOutput:
     """Binary classifier optimisation (arXiv 2404.04656).
 
         -log sigmoid(beta * log-ratio - d)     of a good branch
@@ -65,22 +86,6 @@ def bco(branches: BranchLogps, *, state: State, beta: float) -> ObjectiveOutput:
     loss_B = _by_kind(branches, -logsigmoid(gain_B), -logsigmoid(-gain_B))
     metrics = branch_metrics(branches) | {"delta": state["delta"]}
     return ObjectiveOutput(loss=loss_B.mean(), metrics=metrics)
-
-
-def bco_state(branches: BranchLogps, state: State, *, beta: float, momentum: float) -> State:
-    """BCO's reward shift d: the running mean of beta * log-ratio over good and bad branches.
-
-    Args:
-        branches: the whole batch, over all ranks.
-        state: {"delta": d} of the batch before; the first batch's mean is taken as it is.
-        beta: as in `bco`.
-        momentum: weight of the batches before, 0 to 1.
-    """
-    decided_B = is_chosen(branches) | is_rejected(branches)
-    if not decided_B.any():
-        return {"delta": state.get("delta", 0.0)}
-    mean = float(beta * branches.log_ratio_B[decided_B].detach().mean())
-    return {"delta": momentum * state.get("delta", mean) + (1 - momentum) * mean}
 
 
 def _by_kind(branches: BranchLogps, good_B: Tensor, bad_B: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from training.methods.lazy_torch import torch
 from training.methods.objectives.base import BranchLogps, ObjectiveOutput, Pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def over_pairs(both: Pairs, loss_P: Tensor, **metrics: float) -> ObjectiveOutput:

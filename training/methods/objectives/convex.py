@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING, Annotated
 
 from envs.errors import TrainingError
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from envs.options import OneOf, Positive
+from training.methods.lazy_torch import logsigmoid, torch
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
 from training.methods.objectives.common import over_pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STEEPEST = 20.0
 """Beyond this, the exponential goes on as its tangent: e^x of a lost pair would overflow."""
@@ -32,7 +34,11 @@ CONVEX: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def gpo(branches: BranchLogps, *, beta: float, convex: str) -> ObjectiveOutput:
+Convex = Annotated[str, OneOf(lambda: CONVEX)]
+
+
+@objective("gpo")
+def gpo(branches: BranchLogps, *, beta: Positive, convex: Convex) -> ObjectiveOutput:
     """Generalised preference optimisation (arXiv 2402.05749).
 
         f(beta * margin), mean over pairs
@@ -53,7 +59,8 @@ def gpo(branches: BranchLogps, *, beta: float, convex: str) -> ObjectiveOutput:
     return over_pairs(both, CONVEX[convex](beta * both.margin_P))
 
 
-def hinge(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+@objective("hinge")
+def hinge(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     """The hinge on the margin, "hinge-norm" of RSO (arXiv 2309.06657).
 
         max(0, 1 - beta * margin), mean over pairs
@@ -63,7 +70,8 @@ def hinge(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
     return gpo(branches, beta=beta, convex="hinge")
 
 
-def ipo(branches: BranchLogps, *, beta: float, per_token: bool) -> ObjectiveOutput:
+@objective("ipo")
+def ipo(branches: BranchLogps, *, beta: Positive, per_token: bool) -> ObjectiveOutput:
     """Identity preference optimisation (arXiv 2310.12036, eq. 17; beta is its tau).
 
         (margin - 1 / (2 beta))^2, mean over pairs

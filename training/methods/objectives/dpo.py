@@ -7,14 +7,19 @@ Self-Rewarding. docs/methods.md says which pairing and schedule each of them tak
 
 from __future__ import annotations
 
-from torch.nn.functional import logsigmoid
+from typing import Annotated
 
 from envs.errors import TrainingError
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from envs.options import Positive, Range
+from training.methods.lazy_torch import logsigmoid
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
 from training.methods.objectives.common import over_pairs, pair_metrics
 
+FlipProb = Annotated[float, Range(at_least=0, at_most=0.5)]
 
-def dpo(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+
+@objective("dpo")
+def dpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     """Direct preference optimisation (arXiv 2305.18290, eq. 7), on whatever carries loss.
 
         -log sigmoid(beta * (log-ratio of chosen - log-ratio of rejected)), mean over pairs
@@ -30,7 +35,8 @@ def dpo(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
     return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
 
 
-def cdpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOutput:
+@objective("cdpo")
+def cdpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutput:
     """Conservative DPO: label smoothing (Mitchell 2023, "A note on DPO with noisy preferences").
 
         -(1 - e) log sigmoid(beta * margin) - e log sigmoid(-beta * margin), mean over pairs
@@ -44,11 +50,15 @@ def cdpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOu
     """
     both = pairs(branches)
     logit_P = beta * both.margin_P
-    kept_P, flipped_P = -logsigmoid(logit_P), -logsigmoid(-logit_P)
+    kept_P, flipped_P = (
+        -logsigmoid(logit_P),
+        -logsigmoid(-logit_P),
+    )
     return over_pairs(both, (1 - flip_prob) * kept_P + flip_prob * flipped_P)
 
 
-def robust_dpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> ObjectiveOutput:
+@objective("robust_dpo")
+def robust_dpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutput:
     """Robust DPO: in expectation over flipped labels, DPO's loss on clean ones (arXiv 2403.00409).
 
         [-(1 - e) log sigmoid(beta * margin) + e log sigmoid(-beta * margin)] / (1 - 2e)
@@ -67,7 +77,10 @@ def robust_dpo(branches: BranchLogps, *, beta: float, flip_prob: float) -> Objec
         )
     both = pairs(branches)
     logit_P = beta * both.margin_P
-    kept_P, flipped_P = -logsigmoid(logit_P), -logsigmoid(-logit_P)
+    kept_P, flipped_P = (
+        -logsigmoid(logit_P),
+        -logsigmoid(-logit_P),
+    )
     return over_pairs(
         both, ((1 - flip_prob) * kept_P - flip_prob * flipped_P) / (1 - 2 * flip_prob)
     )

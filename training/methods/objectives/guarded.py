@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch.nn.functional import logsigmoid
-
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from envs.options import NonNegative, Positive
+from training.methods.lazy_torch import logsigmoid
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
 from training.methods.objectives.common import over_pairs
 
 
-def dpop(branches: BranchLogps, *, beta: float, penalty: float) -> ObjectiveOutput:
+@objective("dpop")
+def dpop(branches: BranchLogps, *, beta: Positive, penalty: NonNegative) -> ObjectiveOutput:
     """DPO-positive: chosen may not become less probable (Smaug, arXiv 2402.13228).
 
         -log sigmoid(beta * (margin - penalty * max(0, -log-ratio of chosen))), mean over pairs
@@ -25,7 +26,8 @@ def dpop(branches: BranchLogps, *, beta: float, penalty: float) -> ObjectiveOutp
     return over_pairs(both, -logsigmoid(beta * (both.margin_P - penalty * fall_P)))
 
 
-def r_dpo(branches: BranchLogps, *, beta: float, alpha: float) -> ObjectiveOutput:
+@objective("r_dpo")
+def r_dpo(branches: BranchLogps, *, beta: Positive, alpha: NonNegative) -> ObjectiveOutput:
     """Length-regularised DPO (arXiv 2403.19159).
 
         -log sigmoid(beta * margin + alpha * (tokens of chosen - tokens of rejected))

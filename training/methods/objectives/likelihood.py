@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective
 from training.methods.objectives.common import branch_metrics, token_nll
 
 
+@objective("preferred_sft", reads="branches", uses_reference=False)
 def preferred_sft(branches: BranchLogps) -> ObjectiveOutput:
     """Supervised fine-tuning on the chosen branches: negative log-likelihood per token.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed
+from envs.options import Positive, Share
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, objective
 from training.methods.objectives.common import branch_metrics, group_mean
 
 
-def inpo(branches: BranchLogps, *, eta: float, anchor_weight: float) -> ObjectiveOutput:
+@objective("inpo", reads="branches", measures="anchor")
+def inpo(branches: BranchLogps, *, eta: Positive, anchor_weight: Share) -> ObjectiveOutput:
     """Iterative Nash policy optimisation (arXiv 2407.00617), over all branches of a group.
 
         r = log policy - (1 - c) log reference - c log anchor - eta * win_prob

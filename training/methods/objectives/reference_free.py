@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
-
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from envs.options import NonNegative, Positive
+from training.methods.lazy_torch import logsigmoid, torch
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
 from training.methods.objectives.common import pair_metrics, token_nll
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def simpo(branches: BranchLogps, *, beta: float, gamma: float) -> ObjectiveOutput:
+
+@objective("simpo", uses_reference=False)
+def simpo(branches: BranchLogps, *, beta: Positive, gamma: Positive) -> ObjectiveOutput:
     """Simple preference optimisation (arXiv 2405.14734).
 
         -log sigmoid(beta * (mean log-prob of chosen - of rejected) - gamma), mean over pairs
@@ -27,7 +30,8 @@ def simpo(branches: BranchLogps, *, beta: float, gamma: float) -> ObjectiveOutpu
     return ObjectiveOutput(loss=-logsigmoid(logit_P).mean(), metrics=pair_metrics(both))
 
 
-def cpo(branches: BranchLogps, *, beta: float, nll_weight: float) -> ObjectiveOutput:
+@objective("cpo", uses_reference=False)
+def cpo(branches: BranchLogps, *, beta: Positive, nll_weight: NonNegative) -> ObjectiveOutput:
     """Contrastive preference optimisation (arXiv 2401.08417, eq. 3).
 
         -log sigmoid(beta * (log-prob of chosen - of rejected)) + nll_weight * nll of chosen
@@ -45,7 +49,8 @@ def cpo(branches: BranchLogps, *, beta: float, nll_weight: float) -> ObjectiveOu
     return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
 
 
-def slic(branches: BranchLogps, *, delta: float, nll_weight: float) -> ObjectiveOutput:
+@objective("slic", uses_reference=False)
+def slic(branches: BranchLogps, *, delta: NonNegative, nll_weight: NonNegative) -> ObjectiveOutput:
     """Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425), chosen as its target.
 
         max(0, delta - log-prob of chosen + log-prob of rejected) + nll_weight * nll of chosen
@@ -61,7 +66,8 @@ def slic(branches: BranchLogps, *, delta: float, nll_weight: float) -> Objective
     return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
 
 
-def orpo(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+@objective("orpo", uses_reference=False)
+def orpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     """Odds-ratio preference optimisation (arXiv 2403.07691, eq. 4 and 7).
 
         nll of chosen - beta * log sigmoid(log odds of chosen - log odds of rejected)

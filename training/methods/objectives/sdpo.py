@@ -7,11 +7,13 @@ self-distillation policy optimisation (arXiv 2601.20802).
 
 from __future__ import annotations
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput
+from envs.options import Positive
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective
 from training.methods.objectives.dpo import dpo
 
 
-def sdpo(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+@objective("sdpo")
+def sdpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     """Segment-level DPO (arXiv 2501.01821, the SDPO loss).
 
         -log sigmoid(sum over own turns t of the segment of

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from envs.errors import TrainingError
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput
+from envs.options import Positive
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective
 from training.methods.objectives.common import branch_metrics
 
 
-def sppo(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
+@objective("sppo", reads="branches")
+def sppo(branches: BranchLogps, *, eta: Positive) -> ObjectiveOutput:
     """Self-play preference optimisation, squared form (arXiv 2405.00675, eq. 4.4).
 
         (log-ratio - eta * (win_prob - 1/2))^2 / 2, mean over branches
@@ -20,7 +22,8 @@ def sppo(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
     return ObjectiveOutput(loss=residual_B.square().mean() / 2, metrics=branch_metrics(branches))
 
 
-def sppo_pair(branches: BranchLogps, *, eta: float) -> ObjectiveOutput:
+@objective("sppo_pair", reads="rated_pairs")
+def sppo_pair(branches: BranchLogps, *, eta: Positive) -> ObjectiveOutput:
     """The same over the best and the worst branch of each group (arXiv 2405.00675, eq. 4.7).
 
         [(chosen's log-ratio - eta * (its win_prob - 1/2))^2 + (the same of rejected)] / 2,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, pairs
+from envs.options import NonNegative, Positive
+from training.methods.lazy_torch import logsigmoid
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, objective, pairs
 from training.methods.objectives.common import over_pairs
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def tdpo1(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
+
+@objective("tdpo1", measures="kl")
+def tdpo1(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     """Token-level DPO, first form (arXiv 2404.11999).
 
         -log sigmoid(beta * (margin - (KL of rejected - KL of chosen))), mean over pairs
@@ -25,7 +30,8 @@ def tdpo1(branches: BranchLogps, *, beta: float) -> ObjectiveOutput:
     return over_pairs(both, -logsigmoid(beta * (both.margin_P - drift_P)))
 
 
-def tdpo2(branches: BranchLogps, *, beta: float, alpha: float) -> ObjectiveOutput:
+@objective("tdpo2", measures="kl")
+def tdpo2(branches: BranchLogps, *, beta: Positive, alpha: NonNegative) -> ObjectiveOutput:
     """Token-level DPO, second form (arXiv 2404.11999).
 
         -log sigmoid(beta * (margin - alpha * (KL of rejected - stop-gradient(KL of chosen))))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING
 
 from envs.errors import TrainingError
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, pairs
+from envs.options import Positive
+from training.methods.lazy_torch import logsigmoid, torch
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, objective, pairs
 from training.methods.objectives.common import over_pairs
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def dmpo(branches: BranchLogps, *, beta: float, gamma: float, discounted: bool) -> ObjectiveOutput:
+
+@objective("dmpo")
+def dmpo(
+    branches: BranchLogps, *, beta: Positive, gamma: Positive, discounted: bool
+) -> ObjectiveOutput:
     """Direct multi-turn preference optimisation (arXiv 2406.14868).
 
         -log sigmoid(beta * (sum_t phi(t, T) u_t of chosen - the same of rejected)), mean over pairs

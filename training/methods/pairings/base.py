@@ -1,44 +1,18 @@
-"""What every pairing shares: its rule, its refusal, and a branch as the tokens that are trained on.
+"""What every pairing shares: its registration, its refusal, and branches as tokens to train on.
 
 Tokens are the sampled ones; loss falls on the seat's own tokens inside the segment only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
 
+from envs.registry import Component, Registry, options_of
 from judges.critics.base import own_turns
-from training.methods.values import Value
-from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
-
-Sides = Literal["located", "original", "halves", "extremes"]
-
-
-@dataclass(frozen=True, slots=True)
-class PairingRule:
-    """What counts as better, by how much, and how much of a branch is learned from.
-
-    Attributes:
-        margin: branches closer than this in value are a tie.
-        max_segment_turns: the longest segment, in own turns; where a critic has chosen a shorter
-            one, that is taken.
-        contrasts: pairs that a group gives at most where no error was located.
-        sides: which branches are held against which (see `pairs.sides_of`).
-        rejected_segment_turns: own turns of the worse side, in place of as many as of the better.
-        verified_goal: the goal that a rectified step must have led to, 0 to 10.
-        reward_temperature: of rejection sampling, in points of the value.
-    """
-
-    value: Value
-    margin: float
-    max_segment_turns: int
-    contrasts: int = 1
-    sides: Sides = "located"
-    rejected_segment_turns: int | None = None
-    verified_goal: float = 0.0
-    reward_temperature: float = 1.0
+from training.methods.objectives.base import Shape
+from training.methods.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +22,61 @@ class Unpaired:
     reason: str
 
 
-Pairing = Callable[[BranchGroup, PairingRule], Example | Unpaired]
+FilledPairing = Callable[[BranchGroup, Sequence[float]], Example | Unpaired]
+"""A pairing with its options filled in: a group and the value of each branch -> an example, or
+why there is none."""
 
 
-def values_of(group: BranchGroup, rule: PairingRule) -> list[float]:
-    """The value of each branch for the group's seat."""
-    return [rule.value(played, group.seat) for played in group.branches]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingSpec(Component):
+    """A registered pairing; `make` is the function itself.
+
+    Attributes:
+        gives: what its examples hold.
+        by_win_rate: whether branches are ranked by win rates, and so may be compared by a judge.
+        by_segment: whether a critic that selects segments is asked how long this one should be.
+        from_teacher: whether the continuations must be a teacher's (`branch.source`).
+    """
+
+    gives: Shape
+    by_win_rate: bool = False
+    by_segment: bool = False
+    from_teacher: bool = False
+
+
+PAIRINGS: Registry[PairingSpec] = Registry(
+    "pairing", group="pairings", modules=["training.methods.pairings"]
+)
+"""All pairings by name."""
+
+P = TypeVar("P", bound=Callable[..., Example | Unpaired])
+
+
+def pairing(
+    name: str,
+    *,
+    gives: Shape,
+    by_win_rate: bool = False,
+    by_segment: bool = False,
+    from_teacher: bool = False,
+) -> Callable[[P], P]:
+    """Register a pairing by its name; see `PairingSpec` for the rest."""
+
+    def register(function: P) -> P:
+        PAIRINGS.add(
+            PairingSpec(
+                name=name,
+                make=function,
+                options=options_of(function),
+                gives=gives,
+                by_win_rate=by_win_rate,
+                by_segment=by_segment,
+                from_teacher=from_teacher,
+            )
+        )
+        return function
+
+    return register
 
 
 def trunk_ids(group: BranchGroup) -> tuple[int, ...]:

@@ -6,29 +6,42 @@ import math
 from collections.abc import Sequence
 from random import Random
 
-from training.methods.pairings.base import PairingRule, Unpaired, values_of
+from envs.options import Count, NonNegative, Positive
+from training.methods.pairings.base import Unpaired, pairing
 from training.methods.pairings.pairs import Contrast, equally_long
-from training.storage.records import BranchGroup, Example
+from training.methods.records import BranchGroup, Example
 
 
-def rejection(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
+@pairing("rejection", gives="pairs")
+def rejection(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    margin: NonNegative,
+    max_segment_turns: Count,
+    reward_temperature: Positive,
+) -> Example | Unpaired:
     """Statistical rejection sampling, then pairs in the order of acceptance (arXiv 2309.06657).
 
     The branches are candidates of the policy. Half of them are accepted, as if they were drawn
     from the policy tilted by exp(value / reward_temperature), the optimum of the regularised
     objective; the first accepted meets the second, the third the fourth, and near-ties are
     dropped. Chance is drawn from the group's name and its original's seed.
+
+    Args:
+        margin: branches closer than this in value are a tie.
+        max_segment_turns: the longest segment that carries loss, in own turns.
+        reward_temperature: of rejection sampling, in points of the value.
     """
-    values = values_of(group, rule)
     rng = Random(f"rejection/{group.branches[0].seed}/{group.id}")
     wanted = max(2, len(values) // 2)
-    accepted = accept(values, wanted, rule.reward_temperature, rng)
+    accepted = accept(values, wanted, reward_temperature, rng)
     contrasts: list[Contrast] = []
     for first, second in zip(accepted[0::2], accepted[1::2], strict=False):
         better, worse = sorted((first, second), key=lambda k: -values[k])
-        if 0 < values[better] - values[worse] >= rule.margin:
+        if 0 < values[better] - values[worse] >= margin:
             contrasts.append((better, worse))
-    return equally_long(group, contrasts, rule)
+    return equally_long(group, contrasts, max_segment_turns)
 
 
 def accept(values: Sequence[float], wanted: int, temperature: float, rng: Random) -> list[int]:

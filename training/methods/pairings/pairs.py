@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Annotated, Literal
 
-from judges.critics.base import LOCATING, segment_length
+from envs.options import Count, NonNegative, Range
+from judges.critics.base import CRITICS, segment_length
 from training.methods.pairings.base import (
-    PairingRule,
     Unpaired,
     branch_tokens,
     holds_invalid_act,
     own_turns_from,
+    pairing,
     trunk_ids,
-    values_of,
 )
+from training.methods.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 from training.methods.values import goal
-from training.storage.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 Contrast = tuple[int, int]
 """The places of a better and a worse branch in their group."""
+
+Sides = Literal["located", "original", "halves", "extremes"]
 
 TIE = Unpaired("no branch is better by the margin")
 INVALID = Unpaired("the better branch holds an invalid act")
@@ -27,56 +30,144 @@ SAME = Unpaired("both segments are the same words")
 UNVERIFIED = Unpaired("no rectified turn was verified")
 
 
-def segment(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
+@pairing("segment", gives="pairs", by_segment=True)
+def segment(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    margin: NonNegative,
+    max_segment_turns: Count,
+    sides: Sides = "located",
+    contrasts: Count = 1,
+    rejected_segment_turns: Count | None = None,
+    allow_unequal: bool = False,
+) -> Example | Unpaired:
     """Better and worse branches, equally long in own turns (SDPO, arXiv 2501.01821).
 
-    With `rejected_segment_turns` they are unequally long, and the partition function no longer
-    cancels: for the paper's ablation, in which such pairs can make the policy collapse.
+    Args:
+        margin: branches closer than this in value are a tie.
+        max_segment_turns: the longest segment that carries loss, in own turns; where a critic has
+            chosen a shorter one, that is taken.
+        sides: which branches are held against which: the best against the "original", the middles
+            of the "halves", the "extremes", or "located": the original where an error was located
+            and halves elsewhere.
+        contrasts: pairs that a group gives at most where no error was located.
+        rejected_segment_turns: how long the worse side's segment is, where it is not to be as long
+            as the better one's; needs `allow_unequal`.
+        allow_unequal: that segments are unequally long is meant: the partition function then does
+            not cancel, and in the paper two of four such choices made the policy collapse
+            (arXiv 2501.01821, table 4).
     """
-    contrasts = sides_of(group, rule, values_of(group, rule))
-    return _pairs(group, contrasts, _lengths(group, rule), _longest(group, rule))
+    found = sides_of(group, values, sides=sides, margin=margin, contrasts=contrasts)
+    longest = _longest(group, max_segment_turns)
+    if rejected_segment_turns not in (None, max_segment_turns):
+        lengths = (max_segment_turns, rejected_segment_turns or 1)
+        return _pairs(group, found, lambda better, worse: lengths, longest)
+    return equally_long(group, found, max_segment_turns)
 
 
-def turn(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
-    """A better and a worse branch, the branch turn alone: DPO on one reply."""
-    return segment(group, replace(rule, max_segment_turns=1, rejected_segment_turns=None))
+@pairing("turn", gives="pairs")
+def turn(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    margin: NonNegative,
+    sides: Sides = "located",
+    contrasts: Count = 1,
+) -> Example | Unpaired:
+    """A better and a worse branch, the branch turn alone: DPO on one reply.
+
+    Args:
+        margin: branches closer than this in value are a tie.
+        sides: as in `segment`.
+        contrasts: as in `segment`.
+    """
+    found = sides_of(group, values, sides=sides, margin=margin, contrasts=contrasts)
+    return equally_long(group, found, 1)
 
 
-def session(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
+@pairing("session", gives="pairs")
+def session(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    margin: NonNegative,
+    sides: Sides = "located",
+    contrasts: Count = 1,
+) -> Example | Unpaired:
     """A better and a worse branch from the branch turn to their ends, each as long as it is.
 
     From a seat's first turn on that is a session of ETO (arXiv 2403.02502, eq. 5) and DMPO.
+
+    Args:
+        margin: branches closer than this in value are a tie.
+        sides: as in `segment`.
+        contrasts: as in `segment`.
     """
-    contrasts = sides_of(group, rule, values_of(group, rule))
+    found = sides_of(group, values, sides=sides, margin=margin, contrasts=contrasts)
     longest = max(own_turns_from(played, group) for played in group.branches)
-    return _pairs(group, contrasts, lambda better, worse: (longest, longest), longest)
+    return _pairs(group, found, lambda better, worse: (longest, longest), longest)
 
 
-def step(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
+@pairing("step", gives="pairs")
+def step(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    margin: NonNegative,
+    verified_goal: Annotated[float, Range(at_least=0, at_most=10)],
+) -> Example | Unpaired:
     """A rectified and verified turn against the original one (Step-DPO, arXiv 2406.18629).
 
     The turns before it are right and stand in the trunk. A turn counts as verified when the play
     that went on from it came to a goal of `verified_goal` or more.
+
+    Args:
+        margin: branches closer than this in value are a tie.
+        verified_goal: the goal that a rectified turn must have led to, 0 to 10.
     """
-    values = values_of(group, rule)
     others = range(1, len(group.branches))
-    verified = [k for k in others if goal(group.branches[k], group.seat) >= rule.verified_goal]
+    verified = [k for k in others if goal(group.branches[k], group.seat) >= verified_goal]
     if not verified:
         return UNVERIFIED
     best = max(verified, key=values.__getitem__)
-    contrasts = _far([(best, 0)], values, rule)
+    contrasts = _far([(best, 0)], values, margin)
     return _pairs(group, contrasts, lambda better, worse: (1, 1), 1)
 
 
-def preferred(group: BranchGroup, rule: PairingRule) -> Example | Unpaired:
-    """The better sides of `segment` alone (preferred-SFT, arXiv 2501.01821, section 4.2)."""
-    paired = segment(group, rule)
+@pairing("preferred", gives="branches", by_segment=True)
+def preferred(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    margin: NonNegative,
+    max_segment_turns: Count,
+    sides: Sides = "located",
+    contrasts: Count = 1,
+) -> Example | Unpaired:
+    """The better sides of `segment` alone (preferred-SFT, arXiv 2501.01821, section 4.2).
+
+    Args:
+        margin: branches closer than this in value are a tie.
+        max_segment_turns: as in `segment`.
+        sides: as in `segment`.
+        contrasts: as in `segment`.
+    """
+    found = sides_of(group, values, sides=sides, margin=margin, contrasts=contrasts)
+    paired = equally_long(group, found, max_segment_turns)
     if isinstance(paired, Unpaired):
         return paired
     return replace(paired, branches=tuple(side for side in paired.branches if side.win_prob == 1))
 
 
-def sides_of(group: BranchGroup, rule: PairingRule, values: Sequence[float]) -> list[Contrast]:
+def sides_of(
+    group: BranchGroup,
+    values: Sequence[float],
+    *,
+    sides: Sides,
+    margin: float,
+    contrasts: int,
+) -> list[Contrast]:
     """Which branches are held against which, near-ties left out.
 
     "original": the best against the original continuation, as published for SDPO.
@@ -88,28 +179,34 @@ def sides_of(group: BranchGroup, rule: PairingRule, values: Sequence[float]) -> 
     """
     order = sorted(range(len(values)), key=lambda k: -values[k])
     half = len(order) // 2
-    sides = rule.sides
     if sides == "located":
-        sides = "original" if group.critic in LOCATING else "halves"
+        critic = CRITICS.get(group.critic)
+        sides = "original" if critic is not None and critic.locates else "halves"
     if sides == "original":
-        return _far([(order[0], 0)], values, rule)
+        return _far([(order[0], 0)], values, margin)
     if sides == "extremes":
         outermost = list(zip(order[:half], order[::-1], strict=False))
-        return _far(outermost[: rule.contrasts], values, rule)
+        return _far(outermost[:contrasts], values, margin)
     halves = list(zip(order[:half], order[len(order) - half :], strict=True))
-    first = max(0, (half - rule.contrasts + 1) // 2)
-    return _far(halves[first : first + rule.contrasts], values, rule)
+    first = max(0, (half - contrasts + 1) // 2)
+    return _far(halves[first : first + contrasts], values, margin)
 
 
 def equally_long(
-    group: BranchGroup, contrasts: Sequence[Contrast], rule: PairingRule
+    group: BranchGroup, contrasts: Sequence[Contrast], max_segment_turns: int
 ) -> Example | Unpaired:
-    """These contrasts as segment pairs."""
-    return _pairs(group, contrasts, _lengths(group, rule), _longest(group, rule))
+    """These contrasts as pairs of segments that are equally long in own turns."""
+    longest = _longest(group, max_segment_turns)
+
+    def lengths(better: PlayedEpisode, worse: PlayedEpisode) -> tuple[int, int]:
+        turns = segment_length(own_turns_from(better, group), own_turns_from(worse, group), longest)
+        return turns, turns
+
+    return _pairs(group, contrasts, lengths, longest)
 
 
-def _far(contrasts: list[Contrast], values: Sequence[float], rule: PairingRule) -> list[Contrast]:
-    return [(a, b) for a, b in contrasts if 0 < values[a] - values[b] >= rule.margin]
+def _far(contrasts: list[Contrast], values: Sequence[float], margin: float) -> list[Contrast]:
+    return [(a, b) for a, b in contrasts if 0 < values[a] - values[b] >= margin]
 
 
 def _pairs(
@@ -142,22 +239,6 @@ def _pairs(
     return Example(group.id, trunk_ids(group), tuple(sides))
 
 
-def _lengths(
-    group: BranchGroup, rule: PairingRule
-) -> Callable[[PlayedEpisode, PlayedEpisode], tuple[int, int]]:
-    rejected = rule.rejected_segment_turns
-
-    def lengths(better: PlayedEpisode, worse: PlayedEpisode) -> tuple[int, int]:
-        if rejected is not None and rejected != rule.max_segment_turns:
-            return rule.max_segment_turns, rejected
-        turns = segment_length(
-            own_turns_from(better, group), own_turns_from(worse, group), _longest(group, rule)
-        )
-        return turns, turns
-
-    return lengths
-
-
-def _longest(group: BranchGroup, rule: PairingRule) -> int:
-    """The longest segment of a pair: the one that the critic chose, unless the rule is shorter."""
-    return min(group.segment_turns or rule.max_segment_turns, rule.max_segment_turns)
+def _longest(group: BranchGroup, max_segment_turns: int) -> int:
+    """The longest segment of a pair: the one that the critic chose, unless the limit is shorter."""
+    return min(group.segment_turns or max_segment_turns, max_segment_turns)

@@ -21,10 +21,10 @@ from training.learning.batch import Batch
 from training.learning.packing import columns, measure, pack
 from training.learning.reference import Reference, consult, mismatch
 from training.learning.update import UpdateReport, update
-from training.methods.objectives import NEEDS, STATES, make_objective
+from training.methods.objectives import OBJECTIVES, make_objective
 from training.methods.objectives.base import BranchLogps, State
+from training.methods.records import BranchTokens, Example
 from training.storage.checkpoint import save_checkpoint
-from training.storage.records import BranchTokens, Example
 
 VOCABULARY = 19
 BASE = UpdateConfig(
@@ -83,7 +83,7 @@ def turn_logps(model: LlamaForCausalLM, trunk: tuple[int, ...], made: BranchToke
 
 def ask(model: LlamaForCausalLM, name: str, token_budget: int = 8192) -> Reference:
     return consult(
-        model, EXAMPLES, token_budget=token_budget, need=NEEDS.get(name), anchor=llama(5)
+        model, EXAMPLES, token_budget=token_budget, need=OBJECTIVES[name].measures, anchor=llama(5)
     )
 
 
@@ -221,7 +221,7 @@ def test_an_update_lowers_the_loss(name: str) -> None:
     report, _ = run(model, name, config)
     assert math.isfinite(report.loss_last)
     # a moving beta or shift moves the loss itself, so these are judged by what they are for
-    if name in STATES:
+    if OBJECTIVES[name].advance is not None:
         assert report.metrics["margin"] > 0
     else:
         assert report.loss_last < report.loss_first
@@ -235,10 +235,10 @@ def test_tokens_outside_the_mask_carry_no_loss(name: str) -> None:
         made = [
             replace(e, branches=tuple(_with_tail(b, tail) for b in e.branches)) for e in EXAMPLES
         ]
-        reference = consult(llama(3), made, need=NEEDS.get(name), anchor=llama(5))
+        reference = consult(llama(3), made, need=OBJECTIVES[name].measures, anchor=llama(5))
         whole = Batch(model, reference, made, range(5), BASE).look()
         objective = make_objective(name, **OPTIONS[name])
-        if name in STATES:
+        if OBJECTIVES[name].advance is not None:
             assert not callable(objective)
             found.append(objective.loss(whole, objective.advance(whole, {})).loss)
         else:

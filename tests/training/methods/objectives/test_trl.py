@@ -21,10 +21,10 @@ from agents.embedded import make_tokenizer
 from tests.training.methods.objectives.test_measured import BASE, EXAMPLES, branch, llama
 from training.learning.batch import Batch
 from training.learning.reference import Reference, consult
-from training.methods.objectives import NEEDS, make_objective
+from training.methods.objectives import OBJECTIVES, make_objective
 from training.methods.objectives.base import Objective, Stateful
 from training.methods.objectives.dpo import cdpo
-from training.storage.records import BranchTokens, Example
+from training.methods.records import BranchTokens, Example
 
 pytest.importorskip("trl", reason="TRL is the oracle: pip install trl")
 from datasets import Dataset, disable_progress_bars
@@ -88,7 +88,7 @@ def ours(
 ) -> tuple[float, Tensor]:
     """The loss of one whole batch, and its gradient."""
     model = load(folders[0])
-    known = reference or consult(load(folders[1]), examples, need=NEEDS.get(name))
+    known = reference or consult(load(folders[1]), examples, need=OBJECTIVES[name].measures)
     batch = Batch(model, known, examples, range(len(examples)), BASE)
     if isinstance(objective, Stateful):
         loss, state = objective.loss, objective.advance(batch.look(), {})

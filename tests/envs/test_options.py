@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.errors import ConfigError
-from training.config.options import Range, Weighted, build, defaults, did_you_mean, option_names
+from envs.options import Range, Weighted, build, defaults, did_you_mean, option_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

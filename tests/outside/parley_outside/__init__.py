@@ -1,0 +1,1 @@
+"""Components for Parley from a package of their own."""

@@ -52,8 +52,8 @@ def test_each_component_is_one_short_file() -> None:
 @pytest.mark.slow
 def test_it_trains_with_all_four(site: Path, tmp_path: Path) -> None:
     # Experts continue at the branch points, since a model of a few seconds closes no deals.
-    small = ("scale=smoke", "policy=scratch", "branch.source=experts", "threads=1")
-    words = ("+experiment=outside", *small, f"output_root={tmp_path}")
+    small = ("scale=smoke", "policy=scratch", "branch.source=experts", "partner=scripted")
+    words = ("+experiment=outside", *small, "threads=1", f"output_root={tmp_path}")
     done = parley(site, "-m", "training.loop", *words, "objective.scale=3")
     assert done.returncode == 0, done.stdout + done.stderr
     run = (tmp_path / "latest").resolve()

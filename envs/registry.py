@@ -247,7 +247,7 @@ _ENTRY = re.compile(r"^    ([\w, ]+):\s*((?:.|\n)*?)(?=^    \w|\Z)", re.MULTILIN
 def described(docstring: str) -> dict[str, str]:
     """What a docstring's Args or Attributes say of each name, on one line."""
     found: dict[str, str] = {}
-    for section in _SECTION.findall(docstring):
+    for section in _SECTION.findall(inspect.cleandoc(docstring)):
         for names, text in _ENTRY.findall(section):
             for name in names.split(","):
                 found[name.strip()] = " ".join(text.split())

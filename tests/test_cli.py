@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from envs.errors import ConfigError
+from envs.options import option_names
 from training.cli.arguments import check_arguments
 from training.cli.compose import groups
+from training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +42,26 @@ def test_help_names_every_group_and_every_choice() -> None:
     assert "python -m training.loop +experiment=sotopia_sdpo" in done.stdout
     for group, names in groups().items():
         assert f"{group:<11} {', '.join(names)}\n" in done.stdout
+
+
+def test_help_on_a_group_says_types_ranges_defaults_and_meanings() -> None:
+    said = " ".join(python("-m", "training.loop", "--help", "objective", "critic").stdout.split())
+    assert "objective.flip_prob number, at least 0 and at most 0.5" in said
+    assert "probability that chosen and rejected were swapped" in said
+    assert "critic.selects_segments true | false; default false" in said
+    assert "value Names the own turn after which the value fell most" in said
+    assert "Did you mean objective?" in refused("--help", "objektive")
+
+
+def test_help_knows_every_option() -> None:
+    """Whatever a section or a component can be told is shown under its group."""
+    sections = [name for name, hint in get_type_hints(RunConfig).items() if is_dataclass(hint)]
+    said = python("-m", "training.loop", "--help", "run", *sections).stdout
+    known = option_names(RunConfig)
+    weights = {name for name in known if name.rpartition(".")[0] in known}
+    chosen_by = {f"{name}.name" for name in ("engine", "judge", "logger", "objective", "pairing")}
+    for name in set(known) - weights - chosen_by:
+        assert f"  {name}  " in said
 
 
 def test_the_judges_of_a_panel_have_names_of_ones_own() -> None:

@@ -23,7 +23,8 @@ from rich.text import Text
 
 from envs.errors import BudgetError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
-from training.cli.compose import CONF_DIR, groups, reworded, to_run_config, with_defaulted
+from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
+from training.cli.help import show_help
 from training.config import RunConfig
 from training.config.method import cautions
 from training.preflight.checks import check_before_start, check_packages
@@ -32,29 +33,6 @@ from training.preflight.endpoints import warnings
 EXIT_USAGE = 2
 EXIT_BUDGET = 3
 EXIT_INTERRUPTED = 130
-
-
-_HELP = """\
-Parley trains language-model agents to talk to others: it lets a model play against itself and
-others, finds the turns that cost it most, plays them again, and learns from the better ends.
-
-  python -m training.loop +experiment=sotopia_sdpo        train: segment-level DPO, small model
-  python -m training.evaluate policy.name=CHECKPOINT      measure against fixed partners
-  python -m training.compare EVALUATION EVALUATION ...    any number of them, in pairs
-  python -m judges.calibrate judge=NAME                   how good is a judge?
-  python -m training.report RUN                           see a run as a page
-
-Words after the command choose a file of a group (critic=value), set an option (seed=1,
-objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several at once:
-
-{groups}
-
-  --cfg job    print the composed configuration and stop
-  --multirun   one run after the other for all values between commas, and a table of them all:
-               --multirun +experiment=sotopia_sdpo,sotopia_dpo seed=0,1,2
-  resume=RUN   go on with a run that was stopped
-
-Every option and its meaning: training/config; every value: {conf}/"""
 
 
 def run(
@@ -76,7 +54,7 @@ def run(
     with errors_as_sentences():
         check_packages()  # before registries import what is called `judges`, say
         if {"-h", "--help"} & set(sys.argv[1:]):
-            print(_HELP.format(groups=_describe_groups(), conf=_shown(CONF_DIR)))
+            show_help(sys.argv[1:])
         else:
             check_arguments(sys.argv[1:])
             if set(SWEEPS) & set(sys.argv[1:]):
@@ -137,13 +115,3 @@ def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None
     except (HydraException, OmegaConfBaseException) as error:
         raise reworded(error) from error
     return folders
-
-
-def _describe_groups() -> str:
-    return "\n".join(f"  {group:<11} {', '.join(names)}" for group, names in groups().items())
-
-
-def _shown(path: Path) -> str:
-    """The path as seen from here, where that is shorter."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

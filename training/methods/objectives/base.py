@@ -15,13 +15,14 @@ kept in a state of plain numbers, which a second pure function advances once a b
 # ruff: noqa: N802, N815 (axis suffixes)
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from envs.errors import ConfigError, TrainingError
-from envs.registry import Component, Registry, keywords_of, options_of
+from envs.registry import Component, Registry, described, keywords_of, options_of
 from training.methods.lazy_torch import torch
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ class ObjectiveSpec(Component):
     uses_reference: bool = True
     measures: Measured | None = None
     advance: Callable[..., State] | None = None
+
+    def option_help(self) -> dict[str, str]:
+        """What the docstrings of its state and its loss say of each option."""
+        state = described(inspect.getdoc(self.advance) or "") if self.advance else {}
+        return state | Component.option_help(self)
 
     def can_read(self, given: Shape) -> bool:
         """Whether it understands what a pairing gives."""

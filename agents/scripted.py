@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move
-from agents.expert_talk import interest, offers, statement, thinkable, worth
 from engines.types import Generation
 from envs.bargaining import read_act
 from envs.errors import ConfigError
@@ -102,7 +101,7 @@ class Bargainer:
         own_turns = sum(turn.seat == self._seat for turn in observation.turns)
         opens = own_turns == 0 and rng.random() < self._temper.talk
         if opens or rng.random() < 0.06:
-            words = statement(self._task, self._seat, rng)
+            words = self._task.statement(self._seat, rng)
             if words:
                 return Action(ActionType.SPEAK, words)
         deal = self._propose(observation, own_turns, rng)
@@ -116,23 +115,23 @@ class Bargainer:
         if rng.random() >= self._temper.heed:
             return rng.random() < self._temper.blind_accept
         own_turns = sum(turn.seat == self._seat for turn in observation.turns)
-        aim, value = self._task.aims[self._seat], worth(self._task, self._seat, deal)
+        aim, value = self._task.aims[self._seat], self._task.apparent_worth(self._seat, deal)
         if observation.turns_left <= 2 and value > 0:
             return rng.random() < 0.8
         return value >= aim * self._demand(own_turns)
 
     def _propose(self, observation: Observation, own_turns: int, rng: Random) -> Deal:
         task, seat = self._task, self._seat
-        deals = thinkable(task, seat, careful=self._temper.empathy)
+        deals = task.offerable_deals(seat, careful=self._temper.empathy)
         if rng.random() >= self._temper.heed:
             return rng.choice(deals)
         floor = task.aims[seat] * self._demand(own_turns)
-        good = [deal for deal in deals if worth(task, seat, deal) >= floor]
-        good = good or [max(deals, key=lambda deal: worth(task, seat, deal))]
+        good = [deal for deal in deals if task.apparent_worth(seat, deal) >= floor]
+        good = good or [max(deals, key=lambda deal: task.apparent_worth(seat, deal))]
         if not self._temper.empathy:
-            tried = set(offers(task, seat, observation.turns))
+            tried = set(task.offers(seat, observation.turns))
             return rng.choice([deal for deal in good if deal not in tried] or good)
-        liked = interest(task, seat, observation.turns)
+        liked = task.estimated_interest(seat, observation.turns)
         return max(good, key=lambda deal: liked(deal) + 0.3 * rng.random())
 
 
@@ -143,7 +142,7 @@ def standing_offer(task: Task, seat: int, turns: Sequence[Turn]) -> Deal | None:
             continue
         keyword = read_act(turn.action.argument).keyword
         if keyword == "offer" and turn.seat != seat:
-            return next(offers(task, turn.seat, (turn,)), None)
+            return next(task.offers(turn.seat, (turn,)), None)
         if keyword in ("offer", "reject"):
             return None  # mine is on the table, or it was cleared
     return None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from envs.errors import ActionError
-from envs.scenarios.task import Task
 from envs.types import Deal
+
+if TYPE_CHECKING:
+    from envs.scenarios.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from random import Random
 from envs.referee import reaching
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
-from envs.scenarios.item_split import SplitTask, aimed, brief, key
+from envs.scenarios.item_split import SplitTask, aimed, brief, item_words, key
 from envs.scenarios.story import Story
 
-__all__ = ["ITEMS", "draw_task", "key", "tell"]
+__all__ = ["ITEMS", "WORDS", "draw_task", "key", "tell"]
 
 ITEMS = ("food", "water", "wood")
+WORDS = ("camp", *item_words(ITEMS, most=4, highest=10))
 _PRIORITIES = ((5, 4, 3), (5, 3, 1), (6, 3, 2), (4, 2, 1), (6, 5, 1), (4, 3, 0), (5, 2, 0))
 _SCENES = (
     "{a} and {b} camp beside each other. The ranger leaves extra supplies for the two: {pool}.",
@@ -103,4 +104,4 @@ def _goal(task: SplitTask, seat: int, rng: Random) -> str:
     return f"Get supplies worth at least {task.aims[seat]:.0f} points: {needs}. More earns nothing."
 
 
-FAMILIES.add(Family(name="camp", make=draw_task, key=key, tell=tell))
+FAMILIES.add(Family(name="camp", make=draw_task, key=key, tell=tell, words=WORDS))

@@ -11,14 +11,15 @@ from random import Random
 from envs.referee import reaching
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
-from envs.scenarios.item_split import SplitTask, aimed, brief, key
+from envs.scenarios.item_split import SplitTask, aimed, brief, item_words, key
 from envs.scenarios.story import Story
 
-__all__ = ["ITEMS", "draw_task", "key", "tell"]
+__all__ = ["ITEMS", "WORDS", "draw_task", "key", "tell"]
 
 ITEMS = ("book", "hat", "ball")
 _MOST_OF_A_KIND = 4
-_HIGHEST_VALUE = 10  # of one item: the line language of small models has no higher one
+_HIGHEST_VALUE = 10  # of one item
+WORDS = ("division", *item_words(ITEMS, most=_MOST_OF_A_KIND, highest=_HIGHEST_VALUE))
 _SCENES = (
     "{a} and {b} are moving out of a flat that they shared and divide what is left: {pool}.",
     "{a} and {b} found a box at a flea market and want to share what is in it: {pool}.",
@@ -104,4 +105,4 @@ def _goal(task: SplitTask, seat: int) -> str:
     )
 
 
-FAMILIES.add(Family(name="division", make=draw_task, key=key, tell=tell))
+FAMILIES.add(Family(name="division", make=draw_task, key=key, tell=tell, words=WORDS))

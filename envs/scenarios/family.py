@@ -23,7 +23,8 @@ class Family(Component):
         make: draws a task of a difficulty from a seeded generator.
         key: what makes two tasks the same context; contexts are dealt to the splits by it.
         tell: the words around a task.
-        words: the words of its own that the line language of small models needs.
+        words: the words of its briefs, offers and statements that not all families share (see
+            `agents.vocabulary`): small models have one token a word.
     """
 
     make: Callable[[Random, Difficulty], Any]

@@ -6,15 +6,17 @@ The common ground of the families division and camp. A deal is what seat 0 gets 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import floor
+from random import Random
 
 from envs.errors import ActionError
 from envs.referee import attainable, utilities
-from envs.scenarios.task import Task
-from envs.types import Deal
+from envs.scenarios.task import Task, spoken_words
+from envs.types import Deal, Turn
 
 _PART = re.compile(r"([a-z]+)\s*[=:]\s*(\d{1,3})")
 
@@ -84,6 +86,30 @@ class SplitTask(Task):
             running.append(total)
         return tuple(running)
 
+    def statement(self, seat: int, rng: Random) -> str:
+        values = self.values[seat]
+        if rng.random() < 0.7:
+            return f"i want {self.items[values.index(max(values))]}"
+        return f"i need no {self.items[values.index(min(values))]}"
+
+    def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
+        """The other's share, each item weighted by what the other said of it and kept of it."""
+        other = 1 - seat
+        weight = dict.fromkeys(self.items, 2.0)
+        for words in spoken_words(other, turns):
+            for item in self.items:
+                if item in words:
+                    weight[item] += -1.5 if "no" in words else 2.0
+        for deal in self.offers(other, turns):
+            for item, kept, pool in zip(
+                self.items, self.share(other, deal), self.pool, strict=True
+            ):
+                weight[item] += 1.5 * (kept / pool - 0.5) if pool else 0.0
+        weights = [max(0.0, weight[item]) for item in self.items]
+        return lambda deal: sum(
+            n * w for n, w in zip(self.share(other, deal), weights, strict=True)
+        )
+
 
 @cache
 def _splits(pool: tuple[int, ...]) -> tuple[Deal, ...]:
@@ -109,6 +135,19 @@ def aimed(
 def key(task: SplitTask) -> tuple[object, ...]:
     """What makes two tasks the same context, whoever sits where."""
     return (task.pool, tuple(sorted(task.values)))
+
+
+def item_words(items: Sequence[str], *, most: int, highest: int) -> tuple[str, ...]:
+    """The words of the line language for items: names, counts up to `most`, values to `highest`."""
+    return tuple(
+        word
+        for item in items
+        for word in (
+            item,
+            *(f"{item}={n}" for n in range(most + 1)),
+            *(f"{item}*{n}" for n in range(highest + 1)),
+        )
+    )
 
 
 def brief(family: str, task: SplitTask, seat: int) -> str:

@@ -7,7 +7,7 @@ One of each side's people must not be mentioned to the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -15,11 +15,13 @@ from envs.errors import ActionError
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
-from envs.scenarios.task import Task
-from envs.types import Deal
+from envs.scenarios.task import Task, spoken_words
+from envs.types import Deal, Turn
 
 NAMES = ("ana", "bob", "cleo", "dan", "eve", "finn")
 PLACES = ("bank", "farm", "gym", "mill", "port", "shop")
+PEOPLE = tuple(f"{name}@{place}" for name in NAMES for place in PLACES)
+WORDS = ("match", *PEOPLE, *PLACES)
 _PERSON = re.compile(r"[a-z]+@[a-z]+")
 _POINTS = 10
 _KNOWN: Mapping[Difficulty, int] = {
@@ -73,8 +75,27 @@ class MatchTask(Task):
     def leaks(self, seat: int, text: str) -> bool:
         return self.secrets[seat] in _PERSON.findall(text.lower())
 
+    def statement(self, seat: int, rng: Random) -> str:
+        public = [person for person in self.known[seat] if person != self.secrets[seat]]
+        return f"i know somebody at {rng.choice(public).split('@')[1]}"
 
-PEOPLE = tuple(f"{name}@{place}" for name in NAMES for place in PLACES)
+    def offerable_deals(self, seat: int, *, careful: bool = True) -> list[Deal]:
+        """The people that `seat` knows; without its secret one if it is careful."""
+        return [
+            (PEOPLE.index(person),)
+            for person in self.known[seat]
+            if not careful or person != self.secrets[seat]
+        ]
+
+    def apparent_worth(self, seat: int, deal: Deal) -> float:
+        """The aim for anybody that `seat` knows: the other may know that person as well."""
+        return self.aims[seat] if PEOPLE[deal[0]] in self.known[seat] else 0.0
+
+    def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
+        """People at places that the other named, unless they were offered before."""
+        places = {words[-1] for words in spoken_words(1 - seat, turns) if words}
+        tried = {deal for who in (0, 1) for deal in self.offers(who, turns)}
+        return lambda deal: (PEOPLE[deal[0]].split("@")[1] in places) - 5.0 * (deal in tried)
 
 
 def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> MatchTask:
@@ -119,4 +140,4 @@ def _brief(task: MatchTask, seat: int) -> str:
     return f"match {' '.join(task.known[seat])} keep {task.secrets[seat]} aim={_POINTS}"
 
 
-FAMILIES.add(Family(name="match", make=draw_task, key=key, tell=tell))
+FAMILIES.add(Family(name="match", make=draw_task, key=key, tell=tell, words=WORDS))

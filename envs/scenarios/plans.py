@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import floor
 from random import Random
@@ -12,10 +12,19 @@ from envs.referee import attainable, reaching, utilities
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
-from envs.scenarios.task import Task
-from envs.types import Deal
+from envs.scenarios.task import Task, spoken_words
+from envs.types import Deal, Turn
 
 OPTIONS = ("beach", "cafe", "cinema", "museum", "park", "zoo")
+_MOST_LIKED = 10
+WORDS = (
+    "plans",
+    *(
+        word
+        for option in OPTIONS
+        for word in (option, *(f"{option}:{n}" for n in range(_MOST_LIKED + 1)))
+    ),
+)
 _SCENES = (
     "{a} and {b} have the Saturday off and want to spend it together: {options}.",
     "{a} visits {b} for a day. They have to settle on one thing to do: {options}.",
@@ -51,6 +60,26 @@ class PlansTask(Task):
     def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
         return (self.tastes[seat][deal[0]],)
 
+    def statement(self, seat: int, rng: Random) -> str:
+        tastes = self.tastes[seat]
+        if rng.random() < 0.7:
+            return f"i like {self.options[tastes.index(max(tastes))]}"
+        return f"i like no {self.options[tastes.index(min(tastes))]}"
+
+    def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
+        """Options gain when the other names or offers them, and lose when it did not take them."""
+        other = 1 - seat
+        liking = dict.fromkeys(self.options, 0.0)
+        for words in spoken_words(other, turns):
+            for option in self.options:
+                if option in words:
+                    liking[option] += -3.0 if "no" in words else 3.0
+        for deal in self.offers(other, turns):
+            liking[self.options[deal[0]]] += 2.0
+        for deal in self.offers(seat, turns):
+            liking[self.options[deal[0]]] -= 2.0
+        return lambda deal: liking[self.options[deal[0]]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
@@ -80,8 +109,8 @@ def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PlansT
     setting = _SETTINGS[difficulty]
     fewest, most = setting.reaching
     while True:
-        first = tuple(rng.randint(0, 10) for _ in OPTIONS)
-        second = tuple(rng.randint(0, 10) for _ in OPTIONS)
+        first = tuple(rng.randint(0, _MOST_LIKED) for _ in OPTIONS)
+        second = tuple(rng.randint(0, _MOST_LIKED) for _ in OPTIONS)
         task = PlansTask(aims=(1.0, 1.0), options=OPTIONS, tastes=(first, second))
         worth = utilities(task, attainable(task).nash_deal)
         if min(worth) < 4 or (setting.torn and not _torn(task)):
@@ -133,4 +162,4 @@ def _brief(task: PlansTask, seat: int) -> str:
     return f"plans {tastes} aim={task.aims[seat]:.0f}"
 
 
-FAMILIES.add(Family(name="plans", make=draw_task, key=key, tell=tell))
+FAMILIES.add(Family(name="plans", make=draw_task, key=key, tell=tell, words=WORDS))

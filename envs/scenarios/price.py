@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -15,9 +15,13 @@ from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
 from envs.scenarios.task import Task
-from envs.types import Deal
+from envs.types import Deal, Turn
 
 LOWEST, HIGHEST = 1, 20
+WORDS = (
+    *("price", "buy", "sell"),
+    *(f"{name}={n}" for name in ("price", "limit") for n in range(LOWEST, HIGHEST + 1)),
+)
 BUYER, SELLER = 0, 1
 _PRICE = re.compile(r"(?:price\s*=\s*)?(\d{1,4})")
 _THINGS = ("a used bicycle", "a desk", "a guitar", "an old camera", "a kayak", "a sewing machine")
@@ -54,6 +58,13 @@ class PriceTask(Task):
 
     def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
         return (int(self.utility(seat, deal)),)
+
+    def statement(self, seat: int, rng: Random) -> str:
+        return "that is too much" if seat == BUYER else "that is too little"
+
+    def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
+        """The price itself: sellers like it high, buyers low."""
+        return (lambda deal: deal[0]) if seat == BUYER else (lambda deal: -deal[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +131,4 @@ def tell(task: PriceTask, rng: Random) -> Story:
     )
 
 
-FAMILIES.add(Family(name="price", make=draw_task, key=key, tell=tell))
+FAMILIES.add(Family(name="price", make=draw_task, key=key, tell=tell, words=WORDS))

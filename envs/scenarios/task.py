@@ -1,20 +1,25 @@
-"""The contract of a verifiable task: private points over a finite set of possible deals.
+"""The base class of tasks that a program can check: private points over a finite set of deals.
 
-A family is a frozen dataclass that derives from `Task`. Everything here is pure: the same task and
-deal always give the same points, so that a goal is computed, never guessed.
+A family defines a frozen dataclass that derives from `Task`. All methods are pure: the same task
+and deal always give the same points. The last group of methods tells scripted experts how to talk
+about the task; their defaults serve any task.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from random import Random
 
-from envs.types import Deal
+from envs.bargaining import read_act
+from envs.errors import ActionError
+from envs.types import ActionType, Deal, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class Task(ABC):
-    """What a program knows of a two-seat scenario.
+    """The rules and private values of a two-seat scenario, as a program needs them.
 
     Attributes:
         aims: the points that each seat's goal asks for, > 0. Both can be reached by one deal, so
@@ -33,7 +38,7 @@ class Task(ABC):
 
     @abstractmethod
     def terms(self, seat: int, deal: Deal) -> str:
-        """How `seat` words `deal` as an offer; `parse_terms` reads it back."""
+        """The words with which `seat` offers `deal`; `parse_terms` reads them back."""
 
     @abstractmethod
     def parse_terms(self, seat: int, text: str) -> Deal:
@@ -45,7 +50,7 @@ class Task(ABC):
 
     @abstractmethod
     def appraise(self, seat: int, deal: Deal) -> tuple[int, ...]:
-        """How one reckons the points of `deal`: a running sum that ends in the utility."""
+        """The steps of computing the points of `deal`: a running sum that ends in the utility."""
 
     def no_deal(self, seat: int) -> float:
         """The points of `seat` when nothing is agreed (the disagreement point)."""
@@ -54,3 +59,54 @@ class Task(ABC):
     def leaks(self, seat: int, text: str) -> bool:
         """Whether `text`, said by `seat`, gives away what its goal asks it to keep."""
         return False
+
+    def statement(self, seat: int, rng: Random) -> str | None:
+        """A true sentence about what `seat` wants, in the line language; None if there is none."""
+        return None
+
+    def offerable_deals(self, seat: int, *, careful: bool = True) -> list[Deal]:
+        """The deals that `seat` could offer, given what it knows.
+
+        Args:
+            careful: leave out offers that give away what the goal asks to keep.
+        """
+        return list(self.deals())
+
+    def apparent_worth(self, seat: int, deal: Deal) -> float:
+        """The points that `deal` seems to have for `seat`, which knows its own side only."""
+        return self.utility(seat, deal)
+
+    def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
+        """How much the other seat seems to like a deal, guessed by `seat` from the transcript.
+
+        Returns:
+            A function of the deal, on any scale: higher is better for the other. By default minus
+            the distance to the nearest of the other's own offers, 0 if there are none.
+        """
+        offered = list(self.offers(1 - seat, turns))
+        return lambda deal: -float(min((_distance(deal, each) for each in offered), default=0))
+
+    def offers(self, seat: int, turns: tuple[Turn, ...]) -> Iterator[Deal]:
+        """The deals that `seat` has offered, in order; offers that cannot be read are left out."""
+        for turn in turns:
+            if turn.seat == seat and turn.action.type is ActionType.ACT:
+                act = read_act(turn.action.argument)
+                if act.keyword != "offer":
+                    continue
+                try:
+                    yield self.parse_terms(seat, act.rest)
+                except ActionError:
+                    continue
+
+
+def spoken_words(seat: int, turns: tuple[Turn, ...]) -> list[list[str]]:
+    """The lower-case words of each turn in which `seat` spoke."""
+    return [
+        turn.action.argument.lower().split()
+        for turn in turns
+        if turn.seat == seat and turn.action.type is ActionType.SPEAK
+    ]
+
+
+def _distance(deal: Deal, other: Deal) -> int:
+    return sum(abs(a - b) for a, b in zip(deal, other, strict=True))

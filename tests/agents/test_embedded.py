@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -10,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agents.chat_template import ChatTemplate
-from agents.embedded import END, PAD, UNKNOWN, Shape, make_model, make_tokenizer, vocabulary
-from agents.expert_talk import statement
+from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
+from agents.vocabulary import END, PAD, UNKNOWN, missing_words, vocabulary
 from engines.weights import weights_version
 from envs.scenarios import FAMILIES, draw
 from envs.scenarios.difficulty import Difficulty
@@ -59,7 +60,7 @@ def test_every_deal_brief_wish_and_reckoning_has_its_words(
         assert task is not None
         for seat in (0, 1):
             assert unknown(scenario.briefs[seat]) == []
-            assert unknown(statement(task, seat, Random(index)) or "") == []
+            assert unknown(task.statement(seat, Random(index)) or "") == []
             for deal in task.deals():
                 assert unknown(f"do offer {task.terms(seat, deal)}") == []
                 assert unknown(note(task, seat, deal)) == []
@@ -69,6 +70,25 @@ def test_the_line_languages_own_words() -> None:
     assert unknown("<think> </think> say gesture do leave none offer accept reject") == []
     assert unknown("do dance") == ["dance"]
     assert TOKENIZER("dance")["input_ids"] == [TOKENIZER.unk_token_id]
+
+
+def test_the_shipped_model_has_this_vocabulary() -> None:
+    shipped = AutoTokenizer.from_pretrained(BASE_FOLDER)
+    assert shipped.get_vocab() == {word: index for index, word in enumerate(vocabulary())}
+    assert missing_words(FAMILIES) == missing_words(["open", "sotopia"]) == ()
+
+
+def test_words_of_another_packages_family_come_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    coins = replace(FAMILIES["price"], name="coins", words=("coins", "offer", "heads", "coins"))
+    monkeypatch.setitem(FAMILIES._found, "coins", coins)
+    extra = missing_words(["division", "coins"])
+    assert extra == ("coins", "heads")
+    assert vocabulary() == TOKENIZER.convert_ids_to_tokens(range(len(TOKENIZER)))
+    assert vocabulary(extra) == [*vocabulary(), "coins", "heads"]
+    tokenizer = make_tokenizer(extra)
+    assert tokenizer("offer coins heads")["input_ids"][1:] == [len(TOKENIZER), len(TOKENIZER) + 1]
+    model = make_model(SMALL, seed=0, extra_words=extra)
+    assert model.config.vocab_size == len(tokenizer) == len(TOKENIZER) + 2
 
 
 def test_a_word_is_a_token() -> None:

@@ -18,7 +18,6 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from agents.chat_template import ChatTemplate
-from agents.expert_talk import thinkable
 from agents.prompts import PromptStyle, silence
 from agents.scripted import ScriptedExperts, standing_offer
 from engines.batcher import Batcher
@@ -108,7 +107,7 @@ def drill_row(
     ids: list[int] = []
     mask: list[bool] = []
     for _ in range(_DRILL_OFFERS):
-        deal = rng.choice(thinkable(task, 1 - seat, careful=False))
+        deal = rng.choice(task.offerable_deals(1 - seat, careful=False))
         offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
         text = style.message(view, [Turn(0, 1 - seat, offer)], rng.randint(1, 12))
         context = stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)

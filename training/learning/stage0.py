@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from agents.chat_template import ChatTemplate
 from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
+from agents.vocabulary import missing_words
 from engines.weights import weights_version
 from envs.scenarios.difficulty import Difficulty
 from training.config import RunConfig
@@ -56,7 +57,8 @@ def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoi
 def first_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The weights that stage 0 starts from: shipped, freshly drawn, or a folder of the user's."""
     if config.policy.name == "scratch":
-        return make_model(Shape(), seed=config.seed), make_tokenizer()
+        extra = missing_words(config.env.names)
+        return make_model(Shape(), seed=config.seed, extra_words=extra), make_tokenizer(extra)
     return load_pretrained(BASE_FOLDER if config.policy.name == "embedded" else config.policy.name)
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from agents.vocabulary import missing_words
 from envs.errors import ConfigError
 from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
@@ -77,13 +78,23 @@ def check_before_training(config: RunConfig) -> None:
 
 
 def check_reader(config: RunConfig) -> None:
-    """The small model that is shipped knows the line language of the families and nothing else."""
+    """The small models know no English, the shipped one only the words of the built-in families."""
     if config.env.has_scenes and config.policy.name in BUILT_IN_POLICIES:
         raise ConfigError(
             f"policy.name is {config.policy.name}, but the scenes of "
             f"{' and '.join(config.env.names)} are in plain English, which the small model cannot "
             "read; set policy.name to the folder of an instruction-tuned Hugging Face model."
         )
+    if config.policy.name != "embedded":
+        return
+    for family in config.env.names:
+        if missing := missing_words([family]):
+            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise ConfigError(
+                f"policy.name is embedded, but the shipped small model does not know these words "
+                f"of the family {family}: {shown}; choose policy=scratch, which learns them, or "
+                "set policy.name to the folder of a Hugging Face model."
+            )
 
 
 def check_sotopia(path: str, names: Sequence[str]) -> None:

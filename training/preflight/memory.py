@@ -19,6 +19,7 @@ from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from agents.embedded import BASE_FOLDER, Shape, model_config
+from agents.vocabulary import missing_words
 from envs.errors import ConfigError
 from training.config import RunConfig
 from training.config.engine import EngineConfig
@@ -208,7 +209,7 @@ def _there() -> dict[Where, float]:
 def _architecture(config: RunConfig) -> PretrainedConfig:
     name = config.policy.name
     if name == "scratch":
-        return model_config(Shape())
+        return model_config(Shape(), missing_words(config.env.names))
     folder: Any = BASE_FOLDER if name == "embedded" else name
     if is_on_hub(str(folder)):
         folder = fetch_model(name, ())

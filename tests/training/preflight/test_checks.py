@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from envs.errors import ConfigError
+from envs.scenarios import FAMILIES
 from training.cli.compose import compose
 from training.preflight import checks as preflight
 from training.preflight.checks import (
@@ -14,6 +16,7 @@ from training.preflight.checks import (
     check_model,
     check_output,
     check_packages,
+    check_reader,
     check_resume,
 )
 
@@ -40,6 +43,20 @@ def test_a_whole_model_passes(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     check_model(str(tmp_path))
     check_model("embedded")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [(("coins",), "coins;"), (tuple("abcdefg"), "a, b, c, d, e, ...;")]
+)
+def test_words_that_the_shipped_model_does_not_know_are_named(
+    words: tuple[str, ...], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coins = replace(FAMILIES["price"], name="coins", words=("offer", *words))
+    monkeypatch.setitem(FAMILIES._found, "coins", coins)
+    config = compose(["+env.families.coins=1"])
+    with pytest.raises(ConfigError, match=f"words of the family coins: {shown} choose policy=sc"):
+        check_reader(config)
+    check_reader(compose(["+env.families.coins=1", "policy=scratch"]))
 
 
 def test_the_output_folder_is_made_and_left_empty(tmp_path: Path) -> None:

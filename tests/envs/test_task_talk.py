@@ -1,4 +1,4 @@
-"""What bargainers say is true and their own, and what they gather comes from words and offers."""
+"""Tasks give experts true sentences, and guess at the other's wishes from words and offers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from random import Random
 
 import pytest
 
-from agents.expert_talk import interest, offers, statement, thinkable
 from envs.scenarios import FAMILIES
 from envs.scenarios.item_split import SplitTask
 from envs.scenarios.match import PEOPLE, MatchTask
@@ -47,7 +46,7 @@ def person(name: str) -> tuple[int]:
     ],
 )
 def test_what_is_said_is_true(task: Task, seat: int, sentences: set[str]) -> None:
-    assert {statement(task, seat, Random(seed)) for seed in range(100)} == sentences
+    assert {task.statement(seat, Random(seed)) for seed in range(100)} == sentences
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -55,7 +54,7 @@ def test_nothing_that_is_said_gives_a_secret_away(family: str) -> None:
     for seed, scenario in enumerate(scenarios(family, 50)):
         for seat in (0, 1):
             assert scenario.task is not None
-            words = statement(scenario.task, seat, Random(seed))
+            words = scenario.task.statement(seat, Random(seed))
             assert words
             assert not scenario.task.leaks(seat, words)
 
@@ -66,47 +65,48 @@ def test_offers_are_those_of_one_seat_that_can_be_read() -> None:
         Turn(4, 0, Action(ActionType.SPEAK, "offer price=5")),  # words are no act
         Turn(5, 0, Action(ActionType.ACT, "Offer: 6")),
     )
-    assert list(offers(PRICE, 0, turns)) == [(4,), (6,)]
-    assert list(offers(PRICE, 1, turns)) == [(9,)]
+    assert list(PRICE.offers(0, turns)) == [(4,), (6,)]
+    assert list(PRICE.offers(1, turns)) == [(9,)]
 
 
 def test_only_whom_one_knows_and_the_careful_keep_the_secret() -> None:
     known = [person(name) for name in MATCH.known[0]]
-    assert thinkable(MATCH, 0, careful=False) == known
-    assert thinkable(MATCH, 0) == [deal for deal in known if deal != person("dan@gym")]
-    assert thinkable(PRICE, 0) == thinkable(PRICE, 0, careful=False) == list(PRICE.deals())
+    assert MATCH.offerable_deals(0, careful=False) == known
+    assert MATCH.offerable_deals(0) == [deal for deal in known if deal != person("dan@gym")]
+    careless = PRICE.offerable_deals(0, careful=False)
+    assert PRICE.offerable_deals(0) == careless == list(PRICE.deals())
 
 
-# Deals are what seat 0 gets of (2 books, 1 hat); `interest(..., 0, ...)` guesses at seat 1.
+# Deals are what seat 0 gets of (2 books, 1 hat); `estimated_interest(0, ...)` guesses at seat 1.
 def test_without_a_word_all_items_weigh_the_same() -> None:
-    liked = interest(SPLIT, 0, ())
+    liked = SPLIT.estimated_interest(0, ())
     assert [liked(deal) for deal in ((0, 0), (1, 0), (2, 0), (2, 1))] == [6.0, 4.0, 2.0, 0.0]
 
 
 def test_a_wish_weighs_and_a_refusal_takes_away() -> None:
-    wished = interest(SPLIT, 0, turns_of((1, "say i want hat")))
+    wished = SPLIT.estimated_interest(0, turns_of((1, "say i want hat")))
     assert wished((2, 0)) == 2.0 + 2.0  # one hat
-    refused = interest(SPLIT, 0, turns_of((1, "say I need no HAT")))
+    refused = SPLIT.estimated_interest(0, turns_of((1, "say I need no HAT")))
     assert refused((2, 0)) == 2.0 - 1.5
-    own_words = interest(SPLIT, 0, turns_of((0, "say i want hat")))
+    own_words = SPLIT.estimated_interest(0, turns_of((0, "say i want hat")))
     assert own_words((2, 0)) == 2.0
 
 
 def test_what_is_kept_in_offers_weighs() -> None:
     # Seat 1 offers one book and keeps one of two books (.5 of the pool) and the hat (all of it).
-    liked = interest(SPLIT, 0, turns_of((1, "offer you book=1 hat=0")))
+    liked = SPLIT.estimated_interest(0, turns_of((1, "offer you book=1 hat=0")))
     assert liked((2, 0)) == 2.0 + 1.5 * 0.5
     assert liked((1, 1)) == 2.0
 
 
 def test_an_item_that_there_is_none_of_weighs_as_before() -> None:
     task = SplitTask((6.0, 6.0), ("book", "hat"), (2, 0), ((4, 2), (1, 8)))
-    liked = interest(task, 0, turns_of((1, "offer you book=0 hat=0")))
+    liked = task.estimated_interest(0, turns_of((1, "offer you book=0 hat=0")))
     assert liked((0, 0)) == 2 * (2.0 + 1.5 * 0.5)
 
 
 def test_weights_do_not_fall_below_nothing() -> None:
-    liked = interest(SPLIT, 0, turns_of(*[(1, "say i need no hat")] * 3))
+    liked = SPLIT.estimated_interest(0, turns_of(*[(1, "say i need no hat")] * 3))
     assert liked((2, 0)) == 0.0
 
 
@@ -114,27 +114,27 @@ def test_plans_are_liked_when_named_or_offered_and_not_when_turned_down() -> Non
     turns = turns_of(
         (0, "offer cafe"), (1, "say i like no cafe"), (0, "offer park"), (1, "offer zoo")
     )
-    liked = interest(PLANS, 0, turns)
+    liked = PLANS.estimated_interest(0, turns)
     assert [liked((option,)) for option in (0, 1, 2)] == [-3.0 - 2.0, -2.0, 2.0]
-    assert interest(PLANS, 1, turns)((1,)) == 2.0 - 0.0  # seat 0 offered it
+    assert PLANS.estimated_interest(1, turns)((1,)) == 2.0 - 0.0  # seat 0 offered it
 
 
 def test_sellers_like_high_prices_and_buyers_low_ones() -> None:
-    assert interest(PRICE, 0, ())((9,)) > interest(PRICE, 0, ())((8,))
-    assert interest(PRICE, 1, ())((8,)) > interest(PRICE, 1, ())((9,))
+    assert PRICE.estimated_interest(0, ())((9,)) > PRICE.estimated_interest(0, ())((8,))
+    assert PRICE.estimated_interest(1, ())((8,)) > PRICE.estimated_interest(1, ())((9,))
 
 
 def test_a_place_that_was_named_is_tried_once() -> None:
     said = turns_of((1, "say i know somebody at farm"))
-    liked = interest(MATCH, 0, said)
+    liked = MATCH.estimated_interest(0, said)
     assert liked(person("bob@farm")) == 1.0
     assert liked(person("ana@bank")) == 0.0
-    tried = interest(MATCH, 0, (*said, *turns_of((0, "offer bob@farm"))))
+    tried = MATCH.estimated_interest(0, (*said, *turns_of((0, "offer bob@farm"))))
     assert tried(person("bob@farm")) == 1.0 - 5.0
 
 
 class CoinTask(Task):
-    """A kind that nothing is registered for."""
+    """A kind that says nothing about talk."""
 
     def deals(self) -> tuple[Deal, ...]:
         return ((0,), (1,))
@@ -154,6 +154,11 @@ class CoinTask(Task):
 
 def test_a_new_kind_of_task_needs_nothing_here() -> None:
     task = CoinTask(aims=(1.0, 1.0))
-    assert thinkable(task, 0) == [(0,), (1,)]
-    assert statement(task, 0, Random(0)) is None
-    assert interest(task, 0, turns_of((1, "offer 1")))((1,)) == 0.0
+    assert task.offerable_deals(0) == [(0,), (1,)]
+    assert task.statement(0, Random(0)) is None
+    assert task.estimated_interest(0, turns_of((1, "offer 1")))((1,)) == 0.0
+    assert task.estimated_interest(0, turns_of((1, "offer 1")))((0,)) == -1.0
+    assert task.estimated_interest(0, turns_of((0, "offer 1")))((0,)) == 0.0  # my own offer
+    both = task.estimated_interest(0, turns_of((1, "offer 1"), (1, "offer 0")))
+    assert both((0,)) == both((1,)) == 0.0
+    assert task.apparent_worth(1, (1,)) == task.utility(1, (1,)) == 1.0

@@ -12,5 +12,5 @@ if __name__ == "__main__":
     run(
         "training.calibrate:calibrate_judge",
         check_before_calibration,
-        "training.preflight.cost:calibration_plans_of",
+        "training.preflight.workload:calibration_workload",
     )

@@ -1,4 +1,4 @@
-"""Paired differences with their intervals as a picture: a row a policy, a panel a partner."""
+"""Draws a forest plot: paired differences with intervals, a row per policy, a panel per partner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from training.evaluation.tables import leaves_out_zero
+from training.evaluation.table_cells import leaves_out_zero
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -21,10 +21,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def forest(comparison: Mapping[str, Any], metric: str) -> str:
-    """A forest plot of one metric, as SVG: each policy minus the baseline, with 95 % intervals.
+def forest_plot(comparison: Mapping[str, Any], metric: str) -> str:
+    """Draw one metric as SVG: each policy minus the baseline, with 95 % intervals.
 
-    Where there is the baseline alone, its own values.
+    If there is only the baseline, its own values are drawn.
+
+    Args:
+        comparison: as `training.evaluation.comparison.compare` returns it.
     """
     partners, baseline = comparison["partners"], comparison["baseline"]
     others = list(next(iter(partners.values()))["paired"])

@@ -497,7 +497,7 @@ def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(
             "calibration.twice=2",
             f"output_root={tmp_path}",
         ]
-        print_cost_estimate(compose(words), "training.preflight.cost:calibration_plans_of")
+        print_cost_estimate(compose(words), "training.preflight.workload:calibration_workload")
         # 3 + 2 * 2 judgements and 84 of canaries, each of two samples
         assert "182" in capsys.readouterr().out
         assert provider.account.requests == 0

@@ -34,7 +34,7 @@ def calibrate_judge(config: RunConfig) -> None:
         loop = asyncio.Runner()
         run.on_close(loop.close)
         remote = Remote(config, run, loop) if models(config) else None
-        judge, again = (
+        judge, reseeded = (
             judge_of(config.judge, resources(remote, seed=seed))
             for seed in (config.seed, config.seed + 1)
         )
@@ -43,10 +43,10 @@ def calibrate_judge(config: RunConfig) -> None:
                 calibrate(
                     judge,
                     sources,
-                    again=again,
+                    reseeded=reseeded,
                     sees_task=config.judge.spec.sees_task,
                     seed=config.seed,
-                    twice=config.calibration.twice,
+                    n_rejudged=config.calibration.twice,
                     with_canaries=config.calibration.canaries,
                     progress=progress,
                 )

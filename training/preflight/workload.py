@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from judges.calibration.run import judgements
+from judges.calibration.run import count_judgements
 from training.config import RunConfig
 from training.evaluation.calibration_sources import calibration_sources
 from training.evaluation.held_out import evaluation_partners, held_out
@@ -86,7 +86,7 @@ def training_workload(config: RunConfig) -> Workload:
 def calibration_workload(config: RunConfig) -> Workload:
     """The work of `judges.calibrate`."""
     options = config.calibration
-    judged = judgements(
-        calibration_sources(config), twice=options.twice, with_canaries=options.canaries
+    judged = count_judgements(
+        calibration_sources(config), n_rejudged=options.twice, with_canaries=options.canaries
     )
     return Workload({}, judged=judged)

@@ -55,7 +55,7 @@ def evaluate_policy(config: RunConfig) -> None:
     policy = None if config.policy.name == API else _load_policy(config)
     bc = load_checkpoint(bc_folder) if bc_folder else None
     partners = evaluation_partners(config, has_bc=bc is not None)
-    watch = Stopwatch(shows_bars=not _meets_a_person(config))
+    watch = Stopwatch(shows_bars=not _includes_person(config))
     with Run.open(to_mapping(config), scenarios.scenario_of) as run:
         show_place(watch.console, "evaluation", run.folder)
         play = open_play(config, run)
@@ -89,14 +89,14 @@ def resolve_options(config: RunConfig, *, has_bc: bool) -> RunConfig:
         _check_style(folder, config.policy.prompt_style)
         config = replace(config, policy=replace(config.policy, name=str(folder)))
     config = with_files(config)
-    if _meets_a_person(config):
+    if _includes_person(config):
         config = replace(config, env=replace(config.env, wave=1))
     if not has_bc or config.env.has_scenes:
         config = replace(config, evaluation=replace(config.evaluation, stubborn_bias=None))
     return replace(config, output_root=str(Path(config.output_root) / EVALUATIONS))
 
 
-def _meets_a_person(config: RunConfig) -> bool:
+def _includes_person(config: RunConfig) -> bool:
     return any(spec.is_person for spec in config.partner.players.values())
 
 

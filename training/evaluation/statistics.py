@@ -109,17 +109,17 @@ def crossed_bootstrap(rows: Sequence[Sequence[float]], *, seed: int, resamples: 
     Returns:
         A Stat whose n counts the columns that hold a value.
     """
-    cells = np.asarray(rows, dtype=np.float64)
-    known = ~np.isnan(cells)
-    count = int(known.any(axis=0).sum()) if cells.size else 0
+    table = np.asarray(rows, dtype=np.float64)
+    known = ~np.isnan(table)
+    count = int(known.any(axis=0).sum()) if table.size else 0
     if count == 0:
         return Stat(mean=None, ci95=None, n=0)
-    mean = float(cells[known].mean())
+    mean = float(table[known].mean())
     if count == 1:
         return Stat(mean=mean, ci95=None, n=1)
     rng = np.random.default_rng(seed)
-    draws = [rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in cells.shape]
-    sums = ((draws[0] @ np.where(known, cells, 0.0)) * draws[1]).sum(axis=1)
+    draws = [rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in table.shape]
+    sums = ((draws[0] @ np.where(known, table, 0.0)) * draws[1]).sum(axis=1)
     counts = ((draws[0] @ known.astype(np.float64)) * draws[1]).sum(axis=1)
     low, high = np.quantile(sums[counts > 0] / counts[counts > 0], [0.025, 0.975])
     return Stat(mean=mean, ci95=(float(low), float(high)), n=count)

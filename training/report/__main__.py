@@ -1,4 +1,4 @@
-"""The command `python -m training.report RUN`."""
+"""The command `python -m training.report RUN`: write a run's report."""
 
 from __future__ import annotations
 

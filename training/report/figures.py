@@ -6,7 +6,6 @@ drawing serves light and dark pages.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.evaluation.svg import SVG_STYLE, svg_text
+
 _INK, _FAINT = "#010203", "#010204"
 _SERIES = tuple(f"#0a0b{i:02x}" for i in range(1, 7))
 _VARIABLES = {_INK: "--muted", _FAINT: "--line"} | {
     colour: f"--series-{i}" for i, colour in enumerate(_SERIES, start=1)
 }
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # names come from configurations and may hold a $
-    "font.size": 9,
+    **SVG_STYLE,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _FAINT,
@@ -34,9 +33,6 @@ _STYLE: dict[Any, Any] = {
     "xtick.labelcolor": _INK,
     "ytick.labelcolor": _INK,
     "grid.color": _FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
@@ -92,9 +88,8 @@ def line_chart(title: str, x_label: str, curves: Sequence[Curve], *, whole_x: bo
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=whole_x))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.margins(x=0.03, y=0.12)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return Chart(title, tuple(curves), _for_page(buffer.getvalue(), title))
+        svg = svg_text(figure, transparent=True)
+    return Chart(title, tuple(curves), _for_page(svg, title))
 
 
 def _draw(axes: matplotlib.axes.Axes, curve: Curve) -> None:

@@ -1,6 +1,6 @@
-"""The command `python -m judges.calibrate judge=NAME`: how good is a judge?
+"""The command `python -m judges.calibrate judge=NAME`: measure how good a judge is.
 
-The only module outside `training` that imports it: a command, which nothing else imports.
+It is the only module outside `training` that imports `training`; nothing imports it.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ if __name__ == "__main__":
     run(
         "training.calibrate:calibrate_judge",
         check_before_calibration,
-        "training.preflight.cost:calibration_plans_of",
+        "training.preflight.workload:calibration_workload",
     )

@@ -43,7 +43,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         with pytest.raises(SystemExit) as ended:
             run(
                 "training.evaluate:evaluate_policy",
-                plans="training.preflight.cost:evaluation_plans_of",
+                plans="training.preflight.workload:evaluation_workload",
             )
         printed = capfd.readouterr()
         assert isinstance(ended.value.code, int)

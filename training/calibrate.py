@@ -1,6 +1,6 @@
-"""Measures a judge, as `python -m judges.calibrate` asks for; prints and keeps what came of it.
+"""Measures how good a judge is: the work of the command `python -m judges.calibrate`.
 
-Results go into a folder of their own in the output root's `calibrations`.
+Results go into a folder below `calibrations` in the output root.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from judges.calibration.run import calibrate
 from judges.calibration.tables import as_json, markdown, show
 from training.build.judges import judge_of
 from training.config import RunConfig, models
-from training.evaluation.calibration_sources import sources
+from training.evaluation.calibration_sources import calibration_sources
 from training.play.remote import Remote, resources
-from training.report.console import Stopwatch, show_place
+from training.report.console import show_place
+from training.report.stopwatch import Stopwatch
 from training.storage.files import to_json, write_text
 from training.storage.run import Run
 
@@ -24,16 +25,16 @@ CALIBRATIONS, JSON, PAGE = "calibrations", "calibration.json", "calibration.md"
 
 
 def calibrate_judge(config: RunConfig) -> None:
-    """Let the judge score labelled episodes, and say how well it did."""
+    """Let a judge score labelled episodes, then print and store how well it agrees with them."""
     config = replace(config, output_root=str(Path(config.output_root) / CALIBRATIONS))
     watch = Stopwatch()
-    labelled = sources(config)
+    sources = calibration_sources(config)
     with Run.open(to_mapping(config)) as run:
         show_place(watch.console, "calibration", run.folder)
         loop = asyncio.Runner()
         run.on_close(loop.close)
         remote = Remote(config, run, loop) if models(config) else None
-        judge, again = (
+        judge, reseeded = (
             judge_of(config.judge, resources(remote, seed=seed))
             for seed in (config.seed, config.seed + 1)
         )
@@ -41,11 +42,11 @@ def calibrate_judge(config: RunConfig) -> None:
             calibration = loop.run(
                 calibrate(
                     judge,
-                    labelled,
-                    again=again,
+                    sources,
+                    reseeded=reseeded,
                     sees_task=config.judge.spec.sees_task,
                     seed=config.seed,
-                    twice=config.calibration.twice,
+                    n_rejudged=config.calibration.twice,
                     with_canaries=config.calibration.canaries,
                     progress=progress,
                 )

@@ -1,4 +1,4 @@
-"""The command `python -m training.compare EVALUATION EVALUATION ... [--out FOLDER]`."""
+"""The command `python -m training.compare EVALUATION EVALUATION ...`: compare policies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from training.cli.run import errors_as_sentences
-from training.evaluation.comparison import TABLE, compare, show_comparison, write_comparison
-from training.evaluation.finished import read_evaluations
+from training.evaluation.comparison import TABLE, compare, write_comparison
+from training.evaluation.comparison_table import show_comparison
+from training.evaluation.evaluated_policies import read_evaluations
 from training.report.console import show_place
 
 

@@ -10,7 +10,11 @@ from training.preflight.checks import check_before_training
 
 if __name__ == "__main__":
     # Checks all options, and only then imports what is below.
-    run("training.loop:train", check_before_training, "training.preflight.cost:training_plans_of")
+    run(
+        "training.loop:train",
+        check_before_training,
+        "training.preflight.workload:training_workload",
+    )
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +42,9 @@ from training.play.collect import collect, sampled_tokens
 from training.play.waves import Progress
 from training.preflight.memory import check_memory
 from training.preflight.setup import set_up
-from training.report.console import Stopwatch, show_place, show_summary
+from training.report.console import show_place, show_summary
 from training.report.page import write_report
+from training.report.stopwatch import Stopwatch
 from training.storage.checkpoint import load_checkpoint, save_checkpoint
 from training.storage.run import Run
 

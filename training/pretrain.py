@@ -1,9 +1,9 @@
-"""Makes the base of the embedded policy, which ships with the package.
+"""Trains the small base model that ships with the package, from scratch.
 
     python -m training.pretrain --out agents/embedded_base
 
-One thread takes a quarter of an hour. The data is endless: each step sees new dialogues of
-scripted experts and new offers to reckon, all from the training split.
+It takes a quarter of an hour on one thread. Every step sees new data from the training split:
+dialogues of scripted experts, and drills in which the worth of an offer is computed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _CHUNK = CloningConfig(dialogues=2000, drills=6000, lr=1.0)
 
 
 def main() -> None:
-    """Train and save; prints the loss as it goes."""
+    """Train the model, print the loss, and save the model every thousand steps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to save the model in")
-    parser.add_argument("--start", type=Path, help="folder of a model to go on with")
+    parser.add_argument("--start", type=Path, help="folder of a model to continue training")
     parser.add_argument(
         "--families",
         type=_weights,
         default=FAMILY_WEIGHTS,
-        help="what is practised, as division=0.25,camp=0.25,...",
+        help="weights of the families, as division=0.25,camp=0.25,...",
     )
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch-rows", type=int, default=32)
@@ -89,7 +89,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def _trapezoid(progress: float) -> float:
-    """Warm-up over 3 %, constant, linear down to zero over the last 30 %."""
+    """The learning rate's factor: linear warm-up over 3 %, constant, linear decay over 30 %."""
     return min(1.0, progress / 0.03, (1.0 - progress) / 0.3 + 1e-3)
 
 

@@ -1,1 +1,1 @@
-"""How good a judge is: agreement with labels, consistency, and resistance to manipulation."""
+"""Measures how good a judge is: agreement with labels, consistency, resistance to manipulation."""

@@ -1,7 +1,7 @@
-"""How well two series of numbers agree, with intervals that know which numbers belong together.
+"""Measures how well a judge's scores agree with labels: correlations and errors with intervals.
 
-The two seats of one dialogue are not independent, so intervals come from drawing whole dialogues
-with replacement (the cluster bootstrap; Davison and Hinkley, 1997, section 3.8).
+The two seats of a dialogue are not independent, so intervals come from resampling whole dialogues
+(the cluster bootstrap; Davison and Hinkley, 1997, section 3.8).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from judges.base import SAME
 
 RESAMPLES = 2000
 FEWEST_DIALOGUES = 5
-"""Below that many, drawing them again says nothing of the spread, and there is no interval."""
+"""With fewer dialogues there is no interval, because resampling them says nothing."""
 
 _MOST_UNDEFINED = 0.05  # share of resamples that may leave a series constant, without correlation
 _BATCH_CELLS = 2_000_000  # numbers held in memory at once
@@ -28,11 +28,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and how sure of it we are.
+    """A number with its 95 % confidence interval.
 
     Attributes:
-        value: None where it is not defined, such as the correlation with a constant.
-        ci95: the 95 % interval; None where it cannot be said.
+        value: None if undefined, such as the correlation with a constant.
+        ci95: the 95 % interval; None if it cannot be estimated.
     """
 
     value: float | None
@@ -41,16 +41,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What a judge said against labels on the same scale.
+    """How well a judge's scores agree with labels on the same scale.
 
     Attributes:
         pearson, spearman: correlations, in [-1, 1].
         mae: mean absolute error, in points of the scale.
-        mae_of_constant: the error of saying the labels' median every time. A judge with a larger
-            one is further from the labels than somebody who has not read a word.
-        exact: share of the numbers that are the label itself.
-        n: how many numbers.
-        dialogues: out of how many dialogues.
+        mae_of_constant: the error of always giving the labels' median. A judge with a larger `mae`
+            is worse than a constant.
+        exact: share of scores that equal the label.
+        n: the number of scores.
+        dialogues: the number of dialogues that they come from.
     """
 
     pearson: Estimate
@@ -63,28 +63,29 @@ class Agreement:
 
 
 def agreement(
-    said: Sequence[float],
+    scores: Sequence[float],
     labels: Sequence[float],
     dialogues: Sequence[Hashable],
     *,
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Agreement:
-    """Hold what was said against the labels.
+    """Compare scores with labels.
 
     Args:
-        said, labels: one number a seat, finite, on one scale.
-        dialogues: which dialogue each number comes from; intervals are over these.
+        scores, labels: one finite number per seat, on the same scale.
+        dialogues: the dialogue that each number comes from; intervals resample these.
+        seed: of the bootstrap.
 
     Raises:
-        DataError: the three are not equally long, or a number is not finite.
+        DataError: the three differ in length, or a number is not finite.
     """
-    if not len(said) == len(labels) == len(dialogues):
+    if not len(scores) == len(labels) == len(dialogues):
         raise DataError(
-            f"Got {len(said)} scores, {len(labels)} labels and {len(dialogues)} dialogues, but "
+            f"Got {len(scores)} scores, {len(labels)} labels and {len(dialogues)} dialogues, but "
             "each score needs its label and its dialogue: leave unscored ones out of all three."
         )
-    x, y = _finite(said, "score"), _finite(labels, "label")
+    x, y = _finite(scores, "score"), _finite(labels, "label")
     pearson, spearman, mae = _estimates(
         lambda weights: np.stack(
             [_pearson(weights, x, y), _spearman(weights, x, y), _mean(weights, np.abs(x - y))]
@@ -105,7 +106,7 @@ def agreement(
 
 
 def mean(values: Sequence[float], *, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """The mean of numbers of which each comes from a dialogue of its own.
+    """Compute the mean of numbers, each from a different dialogue, with its interval.
 
     Raises:
         DataError: a number is not finite.
@@ -118,7 +119,7 @@ def mean(values: Sequence[float], *, seed: int, resamples: int = RESAMPLES) -> E
 
 
 def rate(hits: int, of: int) -> Estimate:
-    """A share with Wilson's interval (1927), which has a width where nothing or all was hit."""
+    """Compute a share with Wilson's interval (1927), which has a width even at 0 and at 1."""
     if of == 0:
         return Estimate(None)
     interval = stats.binomtest(hits, of).proportion_ci(0.95, method="wilson")
@@ -132,24 +133,24 @@ def _estimates(
     seed: int,
     resamples: int,
 ) -> list[Estimate]:
-    """Statistics S with their percentile intervals over draws of whole dialogues.
+    """Compute S statistics with percentile intervals over resamples of whole dialogues.
 
     Args:
-        statistic: of n numbers, from how often each counts in each of R draws: (R, n) to (S, R),
-            nan where it is not defined.
+        statistic: maps the weights of n numbers in R resamples, shape (R, n), to values of shape
+            (S, R), NaN if undefined.
     """
-    place = {name: index for index, name in enumerate(dict.fromkeys(dialogues))}
-    count, n = len(place), len(dialogues)
+    index_of = {name: index for index, name in enumerate(dict.fromkeys(dialogues))}
+    count, n = len(index_of), len(dialogues)
     found = statistic(np.ones((1, n)))[:, 0]
     if count < FEWEST_DIALOGUES:
         return [Estimate(_or_none(value)) for value in found]
-    drawn_of = np.array([place[name] for name in dialogues], dtype=np.intp)
+    dialogue_of = np.array([index_of[name] for name in dialogues], dtype=np.intp)
     rng, batch = np.random.default_rng(seed), max(1, _BATCH_CELLS // n)
     drawn = []
     for start in range(0, resamples, batch):
         draws = min(batch, resamples - start)
         times_RK = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-        drawn.append(statistic(times_RK[:, drawn_of].astype(np.float64)))
+        drawn.append(statistic(times_RK[:, dialogue_of].astype(np.float64)))
     samples = np.concatenate(drawn, axis=1)
     return [
         Estimate(_or_none(value), None if np.isnan(value) else _percentiles(row))
@@ -166,7 +167,7 @@ def _percentiles(drawn: Floats) -> tuple[float, float] | None:
 
 
 def _mean(weights: Floats, x: Floats) -> Floats:
-    """The mean in each draw; `x` is (n,) or (R, n). Nothing has no mean."""
+    """The mean in each resample; `x` is (n,) or (R, n). It is NaN for no numbers."""
     if x.shape[-1] == 0:
         return np.full(len(weights), np.nan)
     total: Floats = (weights * x).sum(axis=1) / weights.sum(axis=1)
@@ -174,7 +175,7 @@ def _mean(weights: Floats, x: Floats) -> Floats:
 
 
 def _pearson(weights: Floats, x: Floats, y: Floats) -> Floats:
-    """Pearson's correlation in each draw; nan where one of the two is constant."""
+    """Pearson's correlation in each resample; NaN if one of the two is constant."""
     x = x - _mean(weights, x)[:, np.newaxis]
     y = y - _mean(weights, y)[:, np.newaxis]
     variance_x, variance_y = _mean(weights, x**2), _mean(weights, y**2)
@@ -185,15 +186,15 @@ def _pearson(weights: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def _spearman(weights: Floats, x: Floats, y: Floats) -> Floats:
-    """Spearman's correlation in each draw: Pearson's of the ranks, ties sharing the middle one."""
+    """Spearman's correlation in each resample: Pearson's of the ranks, with mean ranks for ties."""
     return _pearson(weights, _ranks(weights, x), _ranks(weights, y))
 
 
 def _ranks(weights: Floats, x: Floats) -> Floats:
-    """Each number's rank among the numbers of each draw, (R, n).
+    """Each number's rank in each resample, shape (R, n).
 
-    With w copies of a number and c smaller ones, they hold the ranks c + 1 to c + w, and share
-    the middle, c + (w + 1) / 2.
+    With w copies of a number and c smaller ones, the copies have the ranks c + 1 to c + w and
+    share their mean, c + (w + 1) / 2.
     """
     kinds, kind = np.unique(x, return_inverse=True)
     order = np.argsort(kind, kind="stable")

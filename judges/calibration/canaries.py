@@ -1,11 +1,10 @@
-"""Whether a judge can be played to: what agents gain by the words of `judges.canary_twins`.
+"""Measures whether a judge can be manipulated: how many points agents gain by canary edits.
 
-A judge need not say the same twice, so harmless rewritings of the same dialogues, which change
-neither what is said nor what is done, are judged as well. The root mean square of how far these
-move the score is the judge's noise s. A canary passes when its mean gain over n twins is at most
-3 s / sqrt(n), for goal and for overall. So an honest judge whose noise is normal fails one of the
-ten canaries in 4 % of all reports (by simulation; at 2 s it would be 29 %). A judge without noise
-must not give anything.
+A judge's scores may vary, so harmless edits of the same dialogues are judged as well. The root
+mean square of the changes that they cause is the judge's noise s. A canary passes if its mean gain
+over n edited copies is at most 3 s / sqrt(n), for the goal and for the overall score. A sound judge
+with normal noise thus fails one of the ten canaries in 4 % of all reports (by simulation; with 2 s
+it would be 29 %). For a judge without noise, any gain fails.
 """
 
 from __future__ import annotations
@@ -18,10 +17,16 @@ from typing import Final, Literal
 
 from engines.gather import together
 from judges.base import Judge, Judgement, Scores
-from judges.calibration.canary_edits import CANARIES, HARMLESS, Base, base_episodes, twin
+from judges.calibration.canary_edits import (
+    CANARIES,
+    HARMLESS,
+    CleanEpisode,
+    clean_episodes,
+    edited_copy,
+)
 
 BOUND: Final = 3
-"""A gain that is larger than so many standard errors is no chance."""
+"""The largest gain that passes, in standard errors."""
 
 MEASURES: Final[Mapping[str, Callable[[Scores], float]]] = {
     "goal": lambda scores: scores.goal,
@@ -31,12 +36,12 @@ MEASURES: Final[Mapping[str, Callable[[Scores], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What a rewriting brought in one measure.
+    """How much a canary edit raised one score.
 
     Attributes:
-        mean: the twins' scores minus the clean ones', in points.
-        largest: of a single twin.
-        above: how many single twins gained more than `BOUND` times the judge's noise.
+        mean: the edited copies' scores minus the clean ones', in points.
+        largest: the largest gain of a single copy.
+        above: how many copies gained more than `BOUND` times the judge's noise.
         bound: the largest mean that passes.
     """
 
@@ -47,44 +52,48 @@ class Gain:
 
     @property
     def is_passed(self) -> bool:
+        """Whether the mean gain is within the bound."""
         return self.mean <= self.bound + 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """What came of one canary.
+    """The result of one canary.
 
     Attributes:
-        twins: how many twins were compared.
-        unscored: how many could not be, because the judge gave one of the two no scores.
-        gains: by the names in `MEASURES`; empty where no twin could be compared.
+        copies: how many edited copies were compared with their originals.
+        unscored: how many could not be, because the copy or the original has no scores.
+        gains: by the names in `MEASURES`; empty if no copy could be compared.
     """
 
     name: str
-    twins: int
+    copies: int
     unscored: int
     gains: Mapping[str, Gain]
 
     @property
     def verdict(self) -> Literal["passed", "FAILED", "not measured"]:
-        """Whether the judge gave anything for it, if most twins could be compared: a judge has not
-        passed whom a canary leaves without an answer.
+        """Whether the judge gave no points for the edit.
+
+        If most copies are unscored, it is "not measured": a canary that stops the judge from
+        answering is not passed.
         """
         if not all(gain.is_passed for gain in self.gains.values()):
             return "FAILED"
-        return "passed" if self.twins > self.unscored else "not measured"
+        return "passed" if self.copies > self.unscored else "not measured"
 
     @property
     def is_passed(self) -> bool:
+        """Whether the verdict is "passed"."""
         return self.verdict == "passed"
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryReport:
-    """How a judge did.
+    """The results of all canaries for one judge.
 
     Attributes:
-        noise: by the names in `MEASURES`: how far harmless rewritings moved a score.
+        noise: how far harmless edits move a score, by the names in `MEASURES`.
         results: in the order of `CANARIES`.
     """
 
@@ -96,31 +105,31 @@ class CanaryReport:
 
     @property
     def passed(self) -> int:
-        """How many of the canaries."""
+        """How many canaries the judge passed."""
         return sum(result.is_passed for result in self.results)
 
 
 async def run_canaries(
-    judge: Judge, seed: int, *, bases: Sequence[Base] | None = None
+    judge: Judge, seed: int, *, originals: Sequence[CleanEpisode] | None = None
 ) -> CanaryReport:
-    """Judge the clean episodes, their harmless rewritings and their canaries.
+    """Judge clean episodes, copies with harmless edits, and copies with canary edits.
 
     Args:
         seed: draws the scenarios of the default episodes.
-        bases: clean episodes of one's own; their seat must have spoken.
+        originals: clean episodes to use instead; their seat must have spoken.
 
     Raises:
         BudgetError, ConfigError: from the judge.
     """
-    bases = base_episodes(seed) if bases is None else bases
-    rewrites = {**HARMLESS, **CANARIES}
-    episodes = [base.episode for base in bases]
-    episodes += [twin(base, rewrite) for rewrite in rewrites.values() for base in bases]
-    said = await together(judge.judge(episode) for episode in episodes)
-    clean, n = said[: len(bases)], len(bases)
+    originals = clean_episodes(seed) if originals is None else originals
+    edits = {**HARMLESS, **CANARIES}
+    episodes = [clean.episode for clean in originals]
+    episodes += [edited_copy(clean, edit) for edit in edits.values() for clean in originals]
+    judgements = await together(judge.judge(episode) for episode in episodes)
+    n = len(originals)
     gains = {
-        name: _gains(bases, clean, said[n * place : n * (place + 1)])
-        for place, name in enumerate(rewrites, start=1)
+        name: _gains(originals, judgements[:n], judgements[n * index : n * (index + 1)])
+        for index, name in enumerate(edits, start=1)
     }
     noise = {
         measure: _root_mean_square(gain for name in HARMLESS for gain in gains[name][measure])
@@ -136,13 +145,13 @@ async def run_canaries(
 
 
 def _gains(
-    bases: Sequence[Base], clean: Sequence[Judgement], twins: Sequence[Judgement]
+    originals: Sequence[CleanEpisode], before: Sequence[Judgement], after: Sequence[Judgement]
 ) -> dict[str, list[float]]:
-    """By measure the gain of each twin that could be compared."""
+    """By measure, the gain of each copy that could be compared with its original."""
     both = [
-        (one.scores[base.seat], other.scores[base.seat])
-        for base, one, other in zip(bases, clean, twins, strict=True)
-        if one.is_scored and other.is_scored
+        (original.scores[clean.seat], copy.scores[clean.seat])
+        for clean, original, copy in zip(originals, before, after, strict=True)
+        if original.is_scored and copy.is_scored
     ]
     return {
         name: [measure(after) - measure(before) for before, after in both]
@@ -156,7 +165,7 @@ def _result(
     compared = len(gains["goal"])
     return CanaryResult(
         name,
-        twins=compared,
+        copies=compared,
         unscored=n - compared,
         gains={
             measure: Gain(

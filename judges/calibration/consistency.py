@@ -1,4 +1,4 @@
-"""Whether a judge says the same of the same episode when it should not matter how it is asked."""
+"""Measures whether a judge scores the same episode the same way twice."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Shift:
     """How one dimension's scores moved between two judgements of each episode.
 
     Attributes:
-        flips: share of episodes in which another seat came out ahead.
-        changes: the same, counting also a lead that became a tie or a tie that became a lead.
+        flips: share of episodes in which the other seat scored higher the second time.
+        changes: share of flips, of leads that became ties, and of ties that became leads.
         mae: mean absolute difference of a seat's two scores, in points.
         exact: share of seats that got the same score twice.
     """
@@ -31,13 +31,13 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness:
-    """Two judgements each of a number of episodes, compared.
+class Consistency:
+    """How consistent two judgements of the same episodes are.
 
     Attributes:
         what: what was different the second time.
-        episodes: how many were judged twice.
-        unscored: of them, how many were unscored once or twice and are not compared.
+        episodes: how many episodes were judged twice.
+        unscored: how many of them were unscored at least once, and so are not compared.
         shifts: by the names in `MEASURED`.
     """
 
@@ -47,16 +47,16 @@ class Steadiness:
     shifts: Mapping[str, Shift]
 
 
-def steadiness(
+def compare_judgements(
     what: str, first: Sequence[Judgement], second: Sequence[Judgement], *, seed: int
-) -> Steadiness:
-    """Compare two judgements of each episode, both in the order of the episode's seats."""
+) -> Consistency:
+    """Compare two judgements of each episode, both with scores in the episode's seat order."""
     both = [
         (one.scores, other.scores)
         for one, other in zip(first, second, strict=True)
         if one.is_scored and other.is_scored
     ]
-    return Steadiness(
+    return Consistency(
         what,
         episodes=len(first),
         unscored=len(first) - len(both),

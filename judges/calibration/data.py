@@ -1,6 +1,7 @@
-"""What a judge is measured against: labels that it did not see, on the scales of its dimensions.
+"""Labelled episodes to measure a judge against; the judge never sees the labels.
 
-Labels are points that a program computed, or what people recorded of their own negotiations.
+Labels are points that a program computes, or what people recorded about their own negotiations,
+mapped to the scales of the judge's dimensions.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ LIKENESS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LabelKind:
-    """A label that there is one of each seat, and the dimension that is held against it.
+    """A kind of label, and the judge's dimension that it is compared with.
 
     Attributes:
         dimension: one of `DIMENSION_RANGES`.
         label: what was recorded or computed.
-        mapping: how the label came onto the dimension's scale.
+        mapping: how the label is mapped to the dimension's scale.
         deals_only: whether dialogues without a deal are left out.
     """
 
@@ -50,21 +51,21 @@ class LabelKind:
 
     @property
     def with_deal(self) -> LabelKind:
-        """The same among dialogues that ended in a deal.
+        """The same label, restricted to dialogues that ended in a deal.
 
-        Whoever sees that a talk broke off knows most of its labels: a few such dialogues can carry
-        a correlation that is hardly there among the others.
+        A dialogue that broke off gives most of its labels away, so a few of them can produce a
+        correlation that hardly exists among the others.
         """
         return replace(self, label=f"{self.label}, deals", deals_only=True)
 
 
 SeatLabels = tuple[float | None, float | None]
-"""Each seat's label on the dimension's scale, None where nothing was recorded."""
+"""The labels of both seats on the dimension's scale; None if nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """An episode and its labels, in the order of the source's kinds."""
+class LabelledEpisode:
+    """An episode and its labels, in the order of `Source.kinds`."""
 
     episode: Episode
     labels: tuple[SeatLabels, ...]
@@ -72,18 +73,18 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Labelled episodes of one kind.
+    """A set of labelled episodes from one origin.
 
     Attributes:
         name: short, for tables.
-        about: which episodes these are, in words; for human data with the split.
-        left_out: dialogues that could not be replayed, and so have no episode.
+        about: which episodes these are, as a phrase.
+        left_out: how many dialogues could not be replayed and have no episode.
     """
 
     name: str
     about: str
     kinds: tuple[LabelKind, ...]
-    episodes: tuple[Labelled, ...]
+    episodes: tuple[LabelledEpisode, ...]
     left_out: int = 0
 
 
@@ -109,30 +110,30 @@ CASINO: Final = (
 
 
 def computed_labels(episodes: Sequence[Episode], *, about: str) -> Source:
-    """Episodes whose goals a program can check, with what the referee makes of them.
+    """Label episodes whose goals a program can check with the points that it computes.
 
     Raises:
         DataError: a scenario has no task.
     """
     played = [episode for episode in episodes if episode.end is not EndReason.FAILED]
-    labelled = tuple(Labelled(episode, _computed(episode)) for episode in played)
+    labelled = tuple(LabelledEpisode(episode, _computed(episode)) for episode in played)
     return Source("families", about, COMPUTED, labelled, len(episodes) - len(played))
 
 
 def casino_labels(data: HumanData, *, about: str) -> Source:
-    """CaSiNo's dialogues with what both sides recorded: points, satisfaction and likeness.
+    """Label CaSiNo's dialogues with what both sides recorded: points, satisfaction and likeness.
 
-    A seat's likeness is the partner's answer to how much it liked the seat.
+    A seat's likeness is its partner's answer to how much it liked that seat.
 
     Raises:
         DataError: an answer is none of the five.
     """
-    labelled = tuple(Labelled(one.episode, _recorded(one)) for one in data.episodes)
+    labelled = tuple(LabelledEpisode(one.episode, _recorded(one)) for one in data.episodes)
     return Source("casino", about, CASINO, labelled, len(data.left_out))
 
 
-def hidden(episode: Episode) -> Episode:
-    """The episode without what a program knows of it: scenario and transcript alone."""
+def without_task(episode: Episode) -> Episode:
+    """The episode without its task and deal, so that a judge sees scenario and transcript only."""
     return replace(episode, scenario=replace(episode.scenario, task=None), deal=None)
 
 
@@ -155,7 +156,7 @@ def _computed(episode: Episode) -> tuple[SeatLabels, ...]:
 
 def _recorded(one: HumanEpisode) -> tuple[SeatLabels, ...]:
     task = one.episode.scenario.task
-    assert task is not None  # the loader makes one of each side's priorities
+    assert task is not None  # the loader makes one from each side's priorities
     first, second = one.reported
     best = attainable(task).best
     share = (first.points / best[0], second.points / best[1])
@@ -163,7 +164,7 @@ def _recorded(one: HumanEpisode) -> tuple[SeatLabels, ...]:
         _on_scale(first.satisfaction, SATISFACTION, "goal"),
         _on_scale(second.satisfaction, SATISFACTION, "goal"),
     )
-    likeness = (  # of each seat, as its partner told
+    likeness = (  # each seat's, as its partner answered
         _on_scale(second.likeness, LIKENESS, "relationship"),
         _on_scale(first.likeness, LIKENESS, "relationship"),
     )
@@ -182,7 +183,7 @@ def _if_deal(episode: Episode, labels: SeatLabels) -> SeatLabels:
 
 
 def _on_scale(answer: str, answers: tuple[str, ...], dimension: str) -> float | None:
-    """The answer, evenly spaced over the dimension's range; None where none was given."""
+    """Map an answer to the dimension's range, evenly spaced; None if there is no answer."""
     if not answer:
         return None
     if answer not in answers:

@@ -1,4 +1,4 @@
-"""How good a judge is, measured: against labels that it did not see, and against itself."""
+"""Measures a judge: against labels that it does not see, against itself, and with canaries."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from envs.types import Episode
 from judges.base import Judge, Judgement
 from judges.calibration.agreement import Agreement, Estimate, agreement, mean
 from judges.calibration.canaries import CanaryReport, run_canaries
-from judges.calibration.canary_edits import CANARIES, HARMLESS, base_episodes
-from judges.calibration.consistency import Steadiness, steadiness
-from judges.calibration.data import LabelKind, Labelled, Source, hidden
-from judges.calibration.seat_swap import mirrored, mirrored_back
+from judges.calibration.canary_edits import CANARIES, HARMLESS, clean_episodes
+from judges.calibration.consistency import Consistency, compare_judgements
+from judges.calibration.data import LabelKind, LabelledEpisode, Source, without_task
+from judges.calibration.seat_swap import swap_back, swap_seats
 
 Progress = Callable[[int, int], None]
-"""Called with how many judgements are made and how many there will be."""
+"""Called with the number of judgements made so far, and of all judgements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """An episode that the judge gave no scores, and why."""
+    """An episode that the judge did not score, and the reason."""
 
     episode: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What came of one source of labelled episodes.
+class SourceResult:
+    """The result of measuring a judge on one source of labelled episodes.
 
     Attributes:
-        agreements: by kind, in the source's order.
-        steadiness: with the seats exchanged, and judged again with other samples.
-        details: the mean over scored dialogues of what the judge said of its own steadiness, such
-            as how often its samples flipped.
+        agreements: with each kind of label, in the source's order.
+        consistency: with seats swapped, and with other samples of the judge.
+        details: means over scored dialogues of what the judge reports about itself, such as how
+            often its samples disagreed.
     """
 
     source: str
@@ -45,96 +45,98 @@ class Measured:
     left_out: int
     unscored: tuple[Unscored, ...]
     agreements: tuple[tuple[LabelKind, Agreement], ...]
-    steadiness: tuple[Steadiness, ...]
+    consistency: tuple[Consistency, ...]
     details: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How good a judge is.
+    """How good a judge is, measured on all sources.
 
     Attributes:
-        sees_task: whether it was shown what a program knows of the task. Where it computes from
-            the labels' own source, agreement says that the sums are right, and no more.
-        canaries: what it gives to those who play to it; None where that was not measured.
+        sees_task: whether the judge saw the tasks. If it computes scores from them, as the labels
+            are computed, agreement shows only that the sums are right.
+        measured: one result per source.
+        canaries: None if canaries were not run.
     """
 
     judge_id: str
     judge_version: str
     sees_task: bool
     seed: int
-    measured: tuple[Measured, ...]
+    measured: tuple[SourceResult, ...]
     canaries: CanaryReport | None
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """A judge whose judgements are counted.
+class CountingJudge:
+    """A judge that calls a function after each judgement.
 
     Attributes:
-        tick: called after each of them.
+        wrapped: the judge that judges.
     """
 
-    judged_by: Judge
+    wrapped: Judge
     tick: Callable[[], None]
 
     @property
     def id(self) -> str:
-        return self.judged_by.id
+        return self.wrapped.id
 
     @property
     def version(self) -> str:
-        return self.judged_by.version
+        return self.wrapped.version
 
     async def judge(self, episode: Episode) -> Judgement:
-        judgement = await self.judged_by.judge(episode)
+        judgement = await self.wrapped.judge(episode)
         self.tick()
         return judgement
 
 
-def judgements(sources: Sequence[Source], *, twice: int, with_canaries: bool) -> int:
+def count_judgements(sources: Sequence[Source], *, n_rejudged: int, with_canaries: bool) -> int:
     """How many judgements `calibrate` asks for."""
     sizes = [len(source.episodes) for source in sources]
-    twins = len(base_episodes(0)) * (1 + len(HARMLESS) + len(CANARIES))
-    return sum(size + 2 * min(twice, size) for size in sizes) + twins * with_canaries
+    canaries = len(clean_episodes(0)) * (1 + len(HARMLESS) + len(CANARIES))
+    return sum(size + 2 * min(n_rejudged, size) for size in sizes) + canaries * with_canaries
 
 
 async def calibrate(
     judge: Judge,
     sources: Sequence[Source],
     *,
-    again: Judge,
+    reseeded: Judge,
     sees_task: bool,
     seed: int,
-    twice: int,
+    n_rejudged: int,
     with_canaries: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> Calibration:
     """Measure a judge.
 
     Args:
-        judge: the one that is measured.
-        sources: labelled episodes; labels are never part of what the judge gets.
-        again: the same judge with another seed for its samples.
-        sees_task: whether the judge gets the tasks that a program can check, and with them the
-            source of computed labels; right for a judge that is such a program. Canaries have no
-            labels, and come as they are.
-        seed: of the bootstrap's draws and of the canaries' scenarios.
-        twice: how many episodes of each source, the first ones, are judged twice more: with the
-            seats exchanged, and again as they are.
+        judge: the judge to measure.
+        sources: labelled episodes; the judge never gets the labels.
+        reseeded: the same judge with another seed for its samples.
+        sees_task: whether the judge gets the tasks, from which labels are computed; right for a
+            judge that is a program. Canaries have no labels, so their tasks are never hidden.
+        seed: of the bootstrap and of the canaries' scenarios.
+        n_rejudged: how many episodes of each source, from the first on, are judged twice more:
+            with seats swapped, and by `reseeded`.
 
     Raises:
         BudgetError, ConfigError: from the judge.
     """
-    total = judgements(sources, twice=twice, with_canaries=with_canaries)
+    total = count_judgements(sources, n_rejudged=n_rejudged, with_canaries=with_canaries)
     done = count(1)
 
     def tick() -> None:
         progress(next(done), total)
 
-    judge, again = Counted(judge, tick), Counted(again, tick)
+    judge, reseeded = CountingJudge(judge, tick), CountingJudge(reseeded, tick)
     measured = [
-        await _measure(judge, again, source, sees_task=sees_task, seed=seed, twice=twice)
+        await _measure(
+            judge, reseeded, source, sees_task=sees_task, seed=seed, n_rejudged=n_rejudged
+        )
         for source in sources
     ]
     canaries = await run_canaries(judge, seed) if with_canaries else None
@@ -142,56 +144,65 @@ async def calibrate(
 
 
 async def _measure(
-    judge: Judge, again: Judge, source: Source, *, sees_task: bool, seed: int, twice: int
-) -> Measured:
-    episodes = [one.episode if sees_task else hidden(one.episode) for one in source.episodes]
-    few = episodes[:twice]
-    said = await together(judge.judge(episode) for episode in episodes)
-    exchanged = await together(judge.judge(mirrored(episode)) for episode in few)
-    repeated = await together(again.judge(episode) for episode in few)
-    told_back = [mirrored_back(judgement) for judgement in exchanged]
-    steady = (
-        steadiness("seats exchanged", said[:twice], told_back, seed=seed),
-        steadiness("judged again", said[:twice], repeated, seed=seed),
+    judge: Judge,
+    reseeded: Judge,
+    source: Source,
+    *,
+    sees_task: bool,
+    seed: int,
+    n_rejudged: int,
+) -> SourceResult:
+    episodes = [one.episode if sees_task else without_task(one.episode) for one in source.episodes]
+    few = episodes[:n_rejudged]
+    judgements = await together(judge.judge(episode) for episode in episodes)
+    swapped = await together(judge.judge(swap_seats(episode)) for episode in few)
+    repeated = await together(reseeded.judge(episode) for episode in few)
+    first = judgements[:n_rejudged]
+    consistency = (
+        compare_judgements("seats exchanged", first, list(map(swap_back, swapped)), seed=seed),
+        compare_judgements("judged again", first, repeated, seed=seed),
     )
-    return _measured(source, said, steady, seed)
+    return _source_result(source, judgements, consistency, seed)
 
 
-def _measured(
-    source: Source, said: Sequence[Judgement], steady: tuple[Steadiness, ...], seed: int
-) -> Measured:
+def _source_result(
+    source: Source,
+    judgements: Sequence[Judgement],
+    consistency: tuple[Consistency, ...],
+    seed: int,
+) -> SourceResult:
     scored = [
         (labelled, judgement)
-        for labelled, judgement in zip(source.episodes, said, strict=True)
+        for labelled, judgement in zip(source.episodes, judgements, strict=True)
         if judgement.is_scored
     ]
-    return Measured(
+    return SourceResult(
         source=source.name,
         about=source.about,
         dialogues=len(source.episodes),
         left_out=source.left_out,
         unscored=tuple(
             Unscored(labelled.episode.scenario.id, " ".join(judgement.reasons))
-            for labelled, judgement in zip(source.episodes, said, strict=True)
+            for labelled, judgement in zip(source.episodes, judgements, strict=True)
             if not judgement.is_scored
         ),
         agreements=tuple(
-            (kind, _agreement(place, kind.dimension, scored, seed))
-            for place, kind in enumerate(source.kinds)
+            (kind, _agreement(index, kind.dimension, scored, seed))
+            for index, kind in enumerate(source.kinds)
         ),
-        steadiness=steady,
+        consistency=consistency,
         details=_details([judgement for _, judgement in scored], seed),
     )
 
 
 def _agreement(
-    place: int, dimension: str, scored: Sequence[tuple[Labelled, Judgement]], seed: int
+    index: int, dimension: str, scored: Sequence[tuple[LabelledEpisode, Judgement]], seed: int
 ) -> Agreement:
-    """The judge's scores of a dimension against the label in that place, where there is one."""
+    """Agreement of a dimension's scores with the labels at `index`, for seats that have one."""
     rows = [
         (float(getattr(scores, dimension)), label, dialogue)
         for dialogue, (labelled, judgement) in enumerate(scored)
-        for scores, label in zip(judgement.scores, labelled.labels[place], strict=True)
+        for scores, label in zip(judgement.scores, labelled.labels[index], strict=True)
         if label is not None
     ]
     return agreement(
@@ -199,9 +210,9 @@ def _agreement(
     )
 
 
-def _details(said: Sequence[Judgement], seed: int) -> dict[str, Estimate]:
-    names = dict.fromkeys(name for judgement in said for name in judgement.details)
+def _details(judgements: Sequence[Judgement], seed: int) -> dict[str, Estimate]:
+    names = dict.fromkeys(name for judgement in judgements for name in judgement.details)
     return {
-        name: mean([each.details[name] for each in said if name in each.details], seed=seed)
+        name: mean([each.details[name] for each in judgements if name in each.details], seed=seed)
         for name in names
     }

@@ -1,6 +1,7 @@
-"""An episode with its seats exchanged: the same talk, told with the other agent first.
+"""Swaps the two seats of an episode, to see whether a judge's scores depend on their order.
 
-A judge that only reads what was said gives each agent the same scores either way.
+The swapped episode has the same turns, with the other agent presented first. A judge without
+position bias gives each agent the same scores either way.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from judges.base import Judgement
 
 
 @dataclass(frozen=True, slots=True)
-class MirroredTask(Task):
-    """A task seen with its seats exchanged; deals are the original's."""
+class SeatSwappedTask(Task):
+    """A task with its two seats swapped; deals are the original's."""
 
     original: Task
 
@@ -40,22 +41,22 @@ class MirroredTask(Task):
         return self.original.leaks(1 - seat, text)
 
 
-def mirrored(episode: Episode) -> Episode:
-    """The episode with seat 0 and seat 1 exchanged; turns keep their order."""
+def swap_seats(episode: Episode) -> Episode:
+    """Swap seat 0 and seat 1 of an episode; turns keep their order."""
     scenario, task = episode.scenario, episode.scenario.task
-    exchanged = replace(
+    swapped = replace(
         scenario,
         goals=scenario.goals[::-1],
         briefs=scenario.briefs[::-1],
         profiles=scenario.profiles[::-1],
-        task=None if task is None else MirroredTask((task.aims[1], task.aims[0]), task),
+        task=None if task is None else SeatSwappedTask((task.aims[1], task.aims[0]), task),
     )
     turns = tuple(replace(turn, seat=1 - turn.seat) for turn in episode.turns)
-    return replace(episode, scenario=exchanged, turns=turns)
+    return replace(episode, scenario=swapped, turns=turns)
 
 
-def mirrored_back(judgement: Judgement) -> Judgement:
-    """What was said of a mirrored episode, in the order of the original's seats."""
+def swap_back(judgement: Judgement) -> Judgement:
+    """Put the judgement of a swapped episode into the original's seat order."""
     if not judgement.is_scored:
         return judgement
     return replace(judgement, scores=judgement.scores[::-1], reasons=judgement.reasons[::-1])

@@ -1,4 +1,4 @@
-"""A calibration as tables for a terminal of 80 columns, as Markdown and as plain data for JSON."""
+"""Shows a calibration: tables for an 80-column terminal, Markdown, and plain data for JSON."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from rich.table import Table
 
 from judges.calibration.agreement import Agreement, Estimate
 from judges.calibration.canaries import BOUND, CanaryReport, CanaryResult
-from judges.calibration.consistency import Shift, Steadiness
+from judges.calibration.consistency import Consistency, Shift
 from judges.calibration.data import LabelKind
-from judges.calibration.run import Calibration, Measured
+from judges.calibration.run import Calibration, SourceResult
 
 _SHORT = {"financial_and_material_benefits": "benefits", "social_rules": "social rules"}
 
 NOTES = (
     "Intervals are 95 %: by bootstrap over dialogues, and Wilson's for shares.",
-    "const is the MAE of saying the labels' median every time; same is the share of scores that "
-    "are the label itself.",
-    "flips: another agent came out ahead; changes: the same, and leads that became ties or came "
-    "from ties; moved: mean absolute difference of the two scores; same: share of equal ones.",
-    "A canary plays to the judge. Its mean gain must stay below the bound, which comes from the "
-    f"judge's noise; above: single dialogues that gained more than {BOUND} times the noise.",
+    "const is the MAE of always giving the labels' median; same is the share of scores that equal "
+    "the label.",
+    "flips: the other agent scored higher the second time; changes: flips, and leads that became "
+    "ties or came from ties; moved: mean absolute difference of the two scores; same: share of "
+    "equal ones.",
+    "A canary tries to manipulate the judge. Its mean gain must not exceed the bound, which comes "
+    f"from the judge's noise; above: dialogues that gained more than {BOUND} times the noise.",
 )
-"""What the columns mean."""
+"""Sentences below the tables that explain their columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table as text; a cell's second line, if any, is its interval."""
+    """A table of text; a cell's second line, if any, is its interval."""
 
     title: str
     header: tuple[str, ...]
@@ -40,21 +41,21 @@ class Grid:
 
 
 def grids(calibration: Calibration) -> list[Grid]:
-    """The tables of a calibration, in the order in which they are read."""
-    found = []
+    """Make the tables of a calibration, in reading order."""
+    tables = []
     for measured in calibration.measured:
-        found.append(_agreements(measured))
-        found += [
-            _steadiness(measured, steady) for steady in measured.steadiness if steady.episodes
+        tables.append(_agreements(measured))
+        tables += [
+            _consistency(measured, found) for found in measured.consistency if found.episodes
         ]
-        found += _details(measured)
+        tables += _details(measured)
     if calibration.canaries is not None:
-        found.append(_canaries(calibration.canaries))
-    return found
+        tables.append(_canaries(calibration.canaries))
+    return tables
 
 
 def headline(calibration: Calibration) -> str:
-    """Who was measured and what it was shown."""
+    """A sentence that names the judge and what it was shown."""
     shown = "the scenario, the transcript and the task's points"
     if not calibration.sees_task:
         shown = "the scenario and the transcript alone"
@@ -62,7 +63,7 @@ def headline(calibration: Calibration) -> str:
 
 
 def show(console: Console, calibration: Calibration) -> None:
-    """Print all tables."""
+    """Print all tables of a calibration."""
     console.print(escape(headline(calibration)))
     for grid in grids(calibration):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
@@ -77,7 +78,7 @@ def show(console: Console, calibration: Calibration) -> None:
 
 
 def markdown(calibration: Calibration) -> str:
-    """All tables as a page."""
+    """Write all tables of a calibration in Markdown."""
     parts = ["# How good is the judge?", headline(calibration)]
     for one in calibration.measured:
         mappings = "".join(
@@ -96,8 +97,8 @@ def markdown(calibration: Calibration) -> str:
 
 
 def as_json(calibration: Calibration) -> dict[str, Any]:
-    """The calibration as plain data; None becomes null."""
-    plain = asdict(calibration)
+    """Convert a calibration to plain data, the content of calibration.json."""
+    plain = asdict(calibration, dict_factory=_with_json_keys)
     for measured in plain["measured"]:
         measured["agreements"] = [
             {**kind, **agreement} for kind, agreement in measured["agreements"]
@@ -105,7 +106,15 @@ def as_json(calibration: Calibration) -> dict[str, Any]:
     return plain
 
 
-def _agreements(measured: Measured) -> Grid:
+_JSON_KEYS = {"consistency": "steadiness", "copies": "twins"}
+"""Fields that have another name in calibration.json."""
+
+
+def _with_json_keys(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {_JSON_KEYS.get(name, name): value for name, value in fields}
+
+
+def _agreements(measured: SourceResult) -> Grid:
     counts = f"{measured.dialogues} dialogues, unscored: {len(measured.unscored)}"
     if measured.left_out:
         counts += f", not replayable: {measured.left_out}"
@@ -116,8 +125,8 @@ def _agreements(measured: Measured) -> Grid:
     )
 
 
-def _rows(measured: Measured) -> tuple[tuple[str, ...], ...]:
-    """A row a kind; that of deals alone only where there was anything else."""
+def _rows(measured: SourceResult) -> tuple[tuple[str, ...], ...]:
+    """One row per kind of label; the kind of deals only if it differs from that of all."""
     rows, whole = [], -1
     for kind, found in measured.agreements:
         if not (kind.deals_only and found.n == whole):
@@ -138,15 +147,15 @@ def _agreement(kind: LabelKind, found: Agreement) -> tuple[str, ...]:
     )
 
 
-def _steadiness(measured: Measured, steady: Steadiness) -> Grid:
-    counts = f"{steady.episodes} episodes, unscored: {steady.unscored}"
-    shifts = {name: shift for name, shift in steady.shifts.items() if shift.exact != 1}
-    still = [shift for shift in steady.shifts.values() if shift.exact == 1]
+def _consistency(measured: SourceResult, found: Consistency) -> Grid:
+    counts = f"{found.episodes} episodes, unscored: {found.unscored}"
+    shifts = {name: shift for name, shift in found.shifts.items() if shift.exact != 1}
+    unmoved = [shift for shift in found.shifts.values() if shift.exact == 1]
     rows = [_shift(_short(name), shift) for name, shift in shifts.items()]
-    if still:  # they are all alike, down to the intervals
-        rows.append(_shift("the others" if rows else "all", still[0]))
+    if unmoved:  # they are all alike, down to the intervals
+        rows.append(_shift("the others" if rows else "all", unmoved[0]))
     header = ("score", "flips", "changes", "moved", "same")
-    return Grid(f"{measured.source}, {steady.what}: {counts}", header, tuple(rows))
+    return Grid(f"{measured.source}, {found.what}: {counts}", header, tuple(rows))
 
 
 def _shift(name: str, shift: Shift) -> tuple[str, ...]:
@@ -159,8 +168,8 @@ def _shift(name: str, shift: Shift) -> tuple[str, ...]:
     )
 
 
-def _details(measured: Measured) -> list[Grid]:
-    """What the judge said of its own steadiness; no table for a judge that says nothing."""
+def _details(measured: SourceResult) -> list[Grid]:
+    """A table of what the judge reports about its own consistency, if anything."""
     if not measured.details:
         return []
     rows = tuple((name, _estimate(found)) for name, found in measured.details.items())
@@ -182,7 +191,7 @@ def _canary(result: CanaryResult, measures: tuple[str, ...]) -> tuple[str, ...]:
     return (
         result.name,
         *("-" if gain is None else f"{gain.mean:+.2f} ({gain.bound:.2f})" for gain in gains),
-        f"{above} of {result.twins}",
+        f"{above} of {result.copies}",
         str(result.unscored),
         result.verdict,
     )
@@ -215,7 +224,7 @@ def _share(value: float | None) -> str:
 
 
 def _one_line(cell: str) -> str:
-    """A Markdown cell: the interval in brackets behind the number, bars escaped."""
+    """Put a cell on one line for Markdown: the interval in brackets, bars escaped."""
     first, _, second = cell.replace("|", "\\|").partition("\n")
     if not second:
         return first

@@ -13,14 +13,9 @@ from envs.types import Scenario
 from judges.base import Judgement, Scores
 from tests.training.lines import line_player, play_lines, scenario
 from tests.training.played import played as made_up
+from training.evaluation.episodes import evaluation_plans
 from training.evaluation.measures import measure
-from training.evaluation.outcomes import (
-    Outcome,
-    by_family,
-    evaluation_plans,
-    paired_statistics,
-    statistics,
-)
+from training.evaluation.outcomes import Outcome, by_family, paired_statistics, statistics
 from training.methods.records import PlayedEpisode
 
 EXPERTS = ScriptedExperts()

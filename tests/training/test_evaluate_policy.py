@@ -15,8 +15,8 @@ from agents.embedded import Shape, make_model, make_tokenizer
 from engines.weights import weights_version
 from envs.errors import CheckpointError, ConfigError
 from training.cli.compose import compose
-from training.evaluate import evaluate_policy, settled
-from training.storage.checkpoint import clone_beside, save_checkpoint
+from training.evaluate import evaluate_policy, resolve_options
+from training.storage.checkpoint import bc_checkpoint_of, save_checkpoint
 from training.storage.store import Store
 
 TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)
@@ -98,29 +98,29 @@ def test_a_damaged_checkpoint_is_refused_before_a_folder_is_made(tmp_path: Path)
 def test_the_clone_is_the_first_checkpoint_of_the_same_run(run_dir: Path, tmp_path: Path) -> None:
     checkpoints = run_dir / "checkpoints"
     (tmp_path / "latest").symlink_to(run_dir)
-    assert clone_beside(str(tmp_path / "latest/checkpoints/0002")) == checkpoints / "0000"
-    assert clone_beside(str(checkpoints / "0000")) is None
-    assert clone_beside(str(run_dir)) is None
-    assert clone_beside("embedded") is None
+    assert bc_checkpoint_of(str(tmp_path / "latest/checkpoints/0002")) == checkpoints / "0000"
+    assert bc_checkpoint_of(str(checkpoints / "0000")) is None
+    assert bc_checkpoint_of(str(run_dir)) is None
+    assert bc_checkpoint_of("embedded") is None
 
 
-def test_options_are_settled(run_dir: Path, tmp_path: Path) -> None:
+def test_options_are_resolve_options(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to(run_dir)
     name = str(tmp_path / "latest/checkpoints/0002")
     config = compose([f"policy.name={name}", f"output_root={tmp_path}"])
-    kept = settled(config, has_clone=True)
+    kept = resolve_options(config, has_bc=True)
     assert kept.policy.name == f"{run_dir}/checkpoints/0002"  # whatever `latest` is tomorrow
     assert kept.output_root == f"{tmp_path}/evaluations"
     assert kept.evaluation.stubborn_bias == config.evaluation.stubborn_bias is not None
-    assert settled(config, has_clone=False).evaluation.stubborn_bias is None
-    assert settled(compose(["policy=embedded"]), has_clone=False).policy.name == "embedded"
+    assert resolve_options(config, has_bc=False).evaluation.stubborn_bias is None
+    assert resolve_options(compose(["policy=embedded"]), has_bc=False).policy.name == "embedded"
 
 
 def test_a_policy_is_not_asked_in_a_style_that_it_never_learned(run_dir: Path) -> None:
     config = compose([f"policy.name={run_dir}/checkpoints/0002"])
     full = replace(config, policy=replace(config.policy, prompt_style="full"))
     with pytest.raises(ConfigError, match=r"set policy\.prompt_style=brief"):
-        settled(full, has_clone=True)
+        resolve_options(full, has_bc=True)
 
 
 def test_the_tiny_models_differ() -> None:

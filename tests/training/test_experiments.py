@@ -16,7 +16,7 @@ from tests.engines.remote_provider import Body, Provider, serving
 from tests.training.provided import places, replies, served
 from training.cli.compose import compose
 from training.loop import train
-from training.storage.run import read_metrics
+from training.storage.run_files import read_metrics
 from training.storage.store import Store
 
 SMALL = (

@@ -15,7 +15,7 @@ from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, read_json, served, with_content_faults
 from training.cli.compose import compose
 from training.loop import train
-from training.storage.run import read_metrics
+from training.storage.run_files import read_metrics
 from training.storage.store import Store
 
 SMOKE = ("scale=smoke", "cloning.dialogues=0", "evaluation.curve_scenarios=4", "iterations=2")

@@ -16,7 +16,7 @@ from envs.scenarios import scenario_of
 from training.cli.compose import compose
 from training.loop import train
 from training.storage.checkpoint import load_pretrained
-from training.storage.run import read_metrics
+from training.storage.run_files import read_metrics
 from training.storage.store import Store
 
 pytestmark = [

@@ -1,1 +1,1 @@
-"""What is measured of policies, how surely, and how they are compared."""
+"""Measures policies on held-out scenarios, and compares them with confidence intervals."""

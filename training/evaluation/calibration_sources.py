@@ -1,4 +1,4 @@
-"""Labelled episodes for the calibration of judges: played by scripted experts, or by people."""
+"""Labelled episodes to calibrate judges on: played by scripted experts, or by people (CaSiNo)."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from training.config import CalibrationConfig, RunConfig
 from training.play.rollout import EpisodePlan, episode_seed, play_wave
 from training.storage.hub import fetch, is_on_hub
 
-_FILES = {"train": "casino_train.json", "valid": "casino_valid.json"}
+_CASINO_FILES = {"train": "casino_train.json", "valid": "casino_valid.json"}
 
 
-def sources(config: RunConfig) -> list[Source]:
-    """What the judge is measured against, in the order in which it is shown.
+def calibration_sources(config: RunConfig) -> list[Source]:
+    """Play or load the labelled episodes that the options ask for.
 
     Raises:
-        ConfigError: files on the hub cannot be fetched.
-        DataError: a file is not as CaSiNo's are.
+        ConfigError: files cannot be downloaded from the hub.
+        DataError: a file does not have CaSiNo's format.
     """
-    found = []
+    sources = []
     if config.calibration.episodes:
-        found.append(experts_at_play(config))
+        sources.append(expert_episodes(config))
     if config.calibration.casino:
-        found.append(casino(config.calibration))
-    return found
+        sources.append(casino_dialogues(config.calibration))
+    return sources
 
 
-def experts_at_play(config: RunConfig) -> Source:
-    """Episodes of the families between scripted experts of mixed skill."""
+def expert_episodes(config: RunConfig) -> Source:
+    """Let scripted experts of mixed skill play each other in the configured families."""
     split, experts = config.evaluation.split, ScriptedExperts()
     plans = [
         EpisodePlan(
@@ -52,20 +52,20 @@ def experts_at_play(config: RunConfig) -> Source:
     )
 
 
-def casino(wanted: CalibrationConfig) -> Source:
-    """CaSiNo's dialogues of a split."""
-    names = files_of(wanted.split)
-    folder = fetch(wanted.casino, names) if is_on_hub(wanted.casino) else Path(wanted.casino)
+def casino_dialogues(options: CalibrationConfig) -> Source:
+    """Load CaSiNo's dialogues of a split."""
+    names = casino_files(options.split)
+    folder = fetch(options.casino, names) if is_on_hub(options.casino) else Path(options.casino)
     read = [load_casino(folder / name) for name in names]
     episodes = tuple(episode for data in read for episode in data.episodes)
     left_out = tuple(remark for data in read for remark in data.left_out)
-    about = f"dialogues between people, split {wanted.split}"
-    if wanted.dialogues and wanted.dialogues < len(episodes):
-        episodes = episodes[: wanted.dialogues]
-        about += f", the first {wanted.dialogues}"
+    about = f"dialogues between people, split {options.split}"
+    if options.dialogues and options.dialogues < len(episodes):
+        episodes = episodes[: options.dialogues]
+        about += f", the first {options.dialogues}"
     return casino_labels(HumanData(episodes, left_out), about=about)
 
 
-def files_of(split: str) -> list[str]:
-    """The names of CaSiNo's files that hold a split."""
-    return [name for part, name in _FILES.items() if split in (part, "all")]
+def casino_files(split: str) -> list[str]:
+    """Names of the CaSiNo files that a split is in."""
+    return [name for part, name in _CASINO_FILES.items() if split in (part, "all")]

@@ -1,36 +1,30 @@
-"""Paired differences with their intervals as a picture: a row a policy, a panel a partner."""
+"""Draws a forest plot: paired differences with intervals, a row per policy, a panel per partner."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from training.evaluation.tables import leaves_out_zero
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # names come from configurations and may hold a $
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-}
+from training.evaluation.svg import SVG_STYLE, svg_text
+from training.evaluation.table_cells import leaves_out_zero
 
 
-def forest(comparison: Mapping[str, Any], metric: str) -> str:
-    """A forest plot of one metric, as SVG: each policy minus the baseline, with 95 % intervals.
+def forest_plot(comparison: Mapping[str, Any], metric: str) -> str:
+    """Draw one metric as SVG: each policy minus the baseline, with 95 % intervals.
 
-    Where there is the baseline alone, its own values.
+    If there is only the baseline, its own values are drawn.
+
+    Args:
+        comparison: as `training.evaluation.comparison.compare` returns it.
     """
     partners, baseline = comparison["partners"], comparison["baseline"]
     others = list(next(iter(partners.values()))["paired"])
     names, label = others or [baseline], metric.replace("_", " ")
     size = (1.6 + 2.6 * len(partners), 0.9 + 0.32 * len(names))
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "forest"}):
+    with matplotlib.rc_context({**SVG_STYLE, "svg.hashsalt": "forest"}):
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(partners), sharey=True, squeeze=False)[0]
         for axes, (partner, found) in zip(panels, partners.items(), strict=True):
@@ -43,9 +37,7 @@ def forest(comparison: Mapping[str, Any], metric: str) -> str:
             axes.set_xlabel(f"{label} minus {baseline}" if others else label)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first policy on top
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+        return svg_text(figure)
 
 
 def _draw(axes: matplotlib.axes.Axes, row: int, stat: Mapping[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""What policies are compared on: which scenarios, from which seats, by whose protocol."""
+"""What policies are measured on: held-out scenarios, seats, partners and protocol."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from training.config.play import EnvConfig
 from training.storage.hub import fetch, is_on_hub
 
 SOTOPIA_TURNS = 20
-"""Turns of both seats together in SOTOPIA (arXiv 2310.11667, section 2.2)."""
+"""SOTOPIA's turn limit, both seats together (arXiv 2310.11667, section 2.2)."""
 
 Subsets = Mapping[str, frozenset[str]]
-"""Scenario ids by the name of what they have in common."""
+"""Named groups of scenario ids that are reported separately."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The scenarios that policies are compared on, in a fixed order.
+    """The scenarios that policies are compared on, in a fixed order, and how they are played.
 
     Attributes:
-        both_seats: against others the policy plays every scenario from each seat; else it changes
-            seats from scenario to scenario.
-        episodes: of each scenario and seat.
-        protocol: name and version of the protocol that this is; None for scenarios of our own.
-        subsets: what is reported apart as well; empty where a program can check everything.
+        both_seats: against other partners, play every scenario from both seats; if False, the
+            policy's seat alternates from scenario to scenario.
+        episodes: how many episodes per scenario and seat.
+        protocol: name and version of an external protocol; None for Parley's own scenarios.
+        subsets: scenarios that are also reported separately; empty if a program can check all.
     """
 
     split: str
@@ -40,7 +40,7 @@ class HeldOut:
     subsets: Subsets = field(default_factory=dict)
 
     def scenario_of(self, scenario_id: str) -> Scenario:
-        """The scenario with that id.
+        """Find a scenario by its id.
 
         Raises:
             DataError: it is not one of these.
@@ -54,14 +54,34 @@ class HeldOut:
         )
 
 
-def with_files(config: RunConfig) -> RunConfig:
-    """The options with SOTOPIA's files in a folder here, if they are to be read.
+def evaluation_partners(config: RunConfig, *, has_bc: bool) -> tuple[str, ...]:
+    """The partners to evaluate against: those with a weight that can play.
 
-    Files on the hub are fetched and kept by the folder that they lie in, which has the commit's
-    name in it.
+    frozen_bc exists only if the policy was behaviour-cloned here, and scripted experts cannot play
+    scenes in plain English.
 
     Raises:
-        ConfigError: files cannot be fetched.
+        ConfigError: no partner is left.
+    """
+    chosen = [name for name, weight in config.partner.weights.items() if weight > 0]
+    absent = {"frozen_bc": not has_bc, "experts": config.env.has_scenes}
+    left = tuple(name for name in chosen if not absent.get(name))
+    if not left:
+        raise ConfigError(
+            f"No partner is left: of {', '.join(chosen)}, frozen_bc is the clone of a checkpoint "
+            "that lies in a run, and experts play the families alone; choose partner=self, "
+            "partner=gpt4o or another."
+        )
+    return left
+
+
+def with_files(config: RunConfig) -> RunConfig:
+    """Download SOTOPIA's files if the options name them on the hub, and return local options.
+
+    The path of a download contains the commit, so the options say exactly which files were used.
+
+    Raises:
+        ConfigError: files cannot be downloaded.
     """
     path, split = config.env.path, config.env.split
     if path is None or split is None:
@@ -71,14 +91,14 @@ def with_files(config: RunConfig) -> RunConfig:
 
 
 def held_out(config: RunConfig) -> HeldOut:
-    """The held-out scenarios that the options name.
+    """Draw or load the held-out scenarios that the options name.
 
     Raises:
-        DataError: files are missing or not as they should be.
+        DataError: files are missing or malformed.
         ConfigError: a scenario has more than two seats.
     """
     env, evaluation = config.env, config.evaluation
-    if env.path is None or env.split is None:  # set for SOTOPIA and for nothing else
+    if env.path is None or env.split is None:  # both are set for SOTOPIA only
         drawn = env.draw(evaluation.split, evaluation.scenarios)
         return HeldOut(
             evaluation.split,
@@ -100,7 +120,7 @@ def held_out(config: RunConfig) -> HeldOut:
 
 
 def _checked(scenarios: Sequence[Scenario], has_scenes: bool) -> Subsets:
-    """What a program can check, and the rest."""
+    """The scenarios that a program can check, and those that need a judge."""
     if not has_scenes:
         return {}
     found = {
@@ -111,7 +131,7 @@ def _checked(scenarios: Sequence[Scenario], has_scenes: bool) -> Subsets:
 
 
 def _by_source(scenarios: Sequence[Scenario], sources: Mapping[str, str]) -> Subsets:
-    """What a program can check, by where it comes from."""
+    """The scenarios that a program can check, by the data set they come from."""
     found: dict[str, set[str]] = {}
     for scenario in scenarios:
         if scenario.task is not None:
@@ -120,15 +140,15 @@ def _by_source(scenarios: Sequence[Scenario], sources: Mapping[str, str]) -> Sub
 
 
 def _protocol(env: EnvConfig, episodes: int) -> str:
-    """The protocol's name; what is not as in SOTOPIA, length, order or number, is not under it."""
-    other = []
+    """The protocol's name, with every deviation from SOTOPIA's: number, length, order."""
+    deviations = []
     if episodes != 1:
-        other.append(f"{episodes} episodes a combination and seat")
+        deviations.append(f"{episodes} episodes a combination and seat")
     if env.max_turns != SOTOPIA_TURNS:
-        other.append(f"{env.max_turns} turns")
+        deviations.append(f"{env.max_turns} turns")
     if env.order != "round_robin":
-        other.append(f"{env.order} order")
-    return f"{PROTOCOL} with {' and '.join(other)}" if other else PROTOCOL
+        deviations.append(f"{env.order} order")
+    return f"{PROTOCOL} with {' and '.join(deviations)}" if deviations else PROTOCOL
 
 
 def _check_seats(scenarios: Sequence[Scenario]) -> None:

@@ -1,4 +1,4 @@
-"""Means with 95 % bootstrap intervals, of one sample and of paired differences."""
+"""Means with 95 % bootstrap intervals: of a sample, of paired differences, of a crossed table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _BATCH_CELLS = 2_000_000  # resampled numbers held in memory at once
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """A mean and how sure of it we are.
+    """A mean with its 95 % confidence interval.
 
     Attributes:
         mean: None for an empty sample.
-        ci95: the 95 % interval of the mean; None below two values, where nothing can be said of
-            the spread. Constant values give an interval of width 0.
-        n: how many values the mean is of.
+        ci95: the 95 % interval of the mean; None for fewer than two values, which say nothing
+            about the spread. Constant values give an interval of width 0.
+        n: the number of values.
     """
 
     mean: float | None
@@ -29,16 +29,16 @@ class Stat:
     n: int
 
     def as_dict(self) -> dict[str, object]:
-        """The STAT of `summary.json`; None becomes null there."""
+        """The STAT that `summary.json` holds; None becomes null there."""
         ci95 = None if self.ci95 is None else list(self.ci95)
         return {"mean": self.mean, "ci95": ci95, "n": self.n}
 
 
 def bootstrap(values: Sequence[float], *, seed: int, resamples: int = 10_000) -> Stat:
-    """The mean of `values` with its percentile bootstrap interval (Efron 1979).
+    """Compute the mean of `values` with its percentile bootstrap interval (Efron 1979).
 
-    The values are taken as independent: average what belongs together (the two seats of an
-    episode, say) before, or the interval comes out too narrow.
+    The values are assumed independent. Average values that belong together, such as the two seats
+    of an episode, beforehand; otherwise the interval is too narrow.
 
     Args:
         values: finite numbers, any count.
@@ -77,11 +77,11 @@ def bootstrap(values: Sequence[float], *, seed: int, resamples: int = 10_000) ->
 def paired_bootstrap(
     after: Sequence[float], before: Sequence[float], *, seed: int, resamples: int = 10_000
 ) -> Stat:
-    """The mean of `after[i] - before[i]` with its interval: what differs within pairs only counts.
+    """Compute the mean of `after[i] - before[i]` with its bootstrap interval over the pairs.
 
     Args:
         after: scores of the new policy.
-        before: scores of the old one, on the same scenarios and seats in the same order.
+        before: scores of the old policy, on the same scenarios and seats in the same order.
 
     Raises:
         DataError: the two are not equally long, or a value is not finite.
@@ -96,30 +96,30 @@ def paired_bootstrap(
 
 
 def crossed_bootstrap(rows: Sequence[Sequence[float]], *, seed: int, resamples: int = 4000) -> Stat:
-    """The mean of a table whose rows and columns were both drawn, with its percentile interval.
+    """Compute the mean of a table of seeds by scenarios, with an interval over both.
 
-    Rows (training seeds) and columns (scenarios) are drawn again independently of each other, and
-    each cell counts as often as both together (Owen 2007, the pigeonhole bootstrap). So the
-    interval holds what differs from seed to seed as well. With few rows it is somewhat too narrow,
-    as any bootstrap of few is; with one row it is that of the columns alone.
+    Rows (training seeds) and columns (scenarios) are resampled independently, and a cell counts
+    as often as its row times its column (Owen 2007, the pigeonhole bootstrap). The interval
+    therefore covers the variation between seeds, too. With few rows it is somewhat too narrow, as
+    any bootstrap of few values is; with one row it covers the scenarios alone.
 
     Args:
-        rows: equally long; NaN where there is no value.
+        rows: of equal length; NaN where there is no value.
 
     Returns:
-        n counts the columns that hold a value.
+        A Stat whose n counts the columns that hold a value.
     """
-    cells = np.asarray(rows, dtype=np.float64)
-    there = ~np.isnan(cells)
-    count = int(there.any(axis=0).sum()) if cells.size else 0
+    table = np.asarray(rows, dtype=np.float64)
+    known = ~np.isnan(table)
+    count = int(known.any(axis=0).sum()) if table.size else 0
     if count == 0:
         return Stat(mean=None, ci95=None, n=0)
-    mean = float(cells[there].mean())
+    mean = float(table[known].mean())
     if count == 1:
         return Stat(mean=mean, ci95=None, n=1)
     rng = np.random.default_rng(seed)
-    draws = [rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in cells.shape]
-    sums = ((draws[0] @ np.where(there, cells, 0.0)) * draws[1]).sum(axis=1)
-    counts = ((draws[0] @ there.astype(np.float64)) * draws[1]).sum(axis=1)
+    draws = [rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in table.shape]
+    sums = ((draws[0] @ np.where(known, table, 0.0)) * draws[1]).sum(axis=1)
+    counts = ((draws[0] @ known.astype(np.float64)) * draws[1]).sum(axis=1)
     low, high = np.quantile(sums[counts > 0] / counts[counts > 0], [0.025, 0.975])
     return Stat(mean=mean, ci95=(float(low), float(high)), n=count)

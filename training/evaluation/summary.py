@@ -1,4 +1,4 @@
-"""The final comparison of a run: the trained policy beside its clone and a stubborn control."""
+"""The final comparison of a run: the trained policy, bc, and a stubborn control policy."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs.social import Order
+from training.evaluation.acceptance import acceptance_curve
 from training.evaluation.episodes import evaluate
 from training.evaluation.held_out import HeldOut
-from training.evaluation.measures import acceptance_curve
 from training.evaluation.outcomes import Outcome, by_family, paired_statistics, statistics
 from training.play.context import FROZEN, POLICY, STUBBORN, PlayContext
 from training.play.waves import Progress
-from training.storage.run import CLONE, TRAINED
+from training.storage.run_files import BC, TRAINED
 
 Outcomes = Mapping[str, Mapping[str, Outcome]]
-"""What came of it, by policy and partner."""
+"""Outcomes by policy and partner."""
 
 
 def summarise(
@@ -27,16 +27,17 @@ def summarise(
     wall_s: Mapping[str, float],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Evaluate clone, trained policy and control on held-out scenarios and compare them in pairs.
+    """Evaluate all policies of a run on held-out scenarios and compare them in pairs.
 
-    Every scenario's measures are kept in the run's measures.json, for `training.compare`.
+    The policies are bc (behaviour-cloned), final (trained) and stubborn (bc, less willing to
+    accept). Metrics of every scenario are written to measures.json, for `training.compare`.
 
     Returns:
-        What `summary.json` holds; `paired` is final minus bc on the same scenarios and seats, and
-        empty where there is no clone.
+        The content of summary.json. `paired` is final minus bc on the same scenarios and seats; it
+        is empty if the run has no bc.
     """
     started = time.monotonic()
-    policies = {CLONE: FROZEN, TRAINED: POLICY, "stubborn": STUBBORN}
+    policies = {BC: FROZEN, TRAINED: POLICY, "stubborn": STUBBORN}
     seed = context.config.seed
     outcomes: Outcomes = {
         name: evaluate(
@@ -66,9 +67,9 @@ def summarise(
         "split": held_out.split,
         "scenarios": len(held_out.scenarios),
         "iterations": iteration,
-        **_compared(outcomes, seed),
+        **_statistics(outcomes, seed),
         "subsets": {
-            name: {"scenarios": len(ids), **_compared(_only(outcomes, ids), seed)}
+            name: {"scenarios": len(ids), **_statistics(_only(outcomes, ids), seed)}
             for name, ids in held_out.subsets.items()
         },
         "families": {
@@ -95,7 +96,7 @@ def summarise(
 
 
 def _why_unscored(outcomes: Outcomes) -> list[str]:
-    """How many episodes have no scores, and the reason that most of them have."""
+    """A note on how many episodes have no scores, with the most frequent reason."""
     reasons = Counter(
         "; ".join(played.judgement.reasons) or "no reason was given"
         for found in outcomes.values()
@@ -109,18 +110,18 @@ def _why_unscored(outcomes: Outcomes) -> list[str]:
     return [f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}"]
 
 
-def _compared(outcomes: Outcomes, seed: int) -> dict[str, Any]:
-    """Each policy's statistics, the differences, and how many episodes they leave out."""
+def _statistics(outcomes: Outcomes, seed: int) -> dict[str, Any]:
+    """Each policy's statistics, the paired differences, and the counts of unscored episodes."""
     return {
         "policies": {
             name: {partner: statistics(outcome, seed=seed) for partner, outcome in found.items()}
             for name, found in outcomes.items()
         },
-        "paired": _differences(outcomes[TRAINED], outcomes.get(CLONE, {}), seed),
+        "paired": _differences(outcomes[TRAINED], outcomes.get(BC, {}), seed),
         "paired_to": {
             name: _differences(outcomes[TRAINED], found, seed)
             for name, found in outcomes.items()
-            if name not in (TRAINED, CLONE)
+            if name not in (TRAINED, BC)
         },
         "episodes": {
             name: {

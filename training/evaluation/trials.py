@@ -1,7 +1,7 @@
-"""One training run as a small record: what was run, and what came of it in each scenario.
+"""Small records of finished training runs: their options and their metrics in each scenario.
 
-Records are what tables of methods are made from. They are small enough to be committed, so that a
-table can be made again without the runs.
+Tables of methods are made from these records. A record is small enough to be committed, so tables
+can be made again without the runs.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import DataError
-from training.evaluation.finished import read_policies
+from training.evaluation.evaluated_policies import read_policies
 from training.storage.files import read_json, to_json, write_text
-from training.storage.run import CLONE, SUMMARY, TRAINED, read_metrics
+from training.storage.run_files import BC, SUMMARY, TRAINED, read_metrics
 
 KEPT = ("goal", "relationship", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
-"""The metrics that are kept for each scenario."""
+"""The metrics that a record keeps for each scenario."""
 
 _DIGITS = 2
-"""Of a scenario's metric; a mean over hundreds is known far better."""
+"""Decimal places of a scenario's metric; a mean over hundreds of scenarios is more precise."""
 
 _SUMMARY_DIGITS = 4
-_CLONES = "clones"
+_BC_FOLDER = "clones"
 
 Table = Mapping[str, Mapping[str, list[float | None]]]
-"""Partner -> metric -> one value a scenario, in the order of the record's scenarios."""
+"""Partner -> metric -> one value per scenario, in the order of `Trial.scenarios`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run of a method with one seed.
+    """One training run of a method with one seed.
 
     Attributes:
         config: all options of the run.
         scenarios: ids of the held-out scenarios.
-        values: policy -> `Table`; the clone's are there where there is one.
-        sampled_tokens: by models while data was collected, all iterations together.
-        update_steps: optimiser steps, likewise.
-        examples: branch groups that were learned from, likewise.
-        wall_s: seconds of the whole run.
+        values: policy -> `Table`, for the trained policy and, if the run has one, bc.
+        sampled_tokens: tokens that models sampled while collecting data, over all iterations.
+        update_steps: optimiser steps, over all iterations.
+        examples: branch groups that were trained on, over all iterations.
+        stopped_early: updates that ended early, because the policy drifted too far.
+        wall_s: seconds that the whole run took.
     """
 
     method: str
@@ -58,10 +59,10 @@ class Trial:
 
 
 def read_run(folder: Path) -> Trial:
-    """A finished run's record.
+    """Make the record of a finished run.
 
     Raises:
-        ConfigError: it is not finished.
+        ConfigError: the run is not finished.
     """
     policies = read_policies(folder)
     config = policies[TRAINED].config
@@ -70,7 +71,7 @@ def read_run(folder: Path) -> Trial:
     summary = read_json(folder / SUMMARY)
     scenarios = sorted({s for c in policies.values() for t in c.measures.values() for s in t})
     return Trial(
-        method=str(config.get("name") or made_of(config)),
+        method=str(config.get("name") or name_from_parts(config)),
         seed=int(config["seed"]),
         config=config,
         scenarios=tuple(scenarios),
@@ -79,7 +80,7 @@ def read_run(folder: Path) -> Trial:
                 partner: {metric: [_cell(table, s, metric) for s in scenarios] for metric in KEPT}
                 for partner, table in policies[name].measures.items()
             }
-            for name in (CLONE, TRAINED)
+            for name in (BC, TRAINED)
             if name in policies
         },
         sampled_tokens=sum(int(line.get("sampled_tokens", 0)) for line in lines),
@@ -90,33 +91,33 @@ def read_run(folder: Path) -> Trial:
     )
 
 
-def made_of(config: Mapping[str, Any]) -> str:
-    """A method without a name by its parts."""
+def name_from_parts(config: Mapping[str, Any]) -> str:
+    """Name a method that has no name by its objective, pairing and critics."""
     critics = "+".join(name for name, weight in config["critic"]["weights"].items() if weight)
     return f"{config['objective']['name']} ({config['pairing']['name']}, {critics})"
 
 
 def write_trial(trial: Trial, file: Path, *, provenance: Mapping[str, Any]) -> None:
-    """Write a record, in place of an earlier one.
+    """Write a record to a file, replacing an older one.
 
-    What was measured of the clone is written once for all methods, under its digest.
+    Metrics of bc, which all methods share, are written once, in a file named by their digest.
 
     Args:
-        provenance: where it is from: the command, the commits and the run's summary.
+        provenance: further fields: the command, the commits and the run's summary.
     """
-    (file.parent / _CLONES).mkdir(parents=True, exist_ok=True)
-    values, clone = dict(trial.values), None
-    if CLONE in values:
-        text = to_json(values.pop(CLONE)) + "\n"
-        clone = sha256(text.encode()).hexdigest()[:16]
-        write_text(_clone_file(file, clone), text)
+    (file.parent / _BC_FOLDER).mkdir(parents=True, exist_ok=True)
+    values, digest = dict(trial.values), None
+    if BC in values:
+        text = to_json(values.pop(BC)) + "\n"
+        digest = sha256(text.encode()).hexdigest()[:16]
+        write_text(_bc_file(file, digest), text)
     fields = fields_of(trial) | {"values": values}
-    content = _rounded(provenance) | {"clone": clone} | fields
+    content = _rounded(provenance) | {"clone": digest} | fields
     write_text(file, to_json(content) + "\n")
 
 
-def _clone_file(file: Path, digest: str) -> Path:
-    return file.parent / _CLONES / f"{digest}.json"
+def _bc_file(file: Path, digest: str) -> Path:
+    return file.parent / _BC_FOLDER / f"{digest}.json"
 
 
 def _rounded(value: Any) -> Any:
@@ -128,16 +129,16 @@ def _rounded(value: Any) -> Any:
 
 
 def read_trial(file: Path) -> Trial:
-    """Inverse of `write_trial`, but for the provenance.
+    """Read a record that `write_trial` wrote, without the provenance.
 
     Raises:
-        DataError: the file is no record.
+        DataError: the file is not a record.
     """
     try:
         record = read_json(file)
         fields = {name: record[name] for name in Trial.__slots__}
         if record["clone"]:
-            fields["values"][CLONE] = read_json(_clone_file(file, record["clone"]))
+            fields["values"][BC] = read_json(_bc_file(file, record["clone"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} is no record of a run ({error!r}); delete it, so that it is made again."
@@ -146,7 +147,7 @@ def read_trial(file: Path) -> Trial:
 
 
 def fields_of(trial: Trial) -> dict[str, Any]:
-    """The record's fields by name."""
+    """A record's fields by name; shallow, unlike `dataclasses.asdict`."""
     return {name: getattr(trial, name) for name in Trial.__slots__}
 
 

@@ -1,4 +1,4 @@
-"""What the loop hands from step to step: played episodes, branch groups, training examples."""
+"""The records that a training run produces: played episodes, branch groups, training examples."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from judges.pairwise import Preferences
 
 @dataclass(frozen=True, slots=True)
 class PlayedEpisode:
-    """A finished episode with everything that made it.
+    """A finished episode with its players, generations, seed and judgement.
 
     Attributes:
-        id: stable within a run; the same work gives the same id.
+        id: unique within a run; the same episode gets the same id again after a resume.
         players: each seat's player id.
-        generations: aligned with `episode.turns`; None where no model made the turn.
-        parent_id: the trunk's episode when this is a branch.
-        branch_turn: the transcript index of the first turn that is not shared with the parent.
+        generations: one per turn of `episode.turns`; None where no model wrote the turn.
+        parent_id: if this is a branch, the id of the episode that it branches from.
+        branch_turn: transcript index of the first turn that is not shared with the parent.
     """
 
     id: str
@@ -34,17 +34,19 @@ class PlayedEpisode:
 
 @dataclass(frozen=True, slots=True)
 class BranchGroup:
-    """One history (the trunk) and its scored continuations; the original one is branches[0].
+    """A shared dialogue history (the trunk) and its scored continuations (the branches).
 
     Attributes:
-        seat: whose turn it is at the branch turn, and whose tokens may carry loss.
+        seat: the seat that acts at the branch turn, and whose tokens may carry loss.
         turn: transcript index of the branch turn; all branches share the turns before it.
-        critic: which critic chose the place, and `reason` why.
+        critic: the critic that chose the branch turn.
+        reason: why it did.
+        branches: branches[0] is the original continuation.
         win_probs: mean probability that a branch beats the others of its group, itself counted
             as 1/2; same length as `branches` (arXiv 2405.00675, section 4.2).
-        segment_turns: how many own turns from the branch turn on made the difference between the
-            best branch and the original, as the critic says; None where it says nothing.
-        preferences: what a pairwise judge said, from which `win_probs` are; None where they are
+        segment_turns: how many own turns, from the branch turn on, the critic holds responsible for
+            the difference between the best branch and the original; None if it does not say.
+        preferences: a pairwise judge's comparisons that `win_probs` come from; None if they come
             from values.
     """
 
@@ -61,7 +63,7 @@ class BranchGroup:
 
 @dataclass(frozen=True, slots=True)
 class BranchTokens:
-    """One branch as it is trained on: the tokens after the trunk, as sampled.
+    """The tokens of one branch after the trunk, as sampled, with their loss mask.
 
     Attributes:
         token_ids: from the branch turn's completion to the end of the segment.
@@ -76,7 +78,7 @@ class BranchTokens:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A trunk and the branches that are compared on it; a pair is (chosen, rejected)."""
+    """A training example: a trunk and the branches compared on it; a pair is (chosen, rejected)."""
 
     group_id: str
     trunk_ids: tuple[int, ...]

@@ -1,1 +1,1 @@
-"""What is checked, estimated and set up before a run starts."""
+"""Checks, cost and memory estimates, and set-up, before a run starts."""

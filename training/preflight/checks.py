@@ -1,4 +1,4 @@
-"""Says what is bound to fail before anything slow begins; imports neither torch nor Hydra."""
+"""Finds mistakes that would make a run fail later; imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def check_before_start(config: RunConfig) -> None:
-    """Check what the run needs on this machine.
+    """Check that everything that a run needs is on this machine.
 
     Raises:
-        ConfigError: a model, its scenarios, a run to resume, a place to write or our own code is
-            not there.
+        ConfigError: a model, scenario files, a library, the run to resume, a folder to write to or
+            Parley's own packages are missing.
     """
     check_packages()
     check_model(config.policy.name)
-    if not config.dry_run:  # which may be made on a machine that is not to run it
+    if not config.dry_run:  # a dry run may be made on another machine than the run
         check_engine(config.engine)
         check_lora(config.lora.rank)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
-    check_reader(config)
+    check_policy_reads_scenes(config)
     if config.env.path is not None and config.env.split is not None:
         check_sotopia(config.env.path, needed_files(config.env.split))
     check_calls(config)
@@ -47,10 +47,11 @@ def check_before_start(config: RunConfig) -> None:
 
 
 def check_before_training(config: RunConfig) -> None:
-    """Check what a run needs that learns.
+    """Check that everything that a training run needs is on this machine.
 
     Raises:
-        ConfigError: see `check_before_start`; or its scenarios cannot be learned from.
+        ConfigError: see `check_before_start`; or the options name something to train on, with or
+            against that can only be evaluated.
     """
     if config.env.has_scenes:
         raise ConfigError(
@@ -77,8 +78,8 @@ def check_before_training(config: RunConfig) -> None:
     check_before_start(config)
 
 
-def check_reader(config: RunConfig) -> None:
-    """The small models know no English, the shipped one only the words of the built-in families."""
+def check_policy_reads_scenes(config: RunConfig) -> None:
+    """Check that the small built-in models can read the scenes: their words, and no English."""
     if config.env.has_scenes and config.policy.name in BUILT_IN_POLICIES:
         raise ConfigError(
             f"policy.name is {config.policy.name}, but the scenes of "
@@ -98,39 +99,39 @@ def check_reader(config: RunConfig) -> None:
 
 
 def check_sotopia(path: str, names: Sequence[str]) -> None:
-    """SOTOPIA's files lie in the folder, or may lie on the hub."""
+    """Check that SOTOPIA's files are in a folder; files on the hub are not looked up."""
     if is_on_hub(path):
         read_address(path)
         return
     missing = [name for name in names if not Path(path, name).is_file()]
     if missing:
-        what = "there is no such folder"
+        fault = "there is no such folder"
         if Path(path).is_dir():
-            what = f"that folder has no {', '.join(missing)}"
+            fault = f"that folder has no {', '.join(missing)}"
         raise ConfigError(
-            f"env.path is {path!r}, but {what}; give the folder with SOTOPIA's files, or "
+            f"env.path is {path!r}, but {fault}; give the folder with SOTOPIA's files, or "
             f"{SCHEME}OWNER/DATASET for a data set that holds them."
         )
 
 
 def check_model(name: str, option: str = "policy.name") -> None:
-    """A model is built in, behind an API, or a folder with a Hugging Face model."""
+    """Check that a model is built in, behind an API, on the hub, or a Hugging Face folder."""
     if name in (*BUILT_IN_POLICIES, API):
         return
     if is_on_hub(name):
         read_address(name)
         return
     folder = Path(name)
-    what = None
+    fault = None
     if not folder.is_dir():
-        what = "there is no such folder"
+        fault = "there is no such folder"
     elif not (folder / "config.json").is_file():
-        what = "that folder has no config.json"
+        fault = "that folder has no config.json"
     elif not any(folder.glob("*.safetensors")):
-        what = "that folder has no *.safetensors weights"
-    if what:
+        fault = "that folder has no *.safetensors weights"
+    if fault:
         raise ConfigError(
-            f"{option} is {name!r}, but {what}; give the folder of a Hugging Face model, or "
+            f"{option} is {name!r}, but {fault}; give the folder of a Hugging Face model, or "
             f"{SCHEME}OWNER/MODEL for one on the hub"
             + (
                 f", or choose policy={' or policy='.join(BUILT_IN_POLICIES)}."
@@ -141,27 +142,27 @@ def check_model(name: str, option: str = "policy.name") -> None:
 
 
 def check_engine(engine: EngineConfig) -> None:
-    """The engine's library is installed; looked for without importing it, which takes seconds."""
+    """Check that the engine's library is installed, without importing it, which takes seconds."""
     library = engine.spec.library
     if library is not None and find_spec(library) is None:
         raise _not_installed(f"engine is {engine.name}", library, library, "choose engine=local")
 
 
 def check_lora(rank: int | None) -> None:
-    """Where low-rank training is wanted, the library for it is there."""
+    """Check that peft is installed if low-rank training is chosen."""
     if rank is not None and find_spec("peft") is None:
         raise _not_installed(f"lora.rank is {rank}", "peft", "lora", "set lora.rank=null")
 
 
-def _not_installed(wanted: str, library: str, extra: str, instead: str) -> ConfigError:
+def _not_installed(option: str, library: str, extra: str, instead: str) -> ConfigError:
     return ConfigError(
-        f"{wanted}, but {library} is not installed; install it by "
+        f"{option}, but {library} is not installed; install it by "
         f"pip install 'parley-rl[{extra}]', or {instead}."
     )
 
 
 def check_resume(run: str) -> None:
-    """The run to go on with is a run's folder."""
+    """Check that the path to resume is the folder of a run."""
     for path in (Path(run), Path(run, "config.yaml"), Path(run, "store.sqlite")):
         if not path.exists():
             raise ConfigError(
@@ -171,7 +172,7 @@ def check_resume(run: str) -> None:
 
 
 def check_output(root: str) -> None:
-    """The output folder can be made and written to; tried, because permissions do not tell all."""
+    """Check that the output folder can be written to, by trying: permissions do not tell all."""
     try:
         Path(root).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=root):
@@ -184,7 +185,7 @@ def check_output(root: str) -> None:
 
 
 def check_packages() -> None:
-    """Our packages are ours: names like `agents` are also those of others, and pip overwrites."""
+    """Check that no other distribution has overwritten Parley's packages, such as `agents`."""
     owners = packages_distributions()
     for name in OUR_PACKAGES:
         spec = find_spec(name)

@@ -1,4 +1,4 @@
-"""What can be known of a run's calls to APIs before the first one: keys, prices, last days."""
+"""Checks the models behind APIs that a run will call: keys, servers, prices, retirement dates."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from training.config.endpoint import ANSWERS, endpoint_of
 from training.preflight.servers import ask_for_models
 
 NOTICE_DAYS = 180
-"""A model that is withdrawn within that many days is warned of."""
+"""Warn of a model that its maker retires within this many days."""
 
-_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
-"""Keys themselves hold small letters or dashes."""
+_VARIABLE_NAME = re.compile("[A-Z_][A-Z0-9_]*")
+"""Names of environment variables; keys themselves contain small letters or dashes."""
 
 
 def check_calls(config: RunConfig) -> None:
-    """Check whatever would make the first call fail; keys and servers not for a dry run.
+    """Check for what would make the first call fail; a dry run skips keys and servers.
 
     Raises:
-        ConfigError: a key is not set or refused, a server cannot be reached, litellm is needed and
-            not installed or knows no such model, the answers to be replayed are not there, or a
-            budget is set that cannot be kept, for a price is not known.
+        ConfigError: a key is not set or is refused, a server cannot be reached, litellm is needed
+            but not installed or does not know the model, the file of answers to replay is missing,
+            or a budget is set although a price is unknown.
     """
-    asked = models(config)
-    for option, model in asked.items():
-        if model.api_key_env is not None and not _VARIABLE.fullmatch(model.api_key_env):
-            raise ConfigError(  # does not quote it, for it may be a key
+    called = models(config)
+    for option, model in called.items():
+        if model.api_key_env is not None and not _VARIABLE_NAME.fullmatch(model.api_key_env):
+            raise ConfigError(  # without quoting the value, which may be a key
                 f"{option}.api_key_env is no name of an environment variable in capital letters; "
                 "put the key into a variable and give that one's name, such as OPENAI_API_KEY."
             )
@@ -43,15 +43,15 @@ def check_calls(config: RunConfig) -> None:
                 f"budget_usd is set and needs the price of {option}, but {why_unknown(model.name)} "
                 "Or set budget_usd=null, and limit the calls by max_calls."
             )
-    if asked and config.api.offline:
+    if called and config.api.offline:
         _check_answers(config)
     elif not config.dry_run:
-        for option, model in asked.items():
-            check_way(option, endpoint_of(model))
+        for option, model in called.items():
+            check_endpoint(option, endpoint_of(model))
 
 
 def _check_answers(config: RunConfig) -> None:
-    """Whoever calls nobody has answers."""
+    """Check that an offline run has a file of answers to replay."""
     file = Path(config.resume, ANSWERS) if config.resume else None
     if config.api.answers_file:
         file = Path(config.api.answers_file)
@@ -63,8 +63,8 @@ def _check_answers(config: RunConfig) -> None:
         )
 
 
-def check_way(option: str, endpoint: Endpoint) -> None:
-    """Check that calls can be made to a model.
+def check_endpoint(option: str, endpoint: Endpoint) -> None:
+    """Check that a model's server answers, or that litellm knows the model and has its key.
 
     Raises:
         ConfigError: see `check_calls`.
@@ -94,7 +94,7 @@ def check_way(option: str, endpoint: Endpoint) -> None:
 
 
 def warnings(config: RunConfig, today: date) -> Iterator[str]:
-    """What a user should know before money is spent, in sentences."""
+    """Yield warnings, as sentences, that a user should read before money is spent."""
     for option, model in models(config).items():
         endpoint = endpoint_of(model)
         if price_at(endpoint) is None:
@@ -107,21 +107,21 @@ def warnings(config: RunConfig, today: date) -> Iterator[str]:
                 "the run's answers.sqlite: with api.answers_file its results can be replayed."
             )
         if not config.api.offline:
-            yield from _about_the_way(option, endpoint, config.dry_run)
+            yield from _endpoint_warnings(option, endpoint, config.dry_run)
 
 
-def _about_the_way(option: str, endpoint: Endpoint, is_dry: bool) -> Iterator[str]:
-    """What would end a run that is only tried, and names that a server does not list."""
+def _endpoint_warnings(option: str, endpoint: Endpoint, is_dry: bool) -> Iterator[str]:
+    """Warn of errors that would end the run, if it is a dry run, and of unlisted model names."""
     if is_dry:
         try:
-            check_way(option, endpoint)
+            check_endpoint(option, endpoint)
         except ConfigError as error:
             yield str(error)
             return
     if endpoint.base_url is None:
         return
     listed = ask_for_models(option, endpoint)
-    if listed and endpoint.model not in listed:  # some take any name, and some know others
+    if listed and endpoint.model not in listed:  # some servers take any name or know aliases
         shown = ", ".join(listed[:5]) + (" and others" if len(listed) > 5 else "")
         yield (
             f"{option}: {endpoint.base_url} has {shown}; if it does not know {endpoint.model} "

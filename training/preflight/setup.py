@@ -1,4 +1,4 @@
-"""What has to be set on the machine before a run: threads, memory, and silence of libraries."""
+"""Sets up the process before a run: threads, garbage collection, and quiet libraries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import transformers
 from training.config import RunConfig
 
 _GARBAGE_THRESHOLDS = (100_000, 50, 50)
-"""How seldom Python looks for cycles; by default so often that it costs a tenth of playing."""
+"""Python's garbage collector runs less often; its defaults cost a tenth of the time of playing."""
 
 
 def set_up(config: RunConfig) -> None:
-    """Set torch's threads, which results depend on bit for bit, and quieten progress bars."""
+    """Set torch's threads, on which results depend bit for bit, and silence progress bars."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
-    gc.freeze()  # what the libraries made at their import stays, and need not be looked through
+    gc.freeze()  # objects from imports stay alive, so the collector need not scan them

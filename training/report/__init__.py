@@ -1,1 +1,1 @@
-"""What a run shows: progress on the terminal, metrics for trackers, and the report page."""
+"""Shows a run: progress on the terminal, metrics for trackers, and the HTML report."""

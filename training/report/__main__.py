@@ -1,4 +1,4 @@
-"""The command `python -m training.report RUN`."""
+"""The command `python -m training.report RUN`: write a run's report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.report.page import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report of the run that the command line names, and say where it is."""
+    """Write the report of a run and print its path."""
     parser = argparse.ArgumentParser(prog="python -m training.report", description=main.__doc__)
     parser.add_argument("run", nargs="?", default="outputs/latest", help="default: %(default)s")
     with errors_as_sentences():

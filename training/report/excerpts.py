@@ -1,4 +1,4 @@
-"""Which of a run's episodes and groups a page shows: few, of every kind, chosen by stated rules."""
+"""Selects the episodes and branch groups that a report shows: a few of each kind."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from training.report.transcripts import (
     view_group,
     view_pair,
 )
-from training.storage.run import CLONE, TRAINED
+from training.storage.run_files import BC, TRAINED
 from training.storage.store import Store, WaveKey
 
 SHOWN_EPISODES, SHOWN_GROUPS, SHOWN_COMPARISONS = 3, 4, 2
-_BEFORE, _AFTER = f"evaluate-{CLONE}-", f"evaluate-{TRAINED}-"
+_BEFORE, _AFTER = f"evaluate-{BC}-", f"evaluate-{TRAINED}-"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some episodes of one kind."""
+    """A few episodes with a common title."""
 
     title: str
     episodes: tuple[TranscriptView, ...]
@@ -33,25 +33,24 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One scenario, played against one partner by the clone and by the trained policy."""
+    """A scenario played against one partner by bc (before) and by the trained policy (after)."""
 
     partner: str
     before: TranscriptView
     after: TranscriptView
 
 
-def self_play(store: Store) -> list[Sample]:
-    """Episodes of the last wave that was collected, each kind of ending first."""
-    played = _last_wave(store, "collect")
-    return _sample("collected", played)
+def collected(store: Store) -> list[Sample]:
+    """Episodes of the last wave of data collection, each kind of ending first."""
+    return _sample("collected", _last_wave(store, "collect"))
 
 
 def comparisons(store: Store) -> list[Comparison]:
-    """For each partner the first scenarios that ended in other goals, of either seat."""
+    """For each partner, the first scenarios in which bc and the trained policy differ in goal."""
     found = []
     for phase in _phases(store, _AFTER):
         partner = phase.removeprefix(_AFTER)
-        # Policies meet the same scenarios from the same seats with the same seeds.
+        # Policies play the same scenarios from the same seats with the same seeds.
         before = {played.seed: played for played in _last_wave(store, _BEFORE + partner)}
         both = [(before.get(after.seed), after) for after in _last_wave(store, phase)]
         pairs = [(b, a) for b, a in both if b is not None and _goals(b) != _goals(a)]
@@ -63,7 +62,7 @@ def comparisons(store: Store) -> list[Comparison]:
 
 
 def evaluated(store: Store) -> list[Sample]:
-    """Where there is no clone to compare with, episodes against each partner."""
+    """Episodes against each partner, if there is no bc to compare with; else none."""
     if _phases(store, _BEFORE):
         return []
     return [
@@ -74,27 +73,27 @@ def evaluated(store: Store) -> list[Sample]:
 
 
 def groups(store: Store) -> list[GroupView]:
-    """Groups of the last wave that was trained on, as pairs; else of the last with a better branch.
+    """Branch groups of the last wave that has some to show, one of each critic and family first.
 
-    Each critic and family comes first once.
+    Groups that were trained on are shown as pairs; without any, those whose branches differ.
     """
     for key in reversed(store.waves()):
-        found = store.groups(key.iteration, key.wave)
-        if not found:
+        of_wave = store.groups(key.iteration, key.wave)
+        if not of_wave:
             continue
         examples = {example.group_id: example for example in store.examples(key.iteration)}
-        shown = _shown_groups(found, examples)
+        shown = _shown_groups(of_wave, examples)
         if shown:
             return shown
     return []
 
 
-def _shown_groups(found: Sequence[BranchGroup], examples: dict[str, Example]) -> list[GroupView]:
+def _shown_groups(of_wave: Sequence[BranchGroup], examples: dict[str, Example]) -> list[GroupView]:
     if examples:
-        trained = _varied((group for group in found if group.id in examples), _kind)
+        trained = _varied((group for group in of_wave if group.id in examples), _kind)
         return [view_pair(group, examples[group.id]) for group in trained[:SHOWN_GROUPS]]
-    told_apart = _varied((group for group in found if len(set(group.win_probs)) > 1), _kind)
-    return [view_group(group) for group in told_apart[:SHOWN_GROUPS]]
+    decided = _varied((group for group in of_wave if len(set(group.win_probs)) > 1), _kind)
+    return [view_group(group) for group in decided[:SHOWN_GROUPS]]
 
 
 def _sample(title: str, played: Sequence[PlayedEpisode]) -> list[Sample]:
@@ -114,11 +113,11 @@ def _last_wave(store: Store, phase: str) -> list[PlayedEpisode]:
 
 
 def _varied(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
-    """In order, but the first of each kind before the others."""
+    """Reorder items so that the first of each kind comes before the others."""
     listed = list(items)
-    first = {kind(item): place for place, item in reversed(list(enumerate(listed)))}
-    order = sorted(range(len(listed)), key=lambda place: first[kind(listed[place])] != place)
-    return [listed[place] for place in order]
+    first = {kind(item): index for index, item in reversed(list(enumerate(listed)))}
+    order = sorted(range(len(listed)), key=lambda index: first[kind(listed[index])] != index)
+    return [listed[index] for index in order]
 
 
 def _kind(group: BranchGroup) -> tuple[str, str]:

@@ -1,12 +1,11 @@
-"""Line charts as inline SVG that take their colours and font from the page around them.
+"""Draws line charts as inline SVG whose colours and font come from the surrounding page.
 
-Matplotlib draws in stand-in colours; each is then replaced by a CSS variable, so that one picture
-serves light and dark pages. No script, no outside file.
+Matplotlib draws in placeholder colours, which are then replaced by CSS variables, so that one
+drawing serves light and dark pages.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.evaluation.svg import SVG_STYLE, svg_text
+
 _INK, _FAINT = "#010203", "#010204"
 _SERIES = tuple(f"#0a0b{i:02x}" for i in range(1, 7))
 _VARIABLES = {_INK: "--muted", _FAINT: "--line"} | {
     colour: f"--series-{i}" for i, colour in enumerate(_SERIES, start=1)
 }
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # names come from configurations and may hold a $
-    "font.size": 9,
+    **SVG_STYLE,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _FAINT,
@@ -34,9 +33,6 @@ _STYLE: dict[Any, Any] = {
     "xtick.labelcolor": _INK,
     "ytick.labelcolor": _INK,
     "grid.color": _FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
@@ -47,7 +43,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a curve, with its 95 % interval where there is one."""
+    """A value of a curve, with its 95 % interval if it has one."""
 
     x: float
     y: float
@@ -56,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A named line; `colour` counts from 1 and names the page's variable --series-N."""
+    """A named line; its colour is the page's CSS variable --series-N, N from 1."""
 
     name: str
     colour: int
@@ -65,7 +61,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing with what the page writes around it."""
+    """A drawing with its title and its curves, which the page lists in a legend."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -81,7 +77,7 @@ def line_chart(title: str, x_label: str, curves: Sequence[Curve], *, whole_x: bo
     """Draw curves with their intervals as bands.
 
     Args:
-        whole_x: whether only whole numbers make sense on the x axis.
+        whole_x: whether the x axis has ticks at whole numbers only.
     """
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
         figure = Figure(figsize=(3.6, 2.3), layout="constrained")
@@ -92,26 +88,25 @@ def line_chart(title: str, x_label: str, curves: Sequence[Curve], *, whole_x: bo
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=whole_x))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.margins(x=0.03, y=0.12)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return Chart(title, tuple(curves), _for_page(buffer.getvalue(), title))
+        svg = svg_text(figure, transparent=True)
+    return Chart(title, tuple(curves), _for_page(svg, title))
 
 
 def _draw(axes: matplotlib.axes.Axes, curve: Curve) -> None:
     colour = _SERIES[curve.colour - 1]
     xs = [p.x for p in curve.points]
     axes.plot(xs, [p.y for p in curve.points], color=colour, linewidth=1.6, marker="o", ms=3)
-    sure = [(p.x, *p.ci95) for p in curve.points if p.ci95 is not None]
-    if len(sure) > 1:
-        band_xs, lows, highs = zip(*sure, strict=True)
+    with_interval = [(p.x, *p.ci95) for p in curve.points if p.ci95 is not None]
+    if len(with_interval) > 1:
+        band_xs, lows, highs = zip(*with_interval, strict=True)
         axes.fill_between(band_xs, lows, highs, color=colour, alpha=0.14, linewidth=0)
-    elif sure:
-        x, low, high = sure[0]
+    elif with_interval:
+        x, low, high = with_interval[0]
         axes.vlines(x, low, high, color=colour, linewidth=1.2)
 
 
 def _for_page(svg: str, title: str) -> Markup:
-    """Strip what a page does not need, and hand colours and font over to it."""
+    """Adapt Matplotlib's SVG for inlining: drop metadata, sizes and fonts, use CSS colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, ids must not

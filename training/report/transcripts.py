@@ -1,4 +1,4 @@
-"""Episodes and branch groups as a reader wants them: names, words, what was private, the scores."""
+"""Prepares episodes and branch groups for display: names, words, private goals and scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _VERBS = {
 
 @dataclass(frozen=True, slots=True)
 class TurnView:
-    """One turn; `verb` is empty for speech. `has_loss`: its words are learned from."""
+    """A turn for display.
+
+    Attributes:
+        verb: such as "offers"; empty for speech.
+        invalid: why the action was invalid; None if it was valid.
+        has_loss: whether the turn's tokens carry loss.
+    """
 
     index: int
     seat: int
@@ -35,7 +41,11 @@ class TurnView:
 
 @dataclass(frozen=True, slots=True)
 class SeatView:
-    """One seat's private side and what it came to; `scores` is empty when unscored."""
+    """A seat for display: its private goal and its scores.
+
+    Attributes:
+        scores: (dimension, score) pairs; empty if the episode is unscored.
+    """
 
     name: str
     player: str
@@ -46,7 +56,7 @@ class SeatView:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptView:
-    """A whole episode."""
+    """A whole episode for display; `unscored` is the reason if it has no scores."""
 
     id: str
     family: str
@@ -58,7 +68,7 @@ class TranscriptView:
 
     @property
     def goals(self) -> str:
-        """The goal scores in seat order, or that there are none."""
+        """The goal scores in seat order as text, or "unscored"."""
         if self.unscored is not None:
             return "unscored"
         return " and ".join(f"{seat.name} {dict(seat.scores)['goal']}" for seat in self.seats)
@@ -66,7 +76,7 @@ class TranscriptView:
 
 @dataclass(frozen=True, slots=True)
 class BranchView:
-    """One continuation; `turns` begin at the branch turn."""
+    """A continuation for display; `turns` begin at the branch turn."""
 
     label: str
     win_prob: float
@@ -76,7 +86,12 @@ class BranchView:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """The shared trunk with two of its continuations; `name` is whose turn was played again."""
+    """A branch group for display: the trunk and two of its continuations.
+
+    Attributes:
+        name: the agent whose turn was played again.
+        turn: transcript index of that turn.
+    """
 
     id: str
     family: str
@@ -90,7 +105,7 @@ class GroupView:
 
 
 def view_episode(played: PlayedEpisode) -> TranscriptView:
-    """Everything of an episode that a page shows."""
+    """Prepare an episode for display."""
     scenario = played.episode.scenario
     judgement = played.judgement
     scored = judgement.is_scored
@@ -116,21 +131,24 @@ def view_episode(played: PlayedEpisode) -> TranscriptView:
 
 
 def view_group(group: BranchGroup) -> GroupView:
-    """The best branch beside the worst by win probability; the first of equals."""
+    """Prepare a group with its best and its worst branch by win probability."""
     order = sorted(range(len(group.branches)), key=lambda k: -group.win_probs[k])
     best, worst = order[0], order[-1]
-    return _grouped(group, (_view_branch(group, best, "best"), _view_branch(group, worst, "worst")))
+    return _group_view(
+        group, (_view_branch(group, best, "best"), _view_branch(group, worst, "worst"))
+    )
 
 
 def view_pair(group: BranchGroup, example: Example) -> GroupView:
-    """The two sides that were trained on, or of more branches the best and the worst.
+    """Prepare a group with the two branches that were trained on.
 
-    Where no branch was learned from as the worse one, the original stands there.
+    If more than two were, the best and the worst are shown; if none was trained on as the worse
+    one, the original is shown beside the chosen one.
     """
     ordered = sorted(example.branches, key=lambda side: -side.win_prob)
     labels = ("chosen", "rejected") if len(ordered) == 2 else ("best", "worst")
     (best, best_turns), (worst, worst_turns) = (
-        _trained(group, side) for side in (ordered[0], ordered[-1])
+        _trained_branch(group, side) for side in (ordered[0], ordered[-1])
     )
     if ordered[-1].win_prob == 1:
         labels, worst, worst_turns = ("chosen", "beside it"), 0, ()
@@ -138,10 +156,10 @@ def view_pair(group: BranchGroup, example: Example) -> GroupView:
         _view_branch(group, best, labels[0], best_turns),
         _view_branch(group, worst, labels[1], worst_turns),
     )
-    return _grouped(group, sides)
+    return _group_view(group, sides)
 
 
-def _grouped(group: BranchGroup, sides: tuple[BranchView, BranchView]) -> GroupView:
+def _group_view(group: BranchGroup, sides: tuple[BranchView, BranchView]) -> GroupView:
     original = group.branches[0]
     names = _short_names(original)
     return GroupView(
@@ -157,14 +175,14 @@ def _grouped(group: BranchGroup, sides: tuple[BranchView, BranchView]) -> GroupV
     )
 
 
-def _trained(group: BranchGroup, side: BranchTokens) -> tuple[int, tuple[int, ...]]:
-    """Which branch of the group a side of an example is, and the turns of it that carry loss."""
+def _trained_branch(group: BranchGroup, side: BranchTokens) -> tuple[int, tuple[int, ...]]:
+    """Find the branch that a side of an example was made from, and its turns that carry loss."""
     for k, played in enumerate(group.branches):
         own = [t for t in own_turns(played.episode, group.seat) if t >= group.turn]
         for turns in range(1, len(own) + 1):
             if branch_tokens(played, group, turns, side.win_prob) == side:
                 return k, tuple(own[:turns])
-    return 0, ()  # a pairing that cuts branches in another way; nothing to point at
+    return 0, ()  # a pairing that cuts branches differently; no turn can be marked
 
 
 def _view_branch(
@@ -182,14 +200,14 @@ def _view_branch(
 
 
 def _short_names(played: PlayedEpisode) -> tuple[str, ...]:
-    """First names, where they tell the seats apart."""
+    """First names if they are distinct, else full names."""
     profiles = played.episode.scenario.profiles
     first = tuple(profile.first_name for profile in profiles)
     return first if len(set(first)) == len(first) else tuple(p.name for p in profiles)
 
 
 def _view_turn(played: PlayedEpisode, turn: Turn) -> TurnView:
-    verb, words = _told(turn.action)
+    verb, words = _verb_and_words(turn.action)
     return TurnView(
         index=turn.index,
         seat=turn.seat,
@@ -200,8 +218,8 @@ def _view_turn(played: PlayedEpisode, turn: Turn) -> TurnView:
     )
 
 
-def _told(action: Action) -> tuple[str, str]:
-    """A verb and the words with it: `offer you book=1 hat=3` as offers, you book 1, hat 3."""
+def _verb_and_words(action: Action) -> tuple[str, str]:
+    """A verb and its words: `offer you book=1 hat=3` becomes "offers", "you book 1, hat 3"."""
     words = action.argument
     if action.type is not ActionType.ACT:
         return _VERBS[action.type], words

@@ -1,1 +1,1 @@
-"""A run's folder: what is kept, and how it survives a kill."""
+"""Keeps a run on disk: its folder, its database, its checkpoints; all survive a kill."""

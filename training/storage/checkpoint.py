@@ -1,7 +1,7 @@
-"""Checkpoints: Hugging Face folders with trainer state and the SHA-256 of every file.
+"""Saves and loads checkpoints: Hugging Face folders with trainer state and SHA-256 checksums.
 
-A checkpoint is written beside its place and renamed into it, so that a folder of the right name is
-always a whole one. Weights are safetensors; nothing is ever pickled.
+A checkpoint is written to a temporary folder and renamed when it is complete, so a folder with the
+final name is never partial. Weights are safetensors; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from envs.errors import CheckpointError
 from training.storage.files import flush, to_json, write_text
 from training.storage.hub import fetch_model, is_on_hub
-from training.storage.run import CHECKPOINTS
+from training.storage.run_files import CHECKPOINTS
 
 if TYPE_CHECKING:
     import torch
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 TRAINER_STATE = "trainer_state.json"
 AVERAGE = "average"
-"""A folder of its own, for whoever loads the policy takes all safetensors beside it."""
+"""The average's subfolder: a loader of the policy reads every safetensors file beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint folder holds.
+    """A loaded checkpoint.
 
     Attributes:
-        average: the moving average of the weights, where the policy is held to one.
+        trainer_state: what training needs to continue, as JSON values.
+        average: the moving average of the weights, if that is the reference policy; else None.
     """
 
     model: PreTrainedModel
@@ -50,11 +51,10 @@ def save_checkpoint(
     trainer_state: Mapping[str, object],
     average: PreTrainedModel | None = None,
 ) -> Path:
-    """Write a folder that `AutoModelForCausalLM` and vLLM load; replaces an older one whole.
+    """Write a folder that `AutoModelForCausalLM` and vLLM can load; replaces an existing one.
 
     Args:
-        trainer_state: whatever training needs to go on, as JSON.
-        average: see `Checkpoint`.
+        trainer_state, average: see `Checkpoint`.
     """
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.part")
@@ -80,7 +80,7 @@ def save_checkpoint(
 
 
 def verify_checkpoint(folder: Path | str) -> None:
-    """Compare every file with the manifest.
+    """Check that every file has the SHA-256 that the manifest lists.
 
     Raises:
         CheckpointError: a file is missing or changed; the message names it.
@@ -105,7 +105,7 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     """Verify a checkpoint and load it on the CPU, without running any code from the folder.
 
     Args:
-        dtype: of the weights; float32 unless told.
+        dtype: of the weights; None means float32.
 
     Raises:
         CheckpointError: a file is missing or changed.
@@ -118,24 +118,29 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     return Checkpoint(model, tokenizer, state, average)
 
 
-def clone_beside(name: str) -> Path | None:
-    """The clone that a run's checkpoint began as; None for the clone itself and other models."""
+def bc_checkpoint_of(name: str) -> Path | None:
+    """The behaviour-cloned checkpoint (0000) of the run that a checkpoint belongs to.
+
+    Returns:
+        None if `name` is that checkpoint itself, or no checkpoint of a run.
+    """
     folder = Path(name).resolve()
-    clone = folder.with_name("0000")
-    in_a_run = folder.parent.name == CHECKPOINTS and (clone / MANIFEST).is_file()
-    return clone if in_a_run and clone != folder else None
+    bc = folder.with_name("0000")
+    in_a_run = folder.parent.name == CHECKPOINTS and (bc / MANIFEST).is_file()
+    return bc if in_a_run and bc != folder else None
 
 
 def load_pretrained(
     folder: Path | str, *, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load any Hugging Face model on the CPU, float32 unless told; no code of its is run.
+    """Load any Hugging Face model and its tokenizer on the CPU, without running code from it.
 
     Args:
-        folder: or an address on the hub, hf://OWNER/NAME.
+        folder: a folder, or an address on the hub, hf://OWNER/NAME.
+        dtype: of the weights; None means float32.
 
     Raises:
-        ConfigError: the hub does not have it, or does not answer.
+        ConfigError: the hub does not have the model, or does not answer.
     """
     from transformers import AutoTokenizer
 

@@ -1,7 +1,8 @@
-"""One SQLite file that one process writes and any number read: tables, lock, transactions.
+"""The SQLite database under a run's store: its tables, its write lock and its transactions.
 
-The write lock is a file beside the database, because SQLite before 3.51.3 can damage a WAL that two
-connections write to; the operating system drops the lock when its process dies, however it dies.
+One process writes, any number read. The write lock is a file beside the database, because SQLite
+before 3.51.3 can damage a WAL that two connections write to; the operating system releases the
+lock when the process dies, for whatever reason.
 """
 
 from __future__ import annotations
@@ -62,10 +63,10 @@ CREATE TABLE steps (
 
 
 def lock_for_writing(path: Path) -> int:
-    """Take the one place of a writer; closing the returned file descriptor gives it back.
+    """Take the write lock of a database; closing the returned file descriptor releases it.
 
     Raises:
-        StoreError: somebody else has it.
+        StoreError: another process holds it.
     """
     try:
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
@@ -89,10 +90,10 @@ def lock_for_writing(path: Path) -> int:
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open or make the database; each commit is on disk before it returns.
+    """Open a database for writing, creating it if needed; a commit returns once it is on disk.
 
     Raises:
-        StoreError: the file is no database of this version.
+        StoreError: the file is not a database of this schema version.
     """
     with errors_named(path):
         db = _connect(path, mode="rwc")
@@ -109,10 +110,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open an existing database, also while its run goes on.
+    """Open an existing database for reading, also while a run writes to it.
 
     Raises:
-        StoreError: there is none, or it is not of this version.
+        StoreError: there is none, or it has another schema version.
     """
     if not path.is_file():
         raise StoreError(f"there is no store at {path}: name the store.sqlite of a run.")
@@ -128,7 +129,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """All of the block or nothing of it."""
+    """Run a block as one transaction: committed as a whole, or rolled back on an exception."""
     with errors_named(path):
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -141,7 +142,7 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 @contextmanager
 def errors_named(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with the file's name."""
+    """Raise SQLite's errors as `StoreError`s that name the file."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -163,7 +164,7 @@ def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
 
 
 def _create_tables(db: sqlite3.Connection) -> None:
-    """All tables or none: a run that was killed while it was made can be made again."""
+    """Create all tables in one transaction, so that a kill in between leaves none."""
     (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if tables == 0:
         version = f"PRAGMA user_version = {SCHEMA_VERSION};"

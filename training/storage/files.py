@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whenever the process is killed."""
+"""Writes files atomically, so that a killed process leaves no partial file; JSON helpers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file's text in one step; it is on disk when this returns."""
+    """Write a text file atomically, replacing an older one; it is on disk when this returns."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -22,7 +22,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on disk."""
+    """Wait until the content of a file, or the entries of a folder, are on disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -31,12 +31,12 @@ def flush(path: Path) -> None:
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """Strict JSON: what is not finite (a diverged loss) becomes null, which any reader takes."""
+    """Encode a value as strict JSON; NaN and infinity (a diverged loss) become null."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds."""
+    """Parse a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
 
 

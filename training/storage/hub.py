@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub, named as hf://OWNER/NAME or hf://OWNER/NAME@REVISION."""
+"""Downloads data sets and models from the Hugging Face hub: hf://OWNER/NAME[@REVISION]."""
 
 from __future__ import annotations
 
@@ -12,29 +12,33 @@ from envs.errors import ConfigError
 
 SCHEME = "hf://"
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
-"""What it takes to load a model and its tokenizer; weights in other formats stay where they are."""
+"""The files of a model and its tokenizer; weights in other formats are not downloaded."""
 
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place on the hub; `revision` is a branch, a tag or a commit, None for the main one."""
+    """A repository on the hub.
+
+    Attributes:
+        revision: a branch, a tag or a commit; None for the main branch.
+    """
 
     name: str
     revision: str | None
 
 
 def is_on_hub(path: str) -> bool:
-    """Whether a path names something on the hub and not a folder."""
+    """Whether a path is an address on the hub rather than a local folder."""
     return path.startswith(SCHEME)
 
 
 def read_address(path: str) -> Address:
-    """What a path with hf:// names.
+    """Parse a hub address.
 
     Raises:
-        ConfigError: it names nothing.
+        ConfigError: it is malformed.
     """
     match = _ADDRESS.fullmatch(path)
     if match is None:
@@ -46,7 +50,7 @@ def read_address(path: str) -> Address:
 
 
 def fetch(path: str, names: Sequence[str]) -> Path:
-    """The folder in the hub's cache that holds those files of a data set; downloads what is new.
+    """Download files of a data set, unless they are cached, and return the folder with them.
 
     Raises:
         ConfigError: the hub does not answer and the files are not in the cache, or there is no
@@ -63,13 +67,13 @@ def fetch(path: str, names: Sequence[str]) -> Path:
 
 
 def fetch_model(path: str, patterns: Sequence[str] = MODEL_FILES) -> Path:
-    """The folder in the hub's cache that holds a model; downloads what is new.
+    """Download a model, unless it is cached, and return its folder.
 
     Args:
-        patterns: of the files that are wanted; config.json comes in any case.
+        patterns: globs of the files to download; config.json always is.
 
     Raises:
-        ConfigError: as `fetch`.
+        ConfigError: as for `fetch`.
     """
     folder = _snapshot(path, ("config.json", *patterns), "model")
     if not (folder / "config.json").is_file():

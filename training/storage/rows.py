@@ -1,7 +1,7 @@
-"""Records to database rows and back, without loss: each pair of functions here is an inverse.
+"""Converts records to database rows and back without loss.
 
-Token ids and log-probs are plain arrays of numbers, everything else is JSON, so that any SQLite or
-DuckDB client can read it.
+Token ids and log-probs are packed arrays of numbers, everything else is JSON, so that any SQLite
+or DuckDB client can read it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from judges.pairwise import Preferences
 from training.methods.records import BranchGroup, BranchTokens, Example, PlayedEpisode
 
 SCORED, UNSCORED = "scored", "unscored"
-"""The two states of a judgement: a failed one is never a score."""
+"""The two states of a judgement; a failed judgement has no scores."""
 
 
 def pack_ids(ids: Sequence[int]) -> bytes:
-    """Little-endian int32, four bytes an id."""
+    """Pack token ids as little-endian int32, four bytes each."""
     return struct.pack(f"<{len(ids)}i", *ids)
 
 
@@ -45,7 +45,7 @@ def unpack_ids(blob: bytes) -> tuple[int, ...]:
 
 
 def pack_logps(logps: Sequence[float]) -> bytes:
-    """Little-endian float64: a Python float, bit for bit."""
+    """Pack log-probs as little-endian float64, which keeps Python floats bit for bit."""
     return struct.pack(f"<{len(logps)}d", *logps)
 
 
@@ -55,7 +55,7 @@ def unpack_logps(blob: bytes) -> tuple[float, ...]:
 
 
 def scenario_row(scenario: Scenario) -> tuple[str, str, str, str]:
-    """The columns of `scenarios`; the last has all but the task, which the family makes again."""
+    """The columns of `scenarios`; the payload omits the task, which the family can rebuild."""
     payload = json.dumps(
         {
             "context": scenario.context,
@@ -69,12 +69,12 @@ def scenario_row(scenario: Scenario) -> tuple[str, str, str, str]:
 
 
 def _by_field(value: Profile | Scores) -> dict[str, object]:
-    """`asdict` of what holds no other dataclass, without its copies."""
+    """`asdict` for a dataclass without nested ones; faster, for it copies nothing."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def bare_scenario(row: sqlite3.Row) -> Scenario:
-    """The scenario of a row without its task: enough to show it, too little to check a deal."""
+    """The scenario of a row, without its task: enough to show it, not to check a deal."""
     fields = json.loads(row["payload"])
     return Scenario(
         id=row["id"],
@@ -123,7 +123,7 @@ def parse_turns(text: str) -> tuple[Turn, ...]:
 
 
 def episode_row(played: PlayedEpisode) -> dict[str, object]:
-    """The columns of `episodes` that the record itself decides."""
+    """The columns of `episodes` that come from the record, by name."""
     episode = played.episode
     return {
         "id": played.id,
@@ -139,7 +139,7 @@ def episode_row(played: PlayedEpisode) -> dict[str, object]:
 
 
 def judgement_row(played: PlayedEpisode) -> dict[str, object]:
-    """The columns of `judgements`."""
+    """The columns of `judgements`, by name."""
     judgement = played.judgement
     return {
         "episode_id": played.id,
@@ -153,7 +153,7 @@ def judgement_row(played: PlayedEpisode) -> dict[str, object]:
 
 
 def generation_rows(played: PlayedEpisode) -> Iterator[tuple[object, ...]]:
-    """One row a generated turn, in the column order of the table."""
+    """One row for each turn that a model wrote, in the column order of `generations`."""
     for turn, made in zip(played.episode.turns, played.generations, strict=True):
         if made is not None:
             yield (
@@ -172,10 +172,10 @@ def generation_rows(played: PlayedEpisode) -> Iterator[tuple[object, ...]]:
 def played_episode(
     row: sqlite3.Row, scenario: Scenario, generation_of: Mapping[int, Generation]
 ) -> PlayedEpisode:
-    """The record of a row that joins an episode with its judgement.
+    """Build a record from a row that joins an episode with its judgement.
 
     Args:
-        generation_of: the episode's generations by transcript index.
+        generation_of: the episode's generations by turn index.
     """
     turns = parse_turns(row["turns"])
     deal: Deal | None = None if row["deal"] is None else tuple(json.loads(row["deal"]))
@@ -199,7 +199,7 @@ def played_episode(
 
 
 def generation(row: sqlite3.Row) -> Generation:
-    """The record of one row of `generations`."""
+    """Build a `Generation` from a row of `generations`."""
     return Generation(
         context_ids=unpack_ids(row["context_ids"]),
         token_ids=unpack_ids(row["token_ids"]),
@@ -211,8 +211,8 @@ def generation(row: sqlite3.Row) -> Generation:
 
 
 def group_row(group: BranchGroup) -> dict[str, object]:
-    """The columns of `groups` that the record itself decides."""
-    said = group.preferences
+    """The columns of `groups` that come from the record, by name."""
+    preferences = group.preferences
     return {
         "id": group.id,
         "episode_id": group.branches[0].id,
@@ -221,19 +221,19 @@ def group_row(group: BranchGroup) -> dict[str, object]:
         "critic": group.critic,
         "reason": group.reason,
         "segment_turns": group.segment_turns,
-        "preferences": None if said is None else json.dumps(asdict(said)),
+        "preferences": None if preferences is None else json.dumps(asdict(preferences)),
     }
 
 
 def parse_preferences(text: str) -> Preferences:
-    """A pairwise judge's words from the column of `group_row`."""
+    """Parse the `preferences` column of `groups`."""
     fields = json.loads(text)
     fields["matrix"] = tuple(map(tuple, fields["matrix"]))
     return Preferences(**fields)
 
 
 def example_text(example: Example) -> str:
-    """A training example as JSON."""
+    """Encode a training example as JSON."""
     return json.dumps(asdict(example))
 
 

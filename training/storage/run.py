@@ -1,13 +1,11 @@
-"""A run's folder: what is in it, what has been finished, and how it goes on after a stop.
+"""A run's folder: create it, finish iterations in it, and resume it after a stop.
 
-    config.yaml  store.sqlite  metrics.jsonl  summary.json  checkpoints/NNNN/  report.html
-
-Iteration 0 is the cloned policy; training iterations count from 1.
+Iteration 0 is the behaviour-cloned policy; training iterations count from 1. `run_files` names
+what lies in the folder.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -18,34 +16,27 @@ from typing import Any, Self
 import yaml  # type: ignore[import-untyped]
 
 from envs.errors import ConfigError
-from envs.options import defaults
 from envs.types import Scenario
-from training.config import RunConfig
 from training.storage.files import to_json, write_text
+from training.storage.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    LATEST,
+    MEASURES,
+    METRICS,
+    STORE,
+    SUMMARY,
+    read_metrics,
+)
+from training.storage.run_options import material_differences, read_config
 from training.storage.store import Store
 
-CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl", "summary.json"
-MEASURES = "measures.json"
-CHECKPOINTS, REPORT, LATEST = "checkpoints", "report.html", "latest"
-
-CLONE, TRAINED = "bc", "final"
-"""Policies of an evaluation, as measures and summary name them."""
-
-IMMATERIAL = frozenset(
-    {"name", "resume", "output_root", "iterations", "logger", "threads"}
-    | {"api", "budget_usd", "max_calls", "dry_run"}
-)
-"""Options that may differ on resume: they change where, how long and how fast, but not what."""
-
-OF_CALLS = ("timeout_s", "api_key_env", "input_usd_per_mtok", "output_usd_per_mtok")
-"""Likewise, of every model behind an API."""
-
 _COMMIT = "commit"
-_ABSENT = object()
+"""The step in the store that marks an iteration as finished."""
 
 
 class Run:
-    """The folder of one run, open for writing; one process at a time."""
+    """One run's folder and its store, open for writing by one process at a time."""
 
     def __init__(self, folder: Path, scenario_of: Callable[[str], Scenario] | None) -> None:
         self.folder = folder
@@ -57,7 +48,7 @@ class Run:
     def open(
         cls, config: Mapping[str, Any], scenario_of: Callable[[str], Scenario] | None = None
     ) -> Self:
-        """Go on with the run that `config` names under "resume", or start one in its "output_root".
+        """Resume the run that `config["resume"]` names, or create one in `config["output_root"]`.
 
         Raises:
             ConfigError: see `create` and `resume`.
@@ -74,7 +65,7 @@ class Run:
         config: Mapping[str, Any],
         scenario_of: Callable[[str], Scenario] | None = None,
     ) -> Self:
-        """Make a new folder, named by the time, and let `latest` beside it point to it.
+        """Create a folder named by the time, and point the link `latest` beside it at it.
 
         Raises:
             ConfigError: the folder cannot be made.
@@ -98,10 +89,11 @@ class Run:
         config: Mapping[str, Any],
         scenario_of: Callable[[str], Scenario] | None = None,
     ) -> Self:
-        """Open an existing run to go on with it.
+        """Open an existing run and continue it.
 
         Args:
-            config: must say what the run's own config.yaml says, but for `IMMATERIAL`.
+            config: must equal the run's own config.yaml, except for options that do not change
+                results (`run_options.IMMATERIAL_OPTIONS` and `CALL_OPTIONS`).
 
         Raises:
             ConfigError: the folder is no run, or the configuration differs; the message lists how.
@@ -113,7 +105,7 @@ class Run:
                     f"{folder} is not a run, for it has no {name}: set resume to the folder of a "
                     "run, such as outputs/latest."
                 )
-        differences = _differences(read_config(folder / CONFIG), config)
+        differences = material_differences(read_config(folder / CONFIG), config)
         if differences:
             raise ConfigError(
                 f"the run in {folder} was started with other options ({'; '.join(differences)}): "
@@ -122,11 +114,11 @@ class Run:
         return cls(folder, scenario_of)
 
     def close(self) -> None:
-        """Let other processes write to the run; what was opened last is closed first."""
+        """Close what `on_close` added, last added first, then the store."""
         self._closing.close()
 
     def on_close(self, close: Callable[[], object]) -> None:
-        """Have something closed together with the run."""
+        """Register a function that `close` calls."""
         self._closing.callback(close)
 
     def __enter__(self) -> Self:
@@ -136,56 +128,48 @@ class Run:
         self.close()
 
     def checkpoint_folder(self, iteration: int) -> Path:
-        """Where the policy after `iteration` is kept."""
+        """The folder of the checkpoint that iteration `iteration` ends with."""
         return self.folder / CHECKPOINTS / f"{iteration:04d}"
 
     def commit(
         self, iteration: int, metrics: Mapping[str, object], save: Callable[[Path], object]
     ) -> None:
-        """Finish an iteration: checkpoint, then metrics, then the mark that both are there.
+        """Finish an iteration: write its checkpoint, then its metrics, then mark it as finished.
 
         Args:
             metrics: the iteration's line in metrics.jsonl, without its number.
-            save: writes the checkpoint into the folder that it is given.
+            save: writes the checkpoint into the folder that is its argument.
         """
         save(self.checkpoint_folder(iteration))
         self.append_metrics({**metrics, "iteration": iteration})
         self.store.set_step(iteration, _COMMIT, {})
 
     def last_committed(self) -> int | None:
-        """The last finished iteration; None before the first policy."""
+        """The number of the last finished iteration; None if iteration 0 is not finished."""
         return max(self.store.steps(_COMMIT), default=None)
 
     def latest_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from; None before the first policy."""
+        """The folder of the last finished checkpoint; None if iteration 0 is not finished."""
         last = self.last_committed()
         return None if last is None else self.checkpoint_folder(last)
 
     def remaining_iterations(self, n: int) -> range:
-        """Those of the training iterations 1..n that are not finished."""
+        """The training iterations, of 1..n, that are not finished yet."""
         return range((self.last_committed() or 0) + 1, n + 1)
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
-        """Write one line into metrics.jsonl, in place of an earlier one of the same "iteration"."""
+        """Write a record to metrics.jsonl, replacing an earlier one of the same "iteration"."""
         others = [r for r in read_metrics(self.folder) if r["iteration"] != record["iteration"]]
         lines = [to_json(r) for r in sorted([*others, record], key=_iteration)]
         write_text(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
 
     def write_measures(self, measures: Mapping[str, object]) -> None:
-        """Write measures.json, in place of an earlier one: {POLICY: {PARTNER: {SCENARIO: ...}}}."""
+        """Write measures.json: {POLICY: {PARTNER: {SCENARIO: {METRIC: number}}}}."""
         write_text(self.folder / MEASURES, to_json(measures) + "\n")
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
-        """Write summary.json, in place of an earlier one."""
+        """Write summary.json; docs/design.md has its format."""
         write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, by iteration; none before the first is finished."""
-    file = folder / METRICS
-    if not file.exists():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def _iteration(record: Mapping[str, Any]) -> int:
@@ -207,58 +191,8 @@ def _new_folder(output_root: Path) -> Path:
 
 
 def _point_to(link: Path, target: str) -> None:
-    """Make or turn a symbolic link in one step."""
+    """Create a symbolic link, or redirect an existing one, atomically."""
     part = link.with_name(f".{link.name}.part")
     part.unlink(missing_ok=True)
     part.symlink_to(target, target_is_directory=True)
     os.replace(part, link)
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """The options in a run's config.yaml.
-
-    Raises:
-        ConfigError: they cannot be read.
-    """
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML ({error}): restore it, or start anew.") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{file} holds no options: restore it, or start a new run.")
-    return config
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The dotted keys in which two configurations differ, with both values."""
-    before, after = flat(old), flat(json.loads(to_json(new)))  # tuples as YAML reads them back
-    later = defaults(RunConfig)
-    shown = []
-    for key in sorted({*before, *after}):
-        was, now = before.get(key, _ABSENT), after.get(key, _ABSENT)
-        if was is _ABSENT and now in (None, later.get(key)):
-            continue  # an option that there was not yet, and that is as it was without it
-        first, *_, last = key.split(".") * 2
-        if was != now and first not in IMMATERIAL and last not in OF_CALLS:
-            shown.append(f"{key} was {_word(was)} and is {_word(now)}")
-    return shown
-
-
-def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's options by their dotted names; those that it is older than have their defaults."""
-    return defaults(RunConfig) | flat(config)
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
-
-
-def _word(value: object) -> str:
-    return "not set" if value is _ABSENT else to_json(value)

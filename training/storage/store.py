@@ -1,8 +1,8 @@
-"""The memory of a run: every episode, token, judgement and group, in one SQLite file.
+"""Stores everything that a run produces (episodes, tokens, judgements, groups) in one SQLite file.
 
-Work is committed in *waves*, one transaction each: after a kill -9 a wave is there as a whole or
-not at all, and `wave_done` says which. Rows are only ever added, so a reader that asks for groups
-first and for what they refer to afterwards finds it, also while the run goes on.
+Work is committed in *waves*, one transaction each: after a kill -9 a wave is stored as a whole or
+not at all, and `wave_done` says which. Rows are only added, so a reader may read groups first and
+the episodes they refer to afterwards, also while the run continues.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.storage.database import (
 
 @dataclass(frozen=True, slots=True, order=True)
 class WaveKey:
-    """The name of one wave; `wave` counts from 0 within its phase and iteration."""
+    """Identifies a wave; `wave` counts from 0 within its phase and iteration."""
 
     phase: str
     iteration: int
@@ -41,7 +41,7 @@ class WaveKey:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """How many items a stage left out in one iteration, and why."""
+    """A number of items that a stage of one iteration left out, and the reason."""
 
     iteration: int
     stage: str
@@ -50,14 +50,14 @@ class Drop:
 
 
 class Wave:
-    """The open transaction of one wave; get it from `Store.wave`."""
+    """A wave that is being written, inside its transaction; `Store.wave` makes one."""
 
     def __init__(self, connection: sqlite3.Connection, key: WaveKey) -> None:
         self._db = connection
         self.key = key
 
     def add_episodes(self, episodes: Sequence[PlayedEpisode]) -> None:
-        """Add episodes that are not in the store yet, with their generations and judgements."""
+        """Add new episodes with their scenarios, generations and judgements."""
         self._add_scenarios({e.episode.scenario.id: e.episode.scenario for e in episodes})
         key = {"phase": self.key.phase, "iteration": self.key.iteration, "wave": self.key.wave}
         self._db.executemany(
@@ -76,9 +76,9 @@ class Wave:
         )
 
     def add_groups(self, groups: Sequence[BranchGroup]) -> None:
-        """Add groups, and those of their branches that are not in the store yet.
+        """Add groups, and those of their branches that are not stored yet.
 
-        The original continuation usually is: it was collected in an earlier wave.
+        The original continuation usually is stored: an earlier wave collected it.
         """
         branches = {b.id: b for group in groups for b in group.branches}
         self.add_episodes([b for b in branches.values() if not self._has(b)])
@@ -98,7 +98,7 @@ class Wave:
         )
 
     def add_examples(self, examples: Sequence[Example]) -> None:
-        """Add what is trained on; numbered on from the iteration's earlier waves."""
+        """Add training examples, numbered after those of the iteration's earlier waves."""
         iteration = self.key.iteration
         (first,) = self._db.execute(
             "SELECT COALESCE(MAX(k) + 1, 0) FROM examples WHERE iteration = ?", (iteration,)
@@ -112,7 +112,7 @@ class Wave:
         )
 
     def add_drops(self, stage: str, counts: Mapping[str, int]) -> None:
-        """Count what `stage` left out, by reason, on top of the iteration's earlier waves."""
+        """Add to the counts of items that `stage` left out in this iteration, by reason."""
         self._db.executemany(
             "INSERT INTO drops VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -139,15 +139,16 @@ class Wave:
 
 
 class Store:
-    """One run's `store.sqlite`.
+    """The database of one run, `store.sqlite`.
 
     Args:
-        path: the file; made when it does not exist.
-        scenario_of: makes a scenario again from its id, task included. Without it episodes are
-            read back with `scenario.task` None, which is enough to show them.
+        path: the file; created if it does not exist.
+        scenario_of: rebuilds a scenario, task included, from its id. Without it, episodes are
+            read with `scenario.task` None, which is enough to show them.
+        writable: False opens an existing file for reading only.
 
     Raises:
-        StoreError: another process writes to it, or it is not a store of this version.
+        StoreError: another process writes to it, or it has another schema version.
     """
 
     def __init__(
@@ -171,14 +172,15 @@ class Store:
     def read_only(
         cls, path: Path | str, scenario_of: Callable[[str], Scenario] | None = None
     ) -> Self:
-        """Open an existing store for reading, also while its run goes on.
+        """Open an existing store for reading, also while a run writes to it.
 
         Raises:
-            StoreError: there is none, or it is not a store of this version.
+            StoreError: there is none, or it has another schema version.
         """
         return cls(path, scenario_of, writable=False)
 
     def close(self) -> None:
+        """Close the database and release the write lock."""
         self._db.close()
         self._unlock()
 
@@ -195,12 +197,12 @@ class Store:
 
     @contextmanager
     def wave(self, phase: str, iteration: int, wave: int) -> Iterator[Wave]:
-        """One transaction: what is added inside is in the store, and durable, after the block.
+        """Write a wave in one transaction: what the block adds is on disk after it, or not at all.
 
-        Don't await inside. An exception leaves the store as it was.
+        Do not await inside the block. An exception rolls the transaction back.
 
         Raises:
-            StoreError: the wave is done already, or what is added contradicts the store.
+            StoreError: the wave is stored already, or what is added contradicts the store.
         """
         key = WaveKey(phase, iteration, wave)
         if self.wave_done(phase, iteration, wave):
@@ -214,6 +216,7 @@ class Store:
             yield Wave(self._db, key)
 
     def wave_done(self, phase: str, iteration: int, wave: int) -> bool:
+        """Whether the wave is stored."""
         found = self._db.execute(
             "SELECT 1 FROM waves WHERE phase = ? AND iteration = ? AND wave = ?",
             (phase, iteration, wave),
@@ -221,18 +224,18 @@ class Store:
         return found.fetchone() is not None
 
     def waves(self) -> list[WaveKey]:
-        """All finished waves in the order in which they were finished."""
+        """All stored waves, in the order in which they were finished."""
         found = self._db.execute("SELECT phase, iteration, wave FROM waves ORDER BY done_at")
         return [WaveKey(*row) for row in found]
 
     def episodes(self, phase: str, iteration: int, wave: int | None = None) -> list[PlayedEpisode]:
-        """The episodes of one wave, or of all waves in their order, equal to those added."""
+        """The episodes of one wave; of all waves of the iteration, in order, if `wave` is None."""
         where = "phase = ? AND iteration = ? AND (? IS NULL OR wave = ?)"
         ids = f"SELECT id FROM episodes WHERE {where}"
         return list(self._episodes(ids, (phase, iteration, wave, wave)).values())
 
     def groups(self, iteration: int, wave: int | None = None) -> list[BranchGroup]:
-        """The branch groups of one wave, or of all waves in their order, equal to those added."""
+        """The branch groups of one wave; of all waves of the iteration if `wave` is None."""
         where = "g.iteration = ? AND (? IS NULL OR g.wave = ?)"
         bound = (iteration, wave, wave)
         found = self._db.execute(
@@ -261,16 +264,18 @@ class Store:
         ]
 
     def examples(self, iteration: int) -> list[Example]:
+        """The training examples of an iteration, in the order in which they were added."""
         found = self._db.execute(
             "SELECT payload FROM examples WHERE iteration = ? ORDER BY k", (iteration,)
         )
         return [rows.parse_example(row["payload"]) for row in found]
 
     def drops(self) -> list[Drop]:
+        """What all iterations left out, ordered by iteration, stage and reason."""
         return [Drop(*row) for row in self._db.execute("SELECT * FROM drops ORDER BY 1, 2, 3")]
 
     def set_step(self, iteration: int, name: str, payload: object) -> None:
-        """Remember that a step is done, with its result as JSON; a second time replaces it."""
+        """Mark a step as done, with its result as JSON; replaces an earlier result."""
         text = json.dumps(payload)
         with transaction(self._db, self.path):
             self._db.execute(
@@ -278,19 +283,24 @@ class Store:
             )
 
     def step(self, iteration: int, name: str) -> object | None:
-        """The result of a step (tuples come back as lists), None when it is not done."""
+        """The result of a step, tuples as lists; None if the step is not done."""
         row = self._db.execute(
             "SELECT payload FROM steps WHERE iteration = ? AND name = ?", (iteration, name)
         ).fetchone()
         return None if row is None else json.loads(row["payload"])
 
     def steps(self, name: str) -> list[int]:
-        """The iterations in which the step `name` is done, ascending."""
+        """The iterations in which the step is done, ascending."""
         found = self._db.execute("SELECT iteration FROM steps WHERE name = ? ORDER BY 1", (name,))
         return [row["iteration"] for row in found]
 
     def _episodes(self, ids: str, bound: tuple[object, ...]) -> dict[str, PlayedEpisode]:
-        """Episodes by id, in wave order; `ids` is a query for their ids with parameters `bound`."""
+        """Read episodes by id, in wave order.
+
+        Args:
+            ids: an SQL query for the ids.
+            bound: the query's parameters.
+        """
         found = self._db.execute(
             "SELECT e.*, j.* FROM episodes e"
             f" JOIN judgements j ON j.episode_id = e.id WHERE e.id IN ({ids})"

@@ -25,10 +25,10 @@ from envs.scenarios import draw
 from envs.scenarios.casino import load_casino
 from envs.types import EndReason, Episode
 from judges.base import Judge, Judgement, Scores, unscored
-from judges.calibration.consistency import MEASURED, steadiness
-from judges.calibration.data import COMPUTED, Source, casino_labels, computed_labels, hidden
+from judges.calibration.consistency import MEASURED, compare_judgements
+from judges.calibration.data import COMPUTED, Source, casino_labels, computed_labels, without_task
 from judges.calibration.run import Calibration, calibrate
-from judges.calibration.seat_swap import mirrored, mirrored_back
+from judges.calibration.seat_swap import swap_back, swap_seats
 from judges.calibration.tables import as_json, headline, markdown, show
 from judges.rubric import RubricJudge
 from judges.verifiable import VerifiableJudge
@@ -94,10 +94,10 @@ def measure(
         calibrate(
             judge,
             [source],
-            again=again or judge,
+            reseeded=again or judge,
             sees_task=sees_task,
             seed=0,
-            twice=20,
+            n_rejudged=20,
             with_canaries=False,
         )
     )
@@ -135,7 +135,7 @@ def test_the_verifiable_judge_computes_the_labels(source: Source) -> None:
         assert found.mae.value == pytest.approx(0)
         assert found.exact == 1
     assert (measured.dialogues, measured.unscored) == (60, ())
-    for steady in measured.steadiness:
+    for steady in measured.consistency:
         assert (steady.episodes, steady.unscored) == (20, 0)
         for shift in steady.shifts.values():
             assert (shift.flips.value, shift.changes.value, shift.mae.value) == (0, 0, 0)
@@ -155,7 +155,7 @@ def test_noise_of_a_known_size_is_measured(source: Source) -> None:
     assert found.pearson.ci95 is not None
     assert found.pearson.ci95[0] < 0.905 < found.pearson.ci95[1]
     assert found.mae.value == pytest.approx(2 * 0.798, abs=0.25)  # sigma * sqrt(2 / pi)
-    exchanged, again = measured.steadiness
+    exchanged, again = measured.consistency
     # Between two draws the noise has the deviation 2 * sqrt(2).
     assert again.shifts["goal"].mae.value == pytest.approx(2 * 1.128, abs=0.6)
     assert again.shifts["goal"].exact == 0
@@ -165,7 +165,7 @@ def test_noise_of_a_known_size_is_measured(source: Source) -> None:
 
 def test_a_judge_that_favours_who_is_told_first_flips(source: Source) -> None:
     measured = measure(FakeJudge(lambda episode: (8, 3)), source).measured[0]
-    exchanged, again = measured.steadiness
+    exchanged, again = measured.consistency
     assert exchanged.what == "seats exchanged"
     assert exchanged.shifts["goal"].flips.value == 1
     assert exchanged.shifts["goal"].mae.value == 5
@@ -184,7 +184,7 @@ def test_what_is_unscored_is_counted_and_left_out(source: Source) -> None:
     assert {one.reason for one in measured.unscored} == {"It is late."}
     found = measured.agreements[0][1]
     assert (found.n, found.dialogues, found.exact) == (80, 40, 1)
-    assert [steady.unscored for steady in measured.steadiness] == [7, 7]  # of 20: 0, 3 ... 18
+    assert [steady.unscored for steady in measured.consistency] == [7, 7]  # of 20: 0, 3 ... 18
 
 
 def test_a_judge_that_never_answers_has_no_numbers(source: Source) -> None:
@@ -192,7 +192,7 @@ def test_a_judge_that_never_answers_has_no_numbers(source: Source) -> None:
     measured = calibration.measured[0]
     assert len(measured.unscored) == 60
     assert measured.agreements[0][1].pearson.value is None
-    assert measured.steadiness[0].shifts["goal"].flips.value is None
+    assert measured.consistency[0].shifts["goal"].flips.value is None
     assert "unscored: 60" in printed(calibration)
 
 
@@ -222,10 +222,10 @@ def test_progress_counts_every_judgement(source: Source) -> None:
         calibrate(
             judge,
             [source],
-            again=judge,
+            reseeded=judge,
             sees_task=False,
             seed=0,
-            twice=5,
+            n_rejudged=5,
             with_canaries=False,
             progress=lambda done, total: calls.append((done, total)),
         )
@@ -239,7 +239,7 @@ def test_swapped_labels_cancel_what_a_model_gives_to_a_label(
 ) -> None:
     judge = RubricJudge(FakeChat(likes_label_a), samples=samples, swap=samples == 2)
     measured = measure(judge, source, again=replace(judge, seed=1)).measured[0]
-    exchanged, again = measured.steadiness
+    exchanged, again = measured.consistency
     assert exchanged.shifts["goal"].flips.value == flips
     assert again.shifts["goal"].exact == 1
     if samples == 2:
@@ -257,10 +257,10 @@ def test_a_judge_that_believes_what_it_reads_fails_canaries() -> None:
         calibrate(
             judge,
             [],
-            again=judge,
+            reseeded=judge,
             sees_task=False,
             seed=0,
-            twice=0,
+            n_rejudged=0,
             progress=lambda done, total: calls.append((done, total)),
         )
     )
@@ -285,12 +285,12 @@ def test_steadiness_by_hand() -> None:
 
     before = [said(6, 4), said(6, 4), said(5, 5), said(6, 4)]
     after = [said(4, 6), said(5, 5), said(5, 5), said(7, 4)]
-    shift = steadiness("what", before, after, seed=0).shifts["goal"]
+    shift = compare_judgements("what", before, after, seed=0).shifts["goal"]
     assert shift.flips.value == 1 / 4  # the first
     assert shift.changes.value == 2 / 4  # and the lead that became a tie
     assert shift.mae.value == (2 + 1 + 0 + 0.5) / 4
     assert shift.exact == 3 / 8
-    assert set(steadiness("what", before, after, seed=0).shifts) == set(MEASURED)
+    assert set(compare_judgements("what", before, after, seed=0).shifts) == set(MEASURED)
 
 
 LINES = ["say hi", "say secret", "none", "leave", "?", "do accept", "do reject"]
@@ -303,15 +303,15 @@ def test_a_mirrored_episode_is_the_same_with_the_seats_exchanged(
 ) -> None:
     episode, judge = play(*lines), VerifiableJudge()
     plain = asyncio.run(judge.judge(episode))
-    told_otherwise = asyncio.run(judge.judge(mirrored(episode)))
+    told_otherwise = asyncio.run(judge.judge(swap_seats(episode)))
     assert told_otherwise.scores == plain.scores[::-1]
-    assert mirrored_back(told_otherwise).scores == plain.scores
+    assert swap_back(told_otherwise).scores == plain.scores
 
 
 def test_a_mirrored_task_keeps_the_contract_of_tasks() -> None:
     for family in ("division", "price", "match"):
         scenario = draw(family, "test", 0)
-        episode = mirrored(Episode(scenario, (), EndReason.TURN_LIMIT, None))
+        episode = swap_seats(Episode(scenario, (), EndReason.TURN_LIMIT, None))
         assert episode.scenario.goals == scenario.goals[::-1]
         assert episode.scenario.profiles == scenario.profiles[::-1]
         assert episode.scenario.task is not None
@@ -330,7 +330,7 @@ def test_computed_labels_by_hand(play: Play) -> None:
     ]
     assert found.left_out == 1
     with pytest.raises(DataError, match="coins-1 has no task"):
-        computed_labels([hidden(deal)], about="")
+        computed_labels([without_task(deal)], about="")
 
 
 def side(priorities: tuple[str, str, str], points: int, satisfied: str, likes: str) -> Any:
@@ -497,7 +497,7 @@ def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(
             "calibration.twice=2",
             f"output_root={tmp_path}",
         ]
-        print_cost_estimate(compose(words), "training.preflight.cost:calibration_plans_of")
+        print_cost_estimate(compose(words), "training.preflight.workload:calibration_workload")
         # 3 + 2 * 2 judgements and 84 of canaries, each of two samples
         assert "182" in capsys.readouterr().out
         assert provider.account.requests == 0

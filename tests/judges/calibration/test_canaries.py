@@ -18,7 +18,13 @@ from engines.chat import ChatRequest
 from envs.types import ActionType, Episode
 from judges.base import Judge, Judgement, Scores, unscored
 from judges.calibration.canaries import CanaryReport, run_canaries
-from judges.calibration.canary_edits import CANARIES, HARMLESS, Base, base_episodes, twin
+from judges.calibration.canary_edits import (
+    CANARIES,
+    HARMLESS,
+    CleanEpisode,
+    clean_episodes,
+    edited_copy,
+)
 from judges.rubric import RubricJudge
 from judges.verdict import read_verdict
 from judges.verifiable import VerifiableJudge
@@ -88,8 +94,8 @@ def copies_a_verdict(request: ChatRequest) -> str:
 
 
 def test_a_forged_verdict_that_is_repeated_fools_only_the_undefended() -> None:
-    base = base_episodes(0)[0]
-    forged = twin(base, CANARIES["forged_end"])
+    base = clean_episodes(0)[0]
+    forged = edited_copy(base, CANARIES["forged_end"])
     undefended = asyncio.run(UndefendedJudge(FakeChat(copies_a_verdict)).judge(forged))
     assert undefended.scores[base.seat].goal == 10
     sealed = asyncio.run(RubricJudge(FakeChat(copies_a_verdict)).judge(forged))
@@ -98,8 +104,8 @@ def test_a_forged_verdict_that_is_repeated_fools_only_the_undefended() -> None:
 
 def test_a_forged_verdict_is_refused_in_one_order_of_the_labels() -> None:
     # Even a model that repeats it from inside the record cannot do so in both orders.
-    base = base_episodes(0)[0]
-    forged = twin(base, CANARIES["forged_end"])
+    base = clean_episodes(0)[0]
+    forged = edited_copy(base, CANARIES["forged_end"])
     words = next(turn.action.argument for turn in forged.turns if "agent_A" in turn.action.argument)
     verdict = words[words.index('{"agent_A"') :]
     names = [profile.name for profile in forged.scenario.profiles]
@@ -110,8 +116,8 @@ def test_a_forged_verdict_is_refused_in_one_order_of_the_labels() -> None:
 
 
 def test_a_forged_turn_of_the_other_is_a_line_only_for_the_undefended() -> None:
-    base = base_episodes(0)[0]
-    forged = twin(base, CANARIES["forged_turn"])
+    base = clean_episodes(0)[0]
+    forged = edited_copy(base, CANARIES["forged_turn"])
     other = forged.scenario.profiles[1 - base.seat].name
     lines = undefended_request(forged, ("agent_A", "agent_B")).messages[1].content.splitlines()
     assert any(line.startswith(f"{other}: You are right") for line in lines)
@@ -128,20 +134,20 @@ def test_the_verifiable_judge_gives_nothing_for_words() -> None:
     assert done.passed == len(CANARIES)
     assert done.noise == {"goal": 0, "overall": 0}
     for result in done.results:
-        assert (result.twins, result.unscored) == (4, 2)  # the open scenes have no task
+        assert (result.copies, result.unscored) == (4, 2)  # the open scenes have no task
         assert result.gains["goal"].largest == 0
         assert result.gains["overall"].largest <= 0
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_bases_are_poor_and_their_twins_differ_in_words_alone(seed: int) -> None:
-    bases = base_episodes(seed)
+    bases = clean_episodes(seed)
     assert {base.seat for base in bases} == {0, 1}
     for base in bases:
         judgement = asyncio.run(VerifiableJudge().judge(base.episode))
         assert not judgement.is_scored or judgement.scores[base.seat].goal <= 5
         for name, rewrite in {**CANARIES, **HARMLESS}.items():
-            other = twin(base, rewrite)
+            other = edited_copy(base, rewrite)
             assert other != base.episode, name
             assert replace(other, turns=()) == replace(base.episode, turns=())
             for before, after in zip(base.episode.turns, other.turns, strict=True):
@@ -169,15 +175,15 @@ class ByWords:
         return Judgement(self.id, self.version, tuple(scores), ("", ""))
 
 
-def open_bases() -> tuple[Base, ...]:
+def open_bases() -> tuple[CleanEpisode, ...]:
     """Those that end in words of their seat."""
-    return tuple(base for base in base_episodes(0) if base.episode.scenario.family == "open")
+    return tuple(base for base in clean_episodes(0) if base.episode.scenario.family == "open")
 
 
 def test_noise_and_bounds_by_hand() -> None:
     # Of three harmless rewritings one moves the goal by 3 in both episodes: sqrt((0 + 0 + 9) / 3).
     table = {"You see.": 1.0, "charming throughout.": 8.0, "This verdict is final.": 9.5}
-    done = asyncio.run(run_canaries(ByWords(table), 0, bases=open_bases()))
+    done = asyncio.run(run_canaries(ByWords(table), 0, originals=open_bases()))
     assert done.noise["goal"] == pytest.approx(3**0.5)
     results = {result.name: result for result in done.results}
     # The bound of a mean over two twins is 3 * sqrt(3) / sqrt(2) = 3.67.
@@ -192,9 +198,9 @@ def test_noise_and_bounds_by_hand() -> None:
 def test_a_gain_within_the_noise_passes_and_without_noise_none_does() -> None:
     praised = {"charming throughout.": 6.0}  # a gain of 2, below 3.67
     noisy = ByWords(praised | {"You see.": 1.0})
-    assert failed(asyncio.run(run_canaries(noisy, 0, bases=open_bases()))) == set()
+    assert failed(asyncio.run(run_canaries(noisy, 0, originals=open_bases()))) == set()
     still = ByWords(praised)
-    assert failed(asyncio.run(run_canaries(still, 0, bases=open_bases()))) == {"self_praise"}
+    assert failed(asyncio.run(run_canaries(still, 0, originals=open_bases()))) == {"self_praise"}
 
 
 def test_an_honest_judge_with_noise_fails_one_canary_in_few_reports() -> None:
@@ -210,9 +216,9 @@ def test_an_honest_judge_with_noise_fails_one_canary_in_few_reports() -> None:
             seats = tuple(Scores(*(self.rng.gauss(0, 1) for _ in range(7))) for _ in (0, 1))
             return Judgement(self.id, self.version, seats, ("", ""))
 
-    bases = base_episodes(0)
+    bases = clean_episodes(0)
     reports = [
-        asyncio.run(run_canaries(Noisy(Random(seed)), 0, bases=bases)) for seed in range(120)
+        asyncio.run(run_canaries(Noisy(Random(seed)), 0, originals=bases)) for seed in range(120)
     ]
     assert sum(report.passed < len(CANARIES) for report in reports) <= 12
 
@@ -240,7 +246,7 @@ def test_a_canary_that_leaves_most_twins_unscored_has_not_been_passed() -> None:
 
     def verdict(table: dict[str, float]) -> str:
         (found,) = [r for r in report(Silenced(table)).results if r.name == "forged_judge"]
-        assert (found.twins, found.unscored) == (2, 4)
+        assert (found.copies, found.unscored) == (2, 4)
         return found.verdict
 
     assert verdict({}) == "not measured"

@@ -15,15 +15,15 @@ from envs.errors import ConfigError, DataError
 from training.compare import main
 from training.evaluation.comparison import (
     DATA,
-    PICTURE,
+    PLOT,
     TABLE,
     compare,
     compare_within,
-    markdown,
     write_comparison,
 )
-from training.evaluation.finished import read_evaluations
-from training.storage.run import CONFIG, MEASURES, SUMMARY
+from training.evaluation.comparison_table import markdown
+from training.evaluation.evaluated_policies import read_evaluations
+from training.storage.run_files import CONFIG, MEASURES, SUMMARY
 
 OPTIONS = {
     "seed": 3,
@@ -79,7 +79,7 @@ def test_policies_are_called_by_run_and_checkpoint_or_model(tmp_path: Path) -> N
     evaluation(named, goals)
     config = yaml.safe_load((named / CONFIG).read_text()) | {"policy": api}
     (named / CONFIG).write_text(yaml.safe_dump(config))
-    names = [contestant.name for contestant in read_evaluations([*folders, named])]
+    names = [policy.name for policy in read_evaluations([*folders, named])]
     assert names == ["a_run/0008 (1)", "a_run/0008 (2)", "qwen", "gpt-4o-2024-11-20"]
 
 
@@ -143,7 +143,7 @@ def test_one_evaluation_has_its_policies_side_by_side(tmp_path: Path) -> None:
     assert (alone["baseline"], alone["partners"]["self"]["paired"]) == ("final", {})
     assert "# Policy final" in (folder / TABLE).read_text()
     assert "| all of this evaluation | $0.00 |" in (folder / TABLE).read_text()
-    ElementTree.fromstring((folder / PICTURE).read_text())
+    ElementTree.fromstring((folder / PLOT).read_text())
 
 
 def test_what_could_not_be_said_counts_in_no_mean(tmp_path: Path) -> None:
@@ -199,4 +199,4 @@ def test_the_command_writes_table_picture_and_data(
     assert set(json.loads((out / DATA).read_text())["partners"]) == {"self"}
     # 4 - 2 and 6 - 5: the mean of two resampled from {1, 2} is between 1 and 2.
     assert "**+1.50 [+1.00, +2.00]**" in (out / TABLE).read_text()
-    ElementTree.fromstring((out / PICTURE).read_text())  # a name cannot break the picture
+    ElementTree.fromstring((out / PLOT).read_text())  # a name cannot break the picture

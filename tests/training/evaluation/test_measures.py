@@ -15,7 +15,8 @@ from judges.base import DIMENSION_RANGES
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import TASK, scenario
 from tests.training.played import played as made_up
-from training.evaluation.measures import acceptance_curve, mean_measures, measure
+from training.evaluation.acceptance import acceptance_curve
+from training.evaluation.measures import mean_measures, measure
 from training.methods.records import PlayedEpisode
 
 

@@ -10,11 +10,16 @@ from xml.etree import ElementTree
 import pytest
 
 from envs.errors import DataError
-from training.evaluation.method_table import compare_methods, grouped, markdown, picture
-from training.evaluation.study import STUDIES, page
-from training.evaluation.trials import CLONE, KEPT, TRAINED, Trial, read_trial, write_trial
+from training.evaluation.method_comparison import compare_methods, group_by_method
+from training.evaluation.method_table import markdown, plot_gains
+from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
+from training.evaluation.study_page import TEMPLATE, page
+from training.evaluation.trials import KEPT, Trial, read_trial, write_trial
+from training.storage.run_files import BC, TRAINED
 
 Goals = list[float | None]
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def trial(
@@ -25,7 +30,7 @@ def trial(
     def table(goals: Goals) -> dict[str, dict[str, Goals]]:
         return {"self": {metric: list(goals) for metric in KEPT}}
 
-    values = {TRAINED: table(trained)} | ({CLONE: table(clone)} if clone else {})
+    values = {TRAINED: table(trained)} | ({BC: table(clone)} if clone else {})
     options = {"seed": seed, "output_root": f"outputs/{seed}", "pairing": {"margin": 1.5, **config}}
     scenarios = tuple("abcdefgh"[: len(trained)])
     return Trial(method, seed, options, scenarios, values, 1000 + seed, 56, 900, seed % 2, 60.0)
@@ -34,7 +39,7 @@ def trial(
 def test_seeds_of_a_method_are_taken_together() -> None:
     trials = [trial("sdpo", 1, [6.0, 8.0], [5.0, 5.0]), trial("dpo", 0, [5.0, 6.0], [4.0, 6.0])]
     trials += [trial("sdpo", 0, [6.0, 7.0], [4.0, 6.0])]
-    methods = grouped(trials)
+    methods = group_by_method(trials)
     assert [(m.name, [t.seed for t in m.trials]) for m in methods] == [
         ("sdpo", [0, 1]),
         ("dpo", [0]),
@@ -60,41 +65,43 @@ def test_seeds_of_a_method_are_taken_together() -> None:
 
 
 def test_what_was_not_scored_counts_in_no_mean() -> None:
-    comparison = compare_methods(grouped([trial("sdpo", 0, [6.0, None, 8.0], [5.0, 1.0, None])]))
+    comparison = compare_methods(
+        group_by_method([trial("sdpo", 0, [6.0, None, 8.0], [5.0, 1.0, None])])
+    )
     goal = comparison["partners"]["self"]["sdpo"]["goal"]
     assert goal["value"] | {"ci95": 0} == {"mean": 7.0, "ci95": 0, "n": 2}
     assert goal["gain"] == {"mean": 1.0, "ci95": None, "n": 1}
 
 
 def test_a_method_without_a_clone_has_no_gain() -> None:
-    comparison = compare_methods(grouped([trial("sdpo", 0, [6.0, 8.0])]))
+    comparison = compare_methods(group_by_method([trial("sdpo", 0, [6.0, 8.0])]))
     assert comparison["partners"]["self"]["sdpo"]["goal"]["gain"]["n"] == 0
     assert "| sdpo | 7.00 [6.00, 8.00] | - | - |" in markdown(comparison)
 
 
 def test_methods_of_one_name_are_told_apart_by_their_options() -> None:
     trials = [trial("sdpo", 0, [1.0], margin=1), trial("sdpo", 0, [1.0], margin=2)]
-    names = [method.name for method in grouped(trials)]
+    names = [method.name for method in group_by_method(trials)]
     assert names == ["sdpo pairing.margin=1", "sdpo pairing.margin=2"]
 
 
 def test_a_run_that_is_older_than_an_option_has_its_default() -> None:
     older, newer = trial("sdpo", 0, [1.0]), trial("sdpo", 1, [2.0])
     with_option = dict(newer.config) | {"collect": {"ahead": False}}
-    (method,) = grouped([older, replace(newer, config=with_option)])
+    (method,) = group_by_method([older, replace(newer, config=with_option)])
     assert len(method.trials) == 2
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(DataError, match="sdpo was run more than once with seed 0"):
-        grouped([trial("sdpo", 0, [1.0]), trial("sdpo", 0, [2.0])])
+        group_by_method([trial("sdpo", 0, [1.0]), trial("sdpo", 0, [2.0])])
     with pytest.raises(DataError, match="dpo with seed 1 was evaluated on other scenarios"):
-        grouped([trial("sdpo", 0, [1.0]), trial("dpo", 1, [1.0, 2.0])])
+        group_by_method([trial("sdpo", 0, [1.0]), trial("dpo", 1, [1.0, 2.0])])
 
 
 def test_the_picture_is_drawn_of_the_gains() -> None:
-    comparison = compare_methods(grouped([trial("a<b>", 0, [6.0, 8.0], [5.0, 6.0])]))
-    drawn = ElementTree.fromstring(picture(comparison))
+    comparison = compare_methods(group_by_method([trial("a<b>", 0, [6.0, 8.0], [5.0, 6.0])]))
+    drawn = ElementTree.fromstring(plot_gains(comparison))
     texts = {
         "".join(element.itertext()).strip() for element in drawn.iter() if "text" in element.tag
     }
@@ -108,7 +115,7 @@ def test_a_record_reads_back_as_it_was(tmp_path: Path, clone: Goals | None) -> N
     assert read_trial(file) == made
     record = json.loads(file.read_text())
     assert (record["command"], record["summary"]) == ("python ...", {"mean": 1.2346})
-    assert CLONE not in record["values"]
+    assert BC not in record["values"]
 
 
 def test_equal_clones_are_kept_once(tmp_path: Path) -> None:
@@ -132,7 +139,8 @@ def test_the_page_is_made_of_what_is_there(tmp_path: Path) -> None:
         file = tmp_path / "source" / f"{method}-seed{seed}.json"
         write_trial(made, file, provenance={"command": f"train {method}", "commits": ["0" * 40]})
     (tmp_path / "source.reading.md").write_text("It agrees.\n")
-    text = page(list(STUDIES), tmp_path)
+    studies, template = read_studies(ROOT / RESULTS / DEFINITIONS), ROOT / RESULTS / TEMPLATE
+    text = page(studies, tmp_path, template)
     assert "## Whose positives" in text
     assert "## Methods" not in text, "nothing of it was run"
     assert "| source_policy | 8.56/3.69 | 7.00/7.00 |" in text
@@ -141,5 +149,6 @@ def test_the_page_is_made_of_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "source.svg").is_file()
     one = replace(trial("sdpo", 0, [1.0]))
     write_trial(one, tmp_path / "source" / "sdpo-seed0.json", provenance={})
+    only_source = studies.model_copy(update={"studies": {"source": studies.studies["source"]}})
     with pytest.raises(DataError, match="sdpo, which is no method of this study"):
-        page(["source"], tmp_path)
+        page(only_source, tmp_path, template)

@@ -18,8 +18,8 @@ from tests.training.instruct import instruct_model, instruct_tokenizer
 from tests.training.lines import line_player
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy
+from training.evaluation.episodes import evaluation_plans
 from training.evaluation.held_out import HeldOut, held_out
-from training.evaluation.outcomes import evaluation_plans
 from training.preflight.checks import check_before_start, check_before_training
 from training.storage.checkpoint import save_checkpoint
 from training.storage.store import Store

@@ -12,21 +12,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from envs.errors import DataError
 from training.cli.compose import compose, groups
-from training.evaluation import study
-from training.evaluation.study import (
-    EQUAL,
-    SMOKE,
-    STUDIES,
-    Job,
-    best_variant,
-    gains_of,
-    jobs_of,
-    perform,
-)
+from training.evaluation import study_runs
+from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
+from training.evaluation.study_page import best_variant, gains_of
+from training.evaluation.study_runs import Job, jobs_of, perform
 from training.evaluation.trials import KEPT, Trial, read_trial
+from training.storage.files import read_json
 
 ROOT = Path(__file__).resolve().parents[3]
+DEFINED = read_studies(ROOT / RESULTS / DEFINITIONS)
+STUDIES, EQUAL, SMOKE = DEFINED.studies, DEFINED.options, DEFINED.smoke_options
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -51,12 +48,46 @@ def test_methods_differ_in_nothing_but_the_method() -> None:
         assert (other.pairing.value, other.pairing.margin) == (base.pairing.value, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("options: [", "is not YAML"),
+        ("options: []\nsmoke_options: []", "studies: Field required"),
+        (
+            "{options: [], smoke_options: [], studies: {a: {title: A, experiments: [x], sed: 1}}}",
+            r"studies\.a\.sed: Extra inputs are not permitted",
+        ),
+        (
+            "{options: [], smoke_options: [], studies: {a: {title: A, experiments: [x], "
+            "published: {y: [1, 2]}}}}",
+            r"studies\.a: .*published has y, which experiments has not",
+        ),
+        (
+            "{options: [], smoke_options: [], studies: {a: {title: A, experiments: [x], "
+            "published: {x: [1]}}}}",
+            r"studies\.a\.published\.x",
+        ),
+    ],
+)
+def test_a_faulty_definition_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / DEFINITIONS).write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_studies(tmp_path / DEFINITIONS)
+
+
+def test_without_definitions_it_is_said_where_to_start(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="start the command from the root of the repository"):
+        read_studies(tmp_path / DEFINITIONS)
+
+
 def test_the_smoke_options_compose() -> None:
     assert compose(["+experiment=sotopia_sdpo", *SMOKE]).update.steps == 2
 
 
 def test_all_methods_have_a_seed_before_the_next_one(tmp_path: Path) -> None:
-    jobs = list(jobs_of(["source"], 2, (), tmp_path / "results", tmp_path / "work"))
+    jobs = list(
+        jobs_of({"source": STUDIES["source"]}, 2, (), tmp_path / "results", tmp_path / "work")
+    )
     assert [(job.experiment, job.seed) for job in jobs] == [
         ("source_policy", 0),
         ("source_experts", 0),
@@ -67,8 +98,8 @@ def test_all_methods_have_a_seed_before_the_next_one(tmp_path: Path) -> None:
 
 
 def test_only_some_experiments_are_run(tmp_path: Path) -> None:
-    jobs = list(jobs_of(["steps"], 9, (), tmp_path, tmp_path, only=["dpo"]))
-    assert [(job.place.name, job.words[-2:]) for job in jobs[:2]] == [
+    jobs = list(jobs_of({"steps": STUDIES["steps"]}, 9, (), tmp_path, tmp_path, only=["dpo"]))
+    assert [(job.output_root.name, job.options[-2:]) for job in jobs[:2]] == [
         ("dpo-2.5e-4-seed0", ("update.learning_rate=2.5e-4", "name=dpo-2.5e-4")),
         ("dpo-5e-4-seed0", ("update.learning_rate=5e-4", "name=dpo-5e-4")),
     ]
@@ -135,10 +166,10 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
     fake = SimpleNamespace(run=made, STDOUT=subprocess.STDOUT)
-    monkeypatch.setattr(study, "subprocess", fake)
-    monkeypatch.setattr(study, "commit", lambda: f"commit{len(made.commands)}")
+    monkeypatch.setattr(study_runs, "subprocess", fake)
+    monkeypatch.setattr(study_runs, "commit", lambda: f"commit{len(made.commands)}")
     record = Trial("sdpo", 0, {}, ("a",), {"final": {}}, 1, 2, 3, 0, 60.0)
-    monkeypatch.setattr(study, "read_run", lambda folder: record)
+    monkeypatch.setattr(study_runs, "read_run", lambda folder: record)
     return made
 
 
@@ -157,9 +188,9 @@ def test_a_run_that_was_stopped_goes_on_and_one_with_a_record_is_not_run(
     assert perform(work, console)
     assert perform(work, console)
     first, second = runs.commands
-    assert first[1:] == [*work.command, f"output_root={work.place}"]
-    assert second[1:] == [*first[1:], f"resume={(work.place / 'a_run').resolve()}"]
-    found = study.read_json(work.record)
+    assert first[1:] == [*work.command, f"output_root={work.output_root}"]
+    assert second[1:] == [*first[1:], f"resume={(work.output_root / 'a_run').resolve()}"]
+    found = read_json(work.record)
     command = "python -m training.loop +experiment=sotopia_sdpo a=1 seed=0 threads=1"
     assert found["command"] == command
     assert found["commits"] == ["commit0", "commit1"], "it was made by both"
@@ -177,4 +208,4 @@ def test_a_finished_run_without_a_record_is_only_recorded(tmp_path: Path, runs: 
 def test_runs_share_the_clones_that_do_not_depend_on_the_method(tmp_path: Path, runs: Runs) -> None:
     work = job(tmp_path)
     perform(work, Console(file=io.StringIO()))
-    assert (work.place / "cache").resolve() == (tmp_path / "w" / "cache").resolve()
+    assert (work.output_root / "cache").resolve() == (tmp_path / "w" / "cache").resolve()

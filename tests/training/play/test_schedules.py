@@ -22,7 +22,7 @@ from training.play.branch import Branches, BranchPlan, branch
 from training.play.collector import collecting_iteration
 from training.play.context import PlayContext
 from training.storage.checkpoint import load_checkpoint
-from training.storage.run import read_metrics
+from training.storage.run_files import read_metrics
 from training.storage.store import Store
 
 SMALL = (

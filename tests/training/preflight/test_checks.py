@@ -16,7 +16,7 @@ from training.preflight.checks import (
     check_model,
     check_output,
     check_packages,
-    check_reader,
+    check_policy_reads_scenes,
     check_resume,
 )
 
@@ -55,8 +55,8 @@ def test_words_that_the_shipped_model_does_not_know_are_named(
     monkeypatch.setitem(FAMILIES._found, "coins", coins)
     config = compose(["+env.families.coins=1"])
     with pytest.raises(ConfigError, match=f"words of the family coins: {shown} choose policy=sc"):
-        check_reader(config)
-    check_reader(compose(["+env.families.coins=1", "policy=scratch"]))
+        check_policy_reads_scenes(config)
+    check_policy_reads_scenes(compose(["+env.families.coins=1", "policy=scratch"]))
 
 
 def test_the_output_folder_is_made_and_left_empty(tmp_path: Path) -> None:

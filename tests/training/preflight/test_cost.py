@@ -15,13 +15,8 @@ from tests.engines.remote_provider import Provider, serving
 from tests.training.provided import PRICES, places, read_json, replies, served
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy
-from training.preflight.cost import (
-    cost_estimate,
-    evaluation_plans_of,
-    print_cost_estimate,
-    show_cost_estimate,
-    training_plans_of,
-)
+from training.preflight.cost import cost_estimate, print_cost_estimate, show_cost_estimate
+from training.preflight.workload import evaluation_workload, training_workload
 
 AT = "++partner.model.base_url=http://127.0.0.1:8000/v1"
 PARTNER = ("partner=server", "partner.model.name=m", AT, "policy=embedded")
@@ -45,7 +40,7 @@ JUDGE = ("judge=rubric", "judge.model.name=j", "judge.model.base_url=http://127.
 def test_what_an_evaluation_will_do(
     words: list[str], played: dict[str, float], judged: float
 ) -> None:
-    plans = evaluation_plans_of(compose([*PARTNER, "evaluation.scenarios=100", *words]))
+    plans = evaluation_workload(compose([*PARTNER, "evaluation.scenarios=100", *words]))
     assert plans.played == played
     assert plans.judged == judged
 
@@ -55,7 +50,7 @@ def test_what_training_will_do() -> None:
     words += ["iterations=2", "collect.episodes=80", "branch.points=10", "branch.continuations=4"]
     words += ["evaluation.scenarios=5", "evaluation.stubborn_bias=null"]
     words += ["evaluation.curve_scenarios=6", "evaluation.every=1"]
-    plans = training_plans_of(compose(words))
+    plans = training_workload(compose(words))
     # A quarter of the episodes and of the continuations, which are about half as long.
     assert plans.played["partner"] == pytest.approx(2 * (80 + 10 * 4 / 2) / 4)
     assert plans.located == pytest.approx(2 * 10 / 0.5)
@@ -72,7 +67,7 @@ def provider() -> Iterator[Provider]:
 def test_the_forecast_bounds_what_a_run_costs(provider: Provider, tmp_path: Path) -> None:
     words = ["partner=server", *served(provider), "judge=rubric", *served(provider, "judge")]
     config = compose(places(tmp_path, *words, "evaluation.scenarios=8"))
-    coming = cost_estimate(config, evaluation_plans_of(config))
+    coming = cost_estimate(config, evaluation_workload(config))
     assert provider.account.requests == 0
     evaluate_policy(config)
     api = read_json(tmp_path / "evaluations" / "latest" / "summary.json")["api"]
@@ -89,7 +84,7 @@ def test_the_forecast_bounds_what_a_run_costs(provider: Provider, tmp_path: Path
 def test_a_model_without_a_price_is_told_so() -> None:
     elsewhere = "++partner.model.base_url=http://models.example.org/v1"
     config = compose([*PARTNER, elsewhere, *JUDGE, "evaluation.scenarios=8"])
-    coming = cost_estimate(config, evaluation_plans_of(config))
+    coming = cost_estimate(config, evaluation_workload(config))
     assert coming.unpriced_models == ("m@models.example.org",)
     said = shown(coming)
     assert "unknown" in said
@@ -98,7 +93,7 @@ def test_a_model_without_a_price_is_told_so() -> None:
 
 def test_without_models_nothing_is_called() -> None:
     config = compose(["policy=embedded", "evaluation.scenarios=8"])
-    said = shown(cost_estimate(config, evaluation_plans_of(config)))
+    said = shown(cost_estimate(config, evaluation_workload(config)))
     assert said.strip() == "A dry run: no remote calls. Nothing was called."
 
 
@@ -112,7 +107,7 @@ def shown(coming: Estimate) -> str:
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     priced = [f"++partner.model.{key}={value}" for key, value in PRICES.items()]
     config = compose([*PARTNER, *priced, "evaluation.scenarios=8"])
-    print_cost_estimate(config, "training.preflight.cost:evaluation_plans_of")
+    print_cost_estimate(config, "training.preflight.workload:evaluation_workload")
     said = capsys.readouterr().out
     assert "partner" in said
     assert "A dry run: about " in said

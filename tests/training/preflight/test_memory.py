@@ -23,7 +23,8 @@ from envs.errors import ConfigError
 from training.cli.compose import compose
 from training.learning.passes import checkpointed, mode
 from training.preflight import memory
-from training.preflight.memory import GIB, check_memory, memory_plan, size_of
+from training.preflight.memory import GIB, check_memory, memory_plan
+from training.preflight.model_size import size_of
 
 SMALL: dict[str, Any] = {
     "vocab_size": 50,
@@ -62,10 +63,10 @@ def config(request: pytest.FixtureRequest) -> PretrainedConfig:
 def test_weights_are_counted_as_they_are(config: PretrainedConfig) -> None:
     model = AutoModelForCausalLM.from_config(config)
     size = size_of(config)
-    assert size.weights == model.num_parameters() == size.changed(None)
+    assert size.weights == model.num_parameters() == size.trainable(None)
     changes = peft.LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM")
     changed = peft.LoraModel(model, changes, "default")
-    assert size.changed(3) == sum(p.numel() for p in changed.parameters() if p.requires_grad)
+    assert size.trainable(3) == sum(p.numel() for p in changed.parameters() if p.requires_grad)
 
 
 def test_a_model_of_another_kind_is_counted_too() -> None:
@@ -102,7 +103,7 @@ def test_what_a_backward_pass_keeps_is_reckoned_well(config: PretrainedConfig) -
     model = AutoModelForCausalLM.from_config(config)
     with mode(model, training=True):
         measured = kept_bytes(model, 64)
-    assert size_of(config).kept(64, "float32", checkpointing=False) == pytest.approx(
+    assert size_of(config).activation_bytes(64, "float32", checkpointing=False) == pytest.approx(
         measured, rel=0.25
     )
 
@@ -112,8 +113,8 @@ def test_with_checkpointing_layers_keep_what_goes_into_them(config: PretrainedCo
     with mode(model, training=True), checkpointed(model, True):
         measured = kept_bytes(model, 64)
     size = size_of(config)
-    one_layer = size.kept(64, "float32", checkpointing=False) / size.layers
-    reckoned = size.kept(64, "float32", checkpointing=True) - one_layer
+    one_layer = size.activation_bytes(64, "float32", checkpointing=False) / size.layers
+    reckoned = size.activation_bytes(64, "float32", checkpointing=True) - one_layer
     assert reckoned == pytest.approx(measured, rel=0.6)
     assert reckoned < 0.2 * one_layer * size.layers
 
@@ -123,7 +124,7 @@ def sums(config: PretrainedConfig, *words: str) -> dict[str, tuple[float, float]
     run = compose(["+experiment=sotopia_sdpo", *words])
     plan = memory_plan(run, size_of(config))
     return {
-        where: (playing / GIB, updating / GIB) for where, playing, updating in memory._sums(plan)
+        where: (playing / GIB, updating / GIB) for where, playing, updating in memory._totals(plan)
     }
 
 
@@ -156,7 +157,9 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
     def check(architecture: PretrainedConfig, there: dict[str, float], *words: str) -> str:
         monkeypatch.setattr(memory, "_architecture", lambda config: architecture)
-        monkeypatch.setattr(memory, "_there", lambda: {k: v * GIB for k, v in there.items()})
+        monkeypatch.setattr(
+            memory, "_available_memory", lambda: {k: v * GIB for k, v in there.items()}
+        )
         console = Console(file=io.StringIO(), width=100)
         check_memory(compose(["+experiment=sotopia_sdpo", *words]), console)
         return console.file.getvalue()  # type: ignore[attr-defined]
@@ -181,10 +184,10 @@ def test_what_cannot_fit_is_refused_with_what_would_help(on: Callable[..., str])
 def test_the_plan_is_shown_where_a_gpu_is_used(on: Callable[..., str]) -> None:
     shown = on(LLAMA_8B, {"GPU": 139.8, "machine": 128.0}, "scale=llama8b_gpu")
     assert "AdamW's moments" in shown
-    assert "8.03 billion weights; all learn." in shown
+    assert "8.03 billion weights; all are trained." in shown
     dry = on(LLAMA_8B, {"machine": 8.0}, "scale=llama8b_gpu", "lora.rank=64", "dry_run=true")
     assert "none" in dry
-    assert "167.8 million beside them learn" in dry
+    assert "167.8 million low-rank ones are trained" in dry
     assert on(LLAMA, {"machine": 8.0}) == "", "the small model needs no plan"
 
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from training.loggers import flat
-from training.report.console import Stopwatch, show_summary
+from training.report.console import show_summary
+from training.report.stopwatch import Stopwatch
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def text(console: Console) -> str:
 
 def test_times_of_equal_steps_add_up(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.5, 10.0, 12.0, 20.0, 20.5])
-    monkeypatch.setattr("training.report.console.time.monotonic", lambda: next(now))
-    monkeypatch.setattr("training.report.console.Progress", _Bars)
+    monkeypatch.setattr("training.report.stopwatch.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("training.report.stopwatch.Progress", _Bars)
     watch = Stopwatch(console)
     for name in ("collect", "collect", "branch"):
         with watch.step(name, name) as progress:

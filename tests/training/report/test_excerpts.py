@@ -153,7 +153,7 @@ def test_each_kind_of_ending_comes_first(run: Run) -> None:
     left = replace(late, episode=replace(late.episode, end=EndReason.LEFT, deal=None))
     add(run, "collect", played("old"), iteration=1)
     add(run, "collect", *(played(name) for name in "abcd"), left, iteration=2)
-    (sample,) = excerpts.self_play(run.store)
+    (sample,) = excerpts.collected(run.store)
     assert [e.id for e in sample.episodes] == ["a", "z", "b"]
 
 

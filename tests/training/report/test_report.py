@@ -12,17 +12,11 @@ import pytest
 
 from envs.errors import ConfigError
 from tests.training.played import group, played
-from training.evaluation.tables import HEADLINE
+from training.evaluation.table_cells import HEADLINE
 from training.report.__main__ import main
-from training.report.page import (
-    Cell,
-    acceptance_chart,
-    drop_table,
-    evaluation_charts,
-    partner_tables,
-    update_charts,
-    write_report,
-)
+from training.report.charts import acceptance_chart, evaluation_charts, update_charts
+from training.report.page import write_report
+from training.report.result_tables import Cell, drop_table, partner_tables
 from training.storage.run import Run
 from training.storage.store import Drop
 

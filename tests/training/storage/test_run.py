@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from envs.errors import ConfigError, StoreError
-from training.storage.run import Run, read_metrics
+from training.storage.run import Run
+from training.storage.run_files import read_metrics
 
 CONFIG: dict[str, Any] = {
     "seed": 0,

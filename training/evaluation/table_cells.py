@@ -1,4 +1,4 @@
-"""Statistics as cells of tables."""
+"""Formats statistics as table cells, for Markdown and for the terminal."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
-"""The metrics that are read together: goal alone rewards stubbornness."""
+"""The metrics that every table shows together, because goal alone rewards stubbornness."""
 
 
 def leaves_out_zero(stat: Mapping[str, Any]) -> bool:
-    """Whether there is an interval and 0 is outside of it."""
+    """Whether the 95 % interval of a STAT does not contain 0."""
     low, high = stat["ci95"] or (0.0, 0.0)
     return bool(low > 0 or high < 0)
 
 
 def markdown_cell(stat: Mapping[str, Any] | None, spec: str) -> str:
-    """Mean and interval in Markdown, or a dash; a signed one is bold where it leaves out 0.
+    """Format a STAT's mean and interval in Markdown; a dash if there is no mean.
 
     Args:
         stat: {"mean", "ci95", "n"} as `training.evaluation.statistics.Stat` writes it.
-        spec: how numbers are formatted, such as "+.2f".
+        spec: how to format the numbers, such as "+.2f". With a sign, the cell is bold if the
+            interval does not contain 0.
     """
     if not stat or stat["mean"] is None:
         return "-"
@@ -31,13 +32,13 @@ def markdown_cell(stat: Mapping[str, Any] | None, spec: str) -> str:
     return f"**{text}**" if spec.startswith("+") and leaves_out_zero(stat) else text
 
 
-def number(stat: Mapping[str, Any] | None) -> str:
-    """A mean, or a dash where there is none."""
+def mean_cell(stat: Mapping[str, Any] | None) -> str:
+    """Format a STAT's mean for the terminal; a dash if there is none."""
     return "-" if not stat or stat["mean"] is None else f"{stat['mean']:.2f}"
 
 
-def difference(stat: Mapping[str, Any] | None) -> str:
-    """A mean with its interval, bold where the interval leaves out 0."""
+def difference_cell(stat: Mapping[str, Any] | None) -> str:
+    """Format a difference and its interval for the terminal, bold if it does not contain 0."""
     if not stat or stat["mean"] is None:
         return "-"
     if stat["ci95"] is None:

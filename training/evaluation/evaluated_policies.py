@@ -1,4 +1,4 @@
-"""The policies of finished evaluations, read back so that they can be compared."""
+"""Reads the policies of finished evaluations back from disk, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -10,37 +10,31 @@ from typing import Any
 from envs.errors import ConfigError
 from training.evaluation.measures import Measures
 from training.storage.files import read_json
-from training.storage.run import (
-    CONFIG,
-    MEASURES,
-    OF_CALLS,
-    SUMMARY,
-    TRAINED,
-    read_config,
-    with_defaults,
-)
+from training.storage.run_files import CONFIG, MEASURES, SUMMARY, TRAINED
+from training.storage.run_options import CALL_OPTIONS, read_config, with_defaults
 
-_SAME = (
+_MUST_AGREE = (
     *("seed", "judge", "env.families", "env.max_turns", "env.order", "env.difficulty"),
     *("evaluation.both_seats", "evaluation.episodes"),
 )
-"""Options that must agree, or scenarios, seats, seeds or scores are not the same."""
+"""Options that decide scenarios, seats, seeds and scores, so that pairs need the same ones."""
 
-_SAME_PARTNER = ("partner.model", "partner.checkpoint")
-"""Likewise, where both have one."""
+_PARTNER_MUST_AGREE = ("partner.model", "partner.checkpoint")
+"""Options that must agree if both evaluations have that partner."""
 
 _NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedPolicy:
-    """One policy that was evaluated.
+    """A policy of a finished evaluation, with its metrics.
 
     Attributes:
-        measures: partner -> scenario id -> measures.
+        config: the evaluation's options.
+        measures: partner -> scenario id -> metrics.
         episodes: partner -> {"played", "unscored"}.
-        cost_usd: what the evaluation's calls to APIs cost; None where a price was not known.
-        uncertain_usd: at most so much more.
+        cost_usd: cost of the evaluation's API calls; None if a price is unknown.
+        uncertain_usd: what the calls may have cost at most beyond that.
     """
 
     name: str
@@ -53,30 +47,29 @@ class EvaluatedPolicy:
 
 
 def read_evaluations(folders: Sequence[Path]) -> list[EvaluatedPolicy]:
-    """The trained policies of finished evaluations, the names of equal ones numbered.
+    """Read the trained policy of each evaluation; policies with equal names are numbered.
 
     Raises:
-        ConfigError: fewer than two, or one is not finished or was not played like the first.
+        ConfigError: there are fewer than two, one is not finished, or one was played with other
+            options than the first.
     """
     if len(folders) < 2:
         raise ConfigError(
             f"Got {len(folders)} evaluation, expected at least 2 to compare; give their folders, "
             "the baseline first."
         )
-    found = [replace(read_policies(folder)[TRAINED], name=_name(folder)) for folder in folders]
-    for other in found[1:]:
-        _check_same(found[0], other)
-    names = [contestant.name for contestant in found]
+    policies = [replace(read_policies(folder)[TRAINED], name=_name(folder)) for folder in folders]
+    for other in policies[1:]:
+        _check_same_options(policies[0], other)
+    names = [policy.name for policy in policies]
     return [
-        replace(contestant, name=f"{contestant.name} ({n})")
-        if names.count(contestant.name) > 1
-        else contestant
-        for n, contestant in enumerate(found, start=1)
+        replace(policy, name=f"{policy.name} ({n})") if names.count(policy.name) > 1 else policy
+        for n, policy in enumerate(policies, start=1)
     ]
 
 
 def read_policies(folder: Path) -> dict[str, EvaluatedPolicy]:
-    """All policies of a finished evaluation or run by their names in it, the baseline first.
+    """Read all policies of a finished evaluation or training run, by name, the baseline first.
 
     Raises:
         ConfigError: it is not finished.
@@ -96,7 +89,7 @@ def read_policies(folder: Path) -> dict[str, EvaluatedPolicy]:
             name=name,
             folder=folder,
             config=config,
-            measures={partner: _numbers(found) for partner, found in measures.items()},
+            measures={partner: _with_nan(found) for partner, found in measures.items()},
             episodes=summary["episodes"].get(name, {}),
             cost_usd=None if api.get("unknown_price_calls") else float(api.get("settled_usd", 0)),
             uncertain_usd=float(api.get("uncertain_usd", 0)),
@@ -105,30 +98,30 @@ def read_policies(folder: Path) -> dict[str, EvaluatedPolicy]:
     }
 
 
-def _numbers(found: Mapping[str, Mapping[str, float | None]]) -> dict[str, Measures]:
-    """Measures as they were: JSON has null where nothing could be said."""
+def _with_nan(by_scenario: Mapping[str, Mapping[str, float | None]]) -> dict[str, Measures]:
+    """Turn JSON's null back into NaN."""
     return {
         scenario_id: {name: _NAN if x is None else float(x) for name, x in measures.items()}
-        for scenario_id, measures in found.items()
+        for scenario_id, measures in by_scenario.items()
     }
 
 
 def _name(folder: Path) -> str:
-    """What people call the policy: its model, or its run and checkpoint."""
+    """A name for the evaluated policy: its model, or its run and checkpoint."""
     folder = folder.resolve()
     policy = read_config(folder / CONFIG)["policy"]
     if policy.get("model"):
         return str(policy["model"]["name"])
-    place = Path(policy["name"])
-    if len(place.parts) < 2:  # a run's own policy
+    path = Path(policy["name"])
+    if len(path.parts) < 2:  # a run's own policy
         return folder.name
-    return f"{place.parents[1].name}/{place.name}" if place.name.isdigit() else place.name
+    return f"{path.parents[1].name}/{path.name}" if path.name.isdigit() else path.name
 
 
-def _check_same(first: EvaluatedPolicy, other: EvaluatedPolicy) -> None:
-    ours, theirs = _material(first), _material(other)
-    prefixes = _SAME + tuple(
-        name for name in _SAME_PARTNER if all(f"{name}.name" in c for c in (ours, theirs))
+def _check_same_options(first: EvaluatedPolicy, other: EvaluatedPolicy) -> None:
+    ours, theirs = _material_options(first), _material_options(other)
+    prefixes = _MUST_AGREE + tuple(
+        name for name in _PARTNER_MUST_AGREE if all(f"{name}.name" in c for c in (ours, theirs))
     )
     for option in dict.fromkeys((*ours, *theirs)):
         if ours.get(option) != theirs.get(option) and f"{option}.".startswith(
@@ -141,7 +134,10 @@ def _check_same(first: EvaluatedPolicy, other: EvaluatedPolicy) -> None:
             )
 
 
-def _material(contestant: EvaluatedPolicy) -> dict[str, Any]:
-    """Its options by their dotted names, with the defaults of those that it is older than."""
-    options = with_defaults(contestant.config)
-    return {name: value for name, value in options.items() if name.split(".")[-1] not in OF_CALLS}
+def _material_options(policy: EvaluatedPolicy) -> dict[str, Any]:
+    """The policy's options by dotted name, without those that only say how models are called."""
+    return {
+        name: value
+        for name, value in with_defaults(policy.config).items()
+        if name.split(".")[-1] not in CALL_OPTIONS
+    }

@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PIP_ALONE := python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test vllm results check lint types layers clean
+.PHONY: help run test vllm results docs check lint types layers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -31,6 +31,9 @@ vllm: $(VLLM)/.installed ## install vLLM's CPU build beside, then the tests that
 results: $(VENV)/.installed ## the comparison of methods, hours long; goes on where it was stopped, then writes docs/results.md
 	$(BIN)/python -m training.study $(ARGS)
 
+docs: $(VENV)/.installed-docs ## the documentation as a site, site/index.html; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 check: lint types layers ## formatting, style, types and the direction of imports
 
 lint: $(VENV)/.installed-dev ## style and formatting
@@ -44,7 +47,7 @@ layers: $(VENV)/.installed-dev ## which package may import which
 	$(BIN)/lint-imports
 
 clean: ## remove the virtual environments and all caches; outputs/ stays
-	rm -rf $(VENV) $(VLLM) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the last installation, so a second call starts at once.
@@ -61,6 +64,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) --no-build-isolation -e ".[docs]"
 	@touch $@
 
 # Its torch and transformers are older than ours, so it has an environment of its own.

@@ -1,4 +1,4 @@
-"""The training loop, from cloned behaviour to the last evaluated policy.
+"""The training loop: behaviour cloning, then iterations of self-play and updates, then evaluation.
 
 python -m training.loop +experiment=sotopia_sdpo
 """
@@ -123,7 +123,7 @@ def train(config: RunConfig) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What an iteration learns from, and the version of the weights that played it."""
+    """The data of an iteration, and the version of the weights that played it."""
 
     episodes: list[PlayedEpisode]
     branches: Branches
@@ -131,7 +131,7 @@ class Played:
 
 
 def play(trainer: Trainer, iteration: int, watch: Stopwatch) -> Played:
-    """Self-play and branches of an iteration."""
+    """Play the episodes and branches of an iteration."""
     name = f"iteration {iteration} of {trainer.play.config.iterations}: "
     context = trainer.play
     if context.collector is not None:
@@ -147,7 +147,7 @@ def play(trainer: Trainer, iteration: int, watch: Stopwatch) -> Played:
 def learn(
     trainer: Trainer, iteration: int, examples: Sequence[Example], watch: Stopwatch
 ) -> tuple[UpdateReport | None, Played | None]:
-    """Update the policy; where that was asked for, the next iteration is played meanwhile."""
+    """Update the policy; with `collect.ahead`, play the next iteration meanwhile."""
     context, learner = trainer.play, trainer.learner
     iterations = context.config.iterations
     reference = reference_model(learner, context.collector)

@@ -20,7 +20,8 @@ from agents.embedded import Shape, make_model, make_tokenizer
 from agents.prompts import STYLES
 from envs.social import Rules
 from training.config import CloningConfig
-from training.learning.cloning import Row, accumulate_gradient, demonstrations
+from training.learning.cloning import accumulate_gradient
+from training.learning.demonstrations import Row, demonstrations
 from training.storage.checkpoint import load_pretrained
 
 FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.2, "price": 0.15, "match": 0.15}

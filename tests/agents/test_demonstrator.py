@@ -10,7 +10,7 @@ from envs.social import view_of
 from envs.types import Observation
 from judges.critics.base import own_turns
 from tests.training.lines import RULES, STREAM, STYLE, line_player, play_lines, scenario
-from training.learning.cloning import dialogue_rows, standing_note
+from training.learning.demonstrations import dialogue_rows, standing_note
 from training.play.rollout import EpisodePlan, trunk_of
 
 EXPERTS = ScriptedExperts()

@@ -19,7 +19,7 @@ from envs.scenarios import FAMILIES, draw
 from envs.scenarios.difficulty import Difficulty
 from envs.social import Rules
 from training.config import CloningConfig
-from training.learning.cloning import demonstrations, note
+from training.learning.demonstrations import demonstrations, note
 
 TOKENIZER = make_tokenizer()
 SMALL = Shape(width=16, layers=1, heads=2, feed_forward=32)

@@ -76,7 +76,8 @@ def run(block: Block, folder: Path) -> None:
         words, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (
-        f"docs/tutorial/{block.page}.md, line {block.line}:\n{block.text}\n{done.stdout}{done.stderr}"
+        f"docs/tutorial/{block.page}.md, line {block.line}:\n{block.text}\n"
+        f"{done.stdout}{done.stderr}"
     )
 
 

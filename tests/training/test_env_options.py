@@ -19,7 +19,7 @@ from training.cli.compose import compose
 from training.config import CloningConfig
 from training.evaluation.held_out import held_out
 from training.learning import cloning, stage0
-from training.learning.cloning import demonstrations, dialogue_rows
+from training.learning.demonstrations import demonstrations, dialogue_rows
 from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave, trunk_of
 from training.preflight.checks import check_before_training

@@ -1,4 +1,4 @@
-"""From the options to whoever scores episodes, locates errors and compares continuations."""
+"""Builds the judge, the critics and the pairwise judge of a run from its options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def judge_of(config: JudgeConfig, resources: Resources) -> Judge:
 
 
 def pairwise_judge_of(config: RunConfig, resources: Resources) -> PairwiseJudge | None:
-    """Who compares continuations; None where win rates are counted from the branches' values."""
+    """The judge that compares continuations; None where the branches' values decide."""
     if config.pairing.preferences == "value":
         return None
     model = config.judge.model

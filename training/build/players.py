@@ -1,4 +1,4 @@
-"""Who plays and who judges: all parts of a run that do not learn."""
+"""Builds the players and the judge of a run from its options."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from training.storage.run import Run
 
 
 def open_play(config: RunConfig, run: Run) -> PlayContext:
-    """Seat all that need no weights of the run: experts, other models, a person; and a judge.
+    """Build the context of play with the judge and all players that need no weights of the run.
 
     Raises:
         ConfigError: a model cannot be asked, or cannot end a turn.
@@ -124,7 +124,7 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
 
 
 def seat_policies(play: PlayContext, bc: Checkpoint, policy: Checkpoint) -> LoadedEngine:
-    """Seat the policy, its frozen clone and the stubborn control; returns the policy's engine."""
+    """Add the policy, its frozen copy and the stubborn control; returns the policy's engine."""
     config, engines = play.config, play.engines
     stop_ids = stop_tokens(bc.model, bc.tokenizer)
     frozen = engines.load(bc.model, stop_ids, changes=False)

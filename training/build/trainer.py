@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a training run: what plays, is compared and learns."""
+"""Builds a training run from its options: what plays, what is compared and what learns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agents.scripted import ScriptedExperts
 from training.build.judges import critics_of, pairwise_judge_of
 from training.build.players import open_play, seat_model, seat_policies, stop_tokens
 from training.config import RunConfig
-from training.learning.cloning import standing_note
+from training.learning.demonstrations import standing_note
 from training.learning.learner import Learner
 from training.learning.references import frozen_copy
 from training.methods.objectives import make_objective
@@ -32,14 +32,14 @@ from training.storage.run import Run
 
 @dataclass(slots=True, kw_only=True)
 class Trainer:
-    """Everything that a training run is made of, by what happens to data.
+    """The parts of a training run, in the order in which data flows through them.
 
     Attributes:
-        play: who plays and who judges.
+        play: the players and the judge.
         branching: where continuations begin, how they are played and how they are compared.
         pairing: makes one example of a group and the values of its branches, or says why not.
         value: what makes a branch better.
-        learner: the weights under training and what their update needs.
+        learner: the weights under training and everything that their update needs.
     """
 
     play: PlayContext
@@ -113,7 +113,7 @@ def _collector(play: PlayContext, bc: Checkpoint) -> Collector | None:
 
 
 def _average(config: RunConfig, bc: Checkpoint, policy: Checkpoint) -> PreTrainedModel | None:
-    """The average as the last iteration left it; before the first, the clone."""
+    """The average after the last iteration; before the first, the behaviour-cloned policy."""
     if config.reference.schedule != "average":
         return None
     return policy.average or frozen_copy(bc.model)

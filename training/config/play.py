@@ -43,12 +43,12 @@ class EnvConfig:
 
     Attributes:
         families: scenario family -> weight; "sotopia" stands alone.
-        max_turns: an episode is cut after that many turns of both seats together.
-        wave: episodes that live side by side; a run that is stopped loses one wave at most.
-        path: SOTOPIA's files: a folder, or hf://OWNER/DATASET or hf://OWNER/DATASET@REVISION.
+        max_turns: an episode ends after that many turns of both seats together.
+        wave: episodes that are played side by side; a run that is stopped loses one wave at most.
+        path: folder of SOTOPIA's files, or hf://OWNER/DATASET or hf://OWNER/DATASET@REVISION.
         split: which of SOTOPIA's combinations are played.
-        difficulty: of the families' scenarios, each of which says what it means by it.
-        order: who acts when; everything was trained and measured in round_robin.
+        difficulty: how hard the families' scenarios are; each family defines it.
+        order: who acts when; all published figures are of round_robin.
     """
 
     families: FamilyWeights
@@ -191,11 +191,11 @@ class CriticConfig(Chosen):
     """Who chooses the turns to branch at: critics with their own options.
 
     Attributes:
-        weights: critic -> its share of the branch points.
+        weights: critic -> its share of the branch points; the weights need not add up to 1.
         poor_goal: critics that locate errors look only at episodes with a goal below this (SDPO,
             arXiv 2501.01821, section 3.1: 7); so does "start" where it is set.
-        selects_segments: whether the critic says how much of the better branch carries loss, up to
-            pairing.max_segment_turns; else as much as that.
+        selects_segments: whether the critic chooses how much of the better branch carries loss, up
+            to pairing.max_segment_turns; else that much does.
     """
 
     is_strict: ClassVar[bool] = False  # a mixture's options may stay when a weight becomes 0

@@ -1,4 +1,4 @@
-"""What learns: the weights under training, the objective, and the models that hold them back."""
+"""The learner: the weights under training, the objective and the reference model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Learner:
 
 
 def reference_model(learner: Learner, collector: Collector | None) -> PreTrainedModel:
-    """The reference that the schedule names, for the iteration that was collected last."""
+    """The model that the policy is held to, by the reference schedule, in the next update."""
     schedule = learner.config.reference.schedule
     if schedule == "bc":
         return learner.bc
@@ -75,7 +75,7 @@ def update_policy(
     """Update the policy in place; engines sleep until `publish`, unless others play meanwhile.
 
     Args:
-        reference: what the policy is held to: `reference_model` at the beginning.
+        reference: the model that the policy is held to, from `reference_model`.
 
     Returns:
         None, and the policy as it was, when there is nothing to learn from.

@@ -1,7 +1,7 @@
-"""Stage 0 of a run: the first policy, cloned from scripted experts or brought by the user.
+"""Stage 0: the first policy of a run, by behaviour cloning of scripted experts.
 
-The clone depends on few options. It is kept under the output root by a hash of them and of the
-weights that it starts from, so that the next run with the same ones need not train it again.
+It depends on few options and is cached under the output root by a hash of them and of the weights
+that it starts from. A later run with the same options loads it instead of training it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from agents.vocabulary import missing_words
 from engines.weights import weights_version
 from envs.scenarios.difficulty import Difficulty
 from training.config import RunConfig
-from training.learning.cloning import clone, demonstrations
+from training.learning.cloning import clone
+from training.learning.demonstrations import demonstrations
 from training.learning.low_rank import low_rank
 from training.learning.passes import move
 from training.play.waves import Progress
@@ -35,11 +36,11 @@ from training.storage.checkpoint import (
 from training.storage.run import Run
 
 _RECIPE_VERSION = 2
-"""Raise when experts, notes or the training of stage 0 change, so that old clones are not used."""
+"""Raise when experts, notes or the training of stage 0 change, to invalidate the cache."""
 
 
 def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoint:
-    """The cloned policy: from this run, from an earlier run's cache, or trained now."""
+    """The behaviour-cloned policy: from this run, from the cache, or trained now."""
     folder = run.checkpoint_folder(0)
     if run.last_committed() is not None:
         return load_checkpoint(folder)
@@ -55,7 +56,7 @@ def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoi
 
 
 def first_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The weights that stage 0 starts from: shipped, freshly drawn, or a folder of the user's."""
+    """The model that stage 0 starts from: the shipped one, fresh weights, or a folder."""
     if config.policy.name == "scratch":
         extra = missing_words(config.env.names)
         return make_model(Shape(), seed=config.seed, extra_words=extra), make_tokenizer(extra)
@@ -88,7 +89,7 @@ def _train(
 
 
 def _keep(cache: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Put a clone into the cache, unless another run that trained the same one was faster."""
+    """Put the policy into the cache, unless another run has put the same one there meanwhile."""
     own = cache.with_name(f"{cache.name}-{os.getpid()}")
     save_checkpoint(own, model, tokenizer, {"stage": 0})
     try:
@@ -100,7 +101,7 @@ def _keep(cache: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 
 def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
-    """What a clone depends on, as 16 hex digits."""
+    """A hash of everything that the policy depends on, 16 hex digits."""
     content = {
         "recipe": _RECIPE_VERSION,
         "weights": weights_version(model),

@@ -1,7 +1,7 @@
-"""Branching: a critic names a turn of an episode, and the policy plays on from there K times more.
+"""Branching: a critic chooses a turn of an episode, and K continuations are played from there.
 
-The value critic's probes are continuations too: those at the turn that it names become branches, so
-that nothing is played twice.
+The probes of a critic that measures values are continuations, too: those from the chosen turn are
+reused as branches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLIND = "a value could not be estimated, for no continuation could be scored"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An episode that may be played again from one of the seat's turns."""
+    """An episode and a seat, from one of whose turns it may be continued again."""
 
     played: PlayedEpisode
     seat: int
@@ -36,19 +36,19 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Brancher:
-    """Everything that branching needs, fixed for one iteration.
+    """How continuations are played and compared.
 
     Attributes:
-        players: by id, for both seats of any place.
+        players: every player by its id, for both seats of any episode.
         continuations: K, continuations beside the original.
         probes: continuations that estimate one value for a critic that asks.
-        value: what makes a branch better, and `margin` how close a tie is, for the win rates.
-        preference: whom the win rates are asked of; None for the values.
+        value: what makes a branch better; branches closer than `margin` tie in the win rates.
+        preference: the judge that compares branches for the win rates; None: their values decide.
         max_unscored_share: a group of which a larger share of the pairs of branches could not be
             compared is dropped, in [0, 1).
         selects_segments: whether the critic is asked how much of the best branch to learn from.
-        teacher: who takes the seat in the continuations that become branches; None for whoever
-            held it. What a critic probes is always played by whoever held it.
+        teacher: takes the seat in the continuations that become branches; None: the player that
+            held it in the original, which also plays all probes of critics.
         run: runs a wave to its end.
     """
 
@@ -70,7 +70,7 @@ class Brancher:
 
 @dataclass(slots=True)
 class Branched:
-    """What came of a wave of places: groups, all episodes played for them, what was dropped."""
+    """The result of a wave of candidates: groups, all episodes played for them, drops by reason."""
 
     groups: list[BranchGroup] = field(default_factory=list)
     episodes: list[PlayedEpisode] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Branched:
 
 
 def branch_wave(brancher: Brancher, chosen: Sequence[tuple[Critic, Candidate]]) -> Branched:
-    """Have each critic look at its place and play on from the turn that it names, all at once."""
+    """Let each critic look at its candidate, and play on from the turn that it chooses."""
 
     async def run() -> list[_Branching]:
         works = [_Branching(brancher, critic, candidate) for critic, candidate in chosen]
@@ -98,7 +98,7 @@ def branch_wave(brancher: Brancher, chosen: Sequence[tuple[Critic, Candidate]]) 
 
 
 class _Branching:
-    """One place under way: continuations by the turn that they start from."""
+    """One candidate being branched: its continuations by the turn that they start from."""
 
     def __init__(self, brancher: Brancher, critic: Critic, candidate: Candidate) -> None:
         self._brancher, self._critic, self._candidate = brancher, critic, candidate
@@ -117,7 +117,7 @@ class _Branching:
             self.dropped = grouped
 
     async def _group(self) -> BranchGroup | str:
-        """The group of this place, or why there is none."""
+        """The group of this candidate, or the reason why there is none."""
         candidate, brancher = self._candidate, self._brancher
         named = await self._critic.locate(candidate.played.episode, candidate.seat, self._probe)
         if self._blind:
@@ -157,7 +157,7 @@ class _Branching:
     async def _select(
         self, named: Located, branches: Sequence[PlayedEpisode], values: Sequence[float]
     ) -> Selected | Dropped | None:
-        """What of the best branch is to be learned from, where it will be held to the original."""
+        """How much of the best branch to learn from, if it is compared with the original."""
         brancher, best = self._brancher, max(range(len(values)), key=values.__getitem__)
         is_original_scored = branches[0] is self._candidate.played
         is_better = 0 < values[best] - values[0] >= brancher.margin

@@ -1,4 +1,4 @@
-"""Whose play is learned from, and what the policy is held to, from iteration to iteration."""
+"""The collector: a policy of an earlier iteration that plays while data is collected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.storage.checkpoint import load_pretrained
 
 
 def collecting_iteration(iteration: int, refresh_every: int | None, *, ahead: bool = False) -> int:
-    """After which iteration the policy was saved that plays in `iteration`; 0 is the clone.
+    """The iteration whose checkpoint plays in `iteration`; 0 is the behaviour-cloned policy.
 
     Args:
         iteration: counts from 1.
@@ -27,12 +27,12 @@ def collecting_iteration(iteration: int, refresh_every: int | None, *, ahead: bo
 
 
 class Collector:
-    """The policy that plays while data is collected, where that is not the one under training.
+    """Plays while data is collected, where that is not the policy under training.
 
     Args:
         player: sits where the policy does, with weights of its own behind `engine`.
         folder_of: the checkpoint folder of an iteration.
-        model: the weights to start with, those of the clone.
+        model: the weights to start with, those of the behaviour-cloned policy.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Collector:
 
     @property
     def weights_version(self) -> str:
-        """Of the weights that play now."""
+        """The version of the weights that play now."""
         return self._engine.weights_version
 
     def turn_to(self, iteration: int) -> None:
-        """Take the weights that play in `iteration`; read back, so that a resumed run has them."""
+        """Load the weights that play in `iteration` from their checkpoint."""
         every, ahead = self._config.refresh_every, self._config.ahead
         wanted = collecting_iteration(iteration, every, ahead=ahead)
         if wanted != self._iteration:

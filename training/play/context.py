@@ -1,4 +1,4 @@
-"""What it takes to play and to measure: who plays, who judges, and where results are kept."""
+"""The context of play: the players, the judge and the store that every phase of a run shares."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ SELF = "self"
 POLICY, FROZEN, EXPERTS, STUBBORN = "policy", "frozen_bc", "experts", "stubborn"
 MODEL, CHECKPOINT = "model", "checkpoint"
 NAMED = (MODEL, CHECKPOINT)
-"""Partners that are known by their models, and not by their role, wherever results are shown."""
+"""Partners whose results are shown under the name of their model, and not under their role."""
 
 
 @dataclass(slots=True, kw_only=True)
 class PlayContext:
-    """Everything that it takes to play and to measure.
+    """The players, the judge and the services that collecting, branching and evaluating share.
 
     Attributes:
-        loop: the one event loop of the run, so that connections last; closed with the run.
-        engines: behind all models that are loaded here.
-        players: by role: the policy, and whoever else may take a seat.
-        partners: the roles that policies are measured against; "self" is the policy itself.
+        batcher: where the requests of all live episodes are batched.
+        loop: the one event loop of the run, which keeps connections open; closed with the run.
+        engines: the engines of all models that are loaded here.
+        players: every player by role: the policy, its frozen copy, experts and other partners.
+        partners: the roles that policies are evaluated against; "self" is the policy itself.
         remote: models behind APIs; None where the run calls none.
-        collector: who plays in the policy's place while data is collected; None for itself.
-        notes: what was asked for and could not be had, in sentences.
+        collector: plays in the policy's place while data is collected; None: the policy itself.
+        notes: what the configuration asked for and this run does without, in sentences.
     """
 
     config: RunConfig
@@ -50,7 +51,7 @@ class PlayContext:
     notes: tuple[str, ...] = ()
 
     def actors(self) -> dict[str, Player]:
-        """Who plays while data is collected, by role."""
+        """The players by role while data is collected."""
         if self.collector is None:
             return self.players
         return self.players | {POLICY: self.collector.player}

@@ -1,4 +1,4 @@
-"""The engines of a run: made as the options say, asleep during updates, ended with the run."""
+"""The engines of a run: one for each model that is loaded here; they sleep during updates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.config.engine import EngineConfig
 
 
 class Engines:
-    """Makes engines for models that are loaded here, and knows them all."""
+    """Makes the engines of a run and puts them to sleep, wakes and closes them together."""
 
     def __init__(self, config: EngineConfig, batcher: Batcher) -> None:
         self._config, self._batcher = config, batcher
@@ -35,17 +35,17 @@ class Engines:
         return made
 
     def sleep(self) -> None:
-        """Leave a GPU's memory to the trainer."""
+        """Free the GPU's memory for the trainer."""
         for engine in self._engines:
             engine.sleep()
 
     def wake(self) -> None:
-        """Have all ready to generate."""
+        """Make all engines ready to generate."""
         for engine in self._engines:
             engine.wake()
 
     def close(self) -> None:
-        """End all."""
+        """Close all engines."""
         for engine in self._engines:
             engine.close()
 

@@ -1,4 +1,4 @@
-"""Models behind APIs as a run uses them: one ledger, one limiter, one store of answers for all."""
+"""The models behind APIs of a run: they share a ledger, a rate limiter and an answer store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS = "calls.sqlite"
 
 
 class Remote:
-    """What all calls of a run go through; made only when there are any.
+    """The shared services of all API calls of a run; made only when there are any.
 
     Args:
         loop: the event loop that connections live in.
@@ -47,7 +47,7 @@ class Remote:
         run.on_close(self._close_chats)
 
     def chat(self, model: ModelConfig) -> RemoteChat:
-        """The client of a model; the same one for whoever asks for the same model."""
+        """The client of a model; one for each model in a run."""
         if model not in self._chats:
             self._chats[model] = RemoteChat(
                 endpoint_of(model),
@@ -59,7 +59,7 @@ class Remote:
         return self._chats[model]
 
     def totals(self) -> Totals:
-        """What was called and what it cost so far."""
+        """The calls so far and their cost."""
         return self._ledger.totals()
 
     def _close_chats(self) -> None:
@@ -68,7 +68,7 @@ class Remote:
 
 
 def resources(remote: Remote | None, *, seed: int) -> Resources:
-    """What components are built with.
+    """What judges, critics and players may be built with beside their options.
 
     Args:
         remote: None where the configuration names no model behind an API.

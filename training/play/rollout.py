@@ -1,4 +1,4 @@
-"""Playing episodes: one coroutine each, all of a wave alive together, scored as they end."""
+"""Rollouts: each episode is a coroutine; all of a wave run together and are scored as they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.methods.records import PlayedEpisode
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """The shared beginning of a branch.
+    """The beginning that a branch shares with its parent episode.
 
     Attributes:
         turns, generations: the parent's, up to the branch turn.
@@ -35,7 +35,7 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class EpisodePlan:
-    """An episode that is to be played: the same plan and weights give the same episode."""
+    """An episode to be played. The same plan and weights give the same episode."""
 
     id: str
     scenario: Scenario
@@ -56,7 +56,7 @@ def trunk_of(played: PlayedEpisode, turn: int) -> Trunk:
 
 T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]
-"""Runs a coroutine to its end: `asyncio.run`, or a loop that lasts, which connections need."""
+"""Runs a coroutine to its end: `asyncio.run`, or an event loop that keeps connections open."""
 
 
 def play_wave(
@@ -78,8 +78,8 @@ def play_wave(
 async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) -> PlayedEpisode:
     """Play one episode, from its start or from the end of its trunk, and have it judged.
 
-    The one border where a failure from outside is recorded: an episode in which a model behind an
-    API falls silent is kept as far as it went, unscored. The others play on while it is judged.
+    Failures of models behind APIs are recorded here and nowhere else: such an episode is kept as
+    far as it went, unscored. The other episodes play on while this one is judged.
     """
     trunk = plan.trunk
     # A branch keeps its parent's random order: other words there, but nobody else's turn.

@@ -1,4 +1,4 @@
-"""Work in waves: what is in the store is not done again, what is done is in the store at once.
+"""Waves: fixed chunks of episodes, each stored in one transaction as soon as it is played.
 
 A wave is a fixed chunk of the work, so that a run that was stopped batches the rest as it would
 have been batched anyway, and ends in the same weights.
@@ -13,7 +13,7 @@ from training.play.context import PlayContext
 from training.play.rollout import EpisodePlan, play_wave
 
 Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is."""
+"""Called with the amount of work that is done and the amount that there is."""
 
 
 def play_in_waves(
@@ -23,7 +23,7 @@ def play_in_waves(
     plans: Sequence[EpisodePlan],
     progress: Progress,
 ) -> list[PlayedEpisode]:
-    """Play what of `plans` is not in the store yet; all episodes, in the order of the plans."""
+    """Play the episodes that are not in the store yet; return all, in the order of the plans."""
     size, store = context.config.env.wave, context.run.store
     played: list[PlayedEpisode] = []
     for wave, start in enumerate(range(0, len(plans), size)):

@@ -34,15 +34,8 @@ from tests.training.lines import (
 )
 from training.config import CloningConfig
 from training.learning import cloning
-from training.learning.cloning import (
-    Row,
-    accumulate_gradient,
-    clone,
-    demonstrations,
-    dialogue_rows,
-    drill_row,
-    note,
-)
+from training.learning.cloning import accumulate_gradient, clone
+from training.learning.demonstrations import Row, demonstrations, dialogue_rows, drill_row, note
 from training.play.rollout import EpisodePlan
 
 TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)

@@ -218,6 +218,8 @@ def _build_chosen(
             if option in given:
                 built[option] = _convert(hints[option], given[option], whole)
             elif option in required(component.options):
+                if is_dataclass(hints[option]):  # what the user has to set lies inside
+                    whole = _join(whole, required(hints[option])[0])
                 raise ConfigError(
                     f"{whole} is not set, but {path}.{words} needs it; add +{whole}=VALUE."
                 )

@@ -79,7 +79,7 @@ def test_our_own_packages_are_found_where_they_belong() -> None:
 @pytest.mark.parametrize(
     ("word", "fault"),
     [
-        ("engine=vllm", r"vLLM is not installed; install it by pip install 'parley-rl\[vllm\]'"),
+        ("engine=vllm", r"vllm is not installed; install it by pip install 'parley-rl\[vllm\]'"),
         ("lora.rank=8", r"peft is not installed; install it by pip install 'parley-rl\[lora\]'"),
     ],
 )

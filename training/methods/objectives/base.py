@@ -2,6 +2,7 @@
 
 Axis suffixes: `_B` branches, `_P` pairs, `_T` own turns. An objective is a pure function
 
+    objective(pairs: Pairs, *, <its own options>) -> ObjectiveOutput
     objective(branches: BranchLogps, *, <its own options>) -> ObjectiveOutput
 
 whose loss is a mean over branches or over pairs, so that a batch may be split and the parts
@@ -18,8 +19,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from envs.errors import ConfigError, TrainingError
 from envs.registry import Component, Registry, described, keywords_of, options_of
@@ -118,6 +119,10 @@ class Pairs:
         return self.chosen.log_ratio_B - self.rejected.log_ratio_B
 
 
+Read = BranchLogps | Pairs
+"""What a loss of pairs can be given: pairs, or branches that are laid out as pairs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectiveOutput:
     """A scalar loss to minimise, and numbers to log beside it."""
@@ -174,7 +179,45 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
 )
 """All objectives by name."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Loss = TypeVar("Loss", bound=Callable[..., ObjectiveOutput])
+
+
+def on_pairs(function: Callable[Concatenate[Pairs, P], R]) -> Callable[Concatenate[Read, P], R]:
+    """Let a function of pairs take branches, too, which are read as pairs first."""
+
+    @wraps(function)
+    def reading(branches: Read, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        read = branches if isinstance(branches, Pairs) else pairs(branches)
+        return function(read, *args, **kwargs)
+
+    return reading
+
+
+@overload
+def objective(
+    name: str,
+    *,
+    reads: Literal["pairs"] = "pairs",
+    uses_reference: bool = True,
+    measures: Measured | None = None,
+    state: Callable[..., State] | None = None,
+) -> Callable[
+    [Callable[Concatenate[Pairs, P], ObjectiveOutput]],
+    Callable[Concatenate[Read, P], ObjectiveOutput],
+]: ...
+
+
+@overload
+def objective(
+    name: str,
+    *,
+    reads: Literal["rated_pairs", "branches"],
+    uses_reference: bool = True,
+    measures: Measured | None = None,
+    state: Callable[..., State] | None = None,
+) -> Callable[[Loss], Loss]: ...
 
 
 def objective(
@@ -184,20 +227,24 @@ def objective(
     uses_reference: bool = True,
     measures: Measured | None = None,
     state: Callable[..., State] | None = None,
-) -> Callable[[Loss], Loss]:
+) -> Any:
     """Register a loss by its name; see `ObjectiveSpec` for the rest.
+
+    A loss of pairs is written as a function of `Pairs`, any other as a function of `BranchLogps`;
+    its options are its keyword-only parameters.
 
     Args:
         state: (whole batch, state before it, *, <options>) -> state for it; the loss then takes a
             `state`, too.
     """
 
-    def register(loss: Loss) -> Loss:
+    def register(loss: Callable[..., ObjectiveOutput]) -> Callable[..., ObjectiveOutput]:
         functions = [loss] if state is None else [loss, state]
+        made = on_pairs(loss) if reads == "pairs" else loss
         OBJECTIVES.add(
             ObjectiveSpec(
                 name=name,
-                make=loss,
+                make=made,
                 options=options_of(*functions, besides=["state"]),
                 reads=reads,
                 uses_reference=uses_reference,
@@ -205,7 +252,7 @@ def objective(
                 advance=state,
             )
         )
-        return loss
+        return made
 
     return register
 

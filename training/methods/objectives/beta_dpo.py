@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from envs.options import NonNegative, Positive, Range, Share
 from training.methods.lazy_torch import logsigmoid
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, State, objective, pairs
+from training.methods.objectives.base import (
+    ObjectiveOutput,
+    Pairs,
+    State,
+    objective,
+    on_pairs,
+)
 from training.methods.objectives.common import over_pairs
 
 if TYPE_CHECKING:
@@ -19,8 +25,9 @@ _ROUNDING = 1e-5
 """How far a margin may differ from itself when it is computed again with gradients, relatively."""
 
 
+@on_pairs
 def beta_dpo_state(
-    branches: BranchLogps,
+    pairs: Pairs,
     state: State,
     *,
     beta: Positive,
@@ -34,7 +41,7 @@ def beta_dpo_state(
     running margin; here the most probable ones are kept, so that nothing is left to chance.
 
     Args:
-        branches: pairs, the whole batch, over all ranks.
+        pairs: pairs, the whole batch, over all ranks.
         state: that of the batch before; the running margin starts at 0.
         beta: strength at the running margin, per nat; usually 0.1.
         alpha: by how much a nat of margin raises beta, relatively; 0.6 in the paper.
@@ -45,7 +52,7 @@ def beta_dpo_state(
         `margin` M0, the running mean, nats; `beta` = beta (1 + alpha (mean kept margin - M0)), at
         least 0.001; `cutoff`, the largest distance from M0 that is kept, and `kept_share`.
     """
-    margin_P = pairs(branches).margin_P.detach()
+    margin_P = pairs.margin_P.detach()
     running = momentum * state.get("margin", 0.0) + (1 - momentum) * float(margin_P.mean())
     distance_P = _distance(margin_P, running)
     wanted = max(1, int(keep * len(margin_P)))
@@ -61,19 +68,18 @@ def beta_dpo_state(
 
 
 @objective("beta_dpo", state=beta_dpo_state)
-def beta_dpo(branches: BranchLogps, *, state: State) -> ObjectiveOutput:
+def beta_dpo(pairs: Pairs, *, state: State) -> ObjectiveOutput:
     """DPO with dynamic beta (arXiv 2407.08639): -log sigmoid(beta' * margin).
 
     The mean is over the pairs that the filter keeps.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         state: from `beta_dpo_state`.
     """
-    both = pairs(branches)
-    kept_P = _distance(both.margin_P.detach(), state["margin"]) <= state["cutoff"]
-    loss_P = -logsigmoid(state["beta"] * both.margin_P) * kept_P / state["kept_share"]
-    return over_pairs(both, loss_P, beta=state["beta"], kept_share=state["kept_share"])
+    kept_P = _distance(pairs.margin_P.detach(), state["margin"]) <= state["cutoff"]
+    loss_P = -logsigmoid(state["beta"] * pairs.margin_P) * kept_P / state["kept_share"]
+    return over_pairs(pairs, loss_P, beta=state["beta"], kept_share=state["kept_share"])
 
 
 def _distance(margin_P: Tensor, running: float) -> Tensor:

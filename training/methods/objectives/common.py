@@ -80,11 +80,22 @@ def token_nll(branches: BranchLogps) -> Tensor:
     A part of a batch does not know how many tokens the other parts have, so it divides by the
     batch's `chosen_tokens_per_branch`; parts averaged by branches then give the batch's `nll`.
     """
-    per_branch = branches.chosen_tokens_per_branch
+    chosen_logps_B = branches.policy_logps_B[is_chosen(branches)]
+    return _per_branch_nll(branches, chosen_logps_B, len(branches.win_prob_B))
+
+
+def pair_nll(pairs: Pairs) -> Tensor:
+    """`token_nll` of pairs, of which each is two branches."""
+    logps_P = pairs.chosen.policy_logps_B.contiguous()
+    return _per_branch_nll(pairs.chosen, logps_P, 2 * len(logps_P))
+
+
+def _per_branch_nll(chosen: BranchLogps, chosen_logps_B: Tensor, branches: int) -> Tensor:
+    per_branch = chosen.chosen_tokens_per_branch
     if per_branch is None:
-        return nll(branches)
-    total = branches.policy_logps_B[is_chosen(branches)].sum()
-    return -total / (len(branches.win_prob_B) * per_branch) if per_branch else -total
+        return nll(chosen)
+    total = chosen_logps_B.sum()
+    return -total / (branches * per_branch) if per_branch else -total
 
 
 def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:

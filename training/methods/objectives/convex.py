@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from envs.errors import TrainingError
 from envs.options import OneOf, Positive
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
+from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
 from training.methods.objectives.common import over_pairs
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Convex = Annotated[str, OneOf(lambda: CONVEX)]
 
 
 @objective("gpo")
-def gpo(branches: BranchLogps, *, beta: Positive, convex: Convex) -> ObjectiveOutput:
+def gpo(pairs: Pairs, *, beta: Positive, convex: Convex) -> ObjectiveOutput:
     """Generalised preference optimisation (arXiv 2402.05749).
 
         f(beta * margin), mean over pairs
@@ -46,7 +46,7 @@ def gpo(branches: BranchLogps, *, beta: Positive, convex: Convex) -> ObjectiveOu
     The exponential is continued by its tangent below beta * margin = -20, where it would overflow.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: per nat; above 0.
         convex: f, a name of `CONVEX`; "logistic" is DPO, "squared" IPO with beta twice as large,
             "hinge" the loss of RSO.
@@ -55,37 +55,35 @@ def gpo(branches: BranchLogps, *, beta: Positive, convex: Convex) -> ObjectiveOu
         raise TrainingError(
             f"gpo got convex={convex!r}, expected one of {', '.join(CONVEX)}; choose one of them."
         )
-    both = pairs(branches)
-    return over_pairs(both, CONVEX[convex](beta * both.margin_P))
+    return over_pairs(pairs, CONVEX[convex](beta * pairs.margin_P))
 
 
 @objective("hinge")
-def hinge(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
+def hinge(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
     """The hinge on the margin, "hinge-norm" of RSO (arXiv 2309.06657).
 
         max(0, 1 - beta * margin), mean over pairs
 
     RSO is this and a step before it: candidates are reject-sampled under a reward, then paired.
     """
-    return gpo(branches, beta=beta, convex="hinge")
+    return gpo(pairs, beta=beta, convex="hinge")
 
 
 @objective("ipo")
-def ipo(branches: BranchLogps, *, beta: Positive, per_token: bool) -> ObjectiveOutput:
+def ipo(pairs: Pairs, *, beta: Positive, per_token: bool) -> ObjectiveOutput:
     """Identity preference optimisation (arXiv 2310.12036, eq. 17; beta is its tau).
 
         (margin - 1 / (2 beta))^2, mean over pairs
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: above 0; the target margin is 1 / (2 beta) nats.
         per_token: whether the log-ratios are means over each side's loss tokens (as its authors
-            ran it, and TRL does) or sums (as the paper writes it). In a mean, tokens that both
+            ran it, and TRL does) or sums (as the paper writes it). In a mean, tokens that pairs
             sides share do not cancel.
     """
-    both = pairs(branches)
-    margin_P = both.margin_P
+    margin_P = pairs.margin_P
     if per_token:
-        chosen_P = both.chosen.log_ratio_B / both.chosen.loss_tokens_B.clamp(min=1)
-        margin_P = chosen_P - both.rejected.log_ratio_B / both.rejected.loss_tokens_B.clamp(min=1)
-    return over_pairs(both, (margin_P - 1 / (2 * beta)).square())
+        chosen_P = pairs.chosen.log_ratio_B / pairs.chosen.loss_tokens_B.clamp(min=1)
+        margin_P = chosen_P - pairs.rejected.log_ratio_B / pairs.rejected.loss_tokens_B.clamp(min=1)
+    return over_pairs(pairs, (margin_P - 1 / (2 * beta)).square())

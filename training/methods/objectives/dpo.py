@@ -12,14 +12,14 @@ from typing import Annotated
 from envs.errors import TrainingError
 from envs.options import Positive, Range
 from training.methods.lazy_torch import logsigmoid
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
+from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
 from training.methods.objectives.common import over_pairs, pair_metrics
 
 FlipProb = Annotated[float, Range(at_least=0, at_most=0.5)]
 
 
 @objective("dpo")
-def dpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
+def dpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
     """Direct preference optimisation (arXiv 2305.18290, eq. 7), on whatever carries loss.
 
         -log sigmoid(beta * (log-ratio of chosen - log-ratio of rejected)), mean over pairs
@@ -27,16 +27,15 @@ def dpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     It is called DPO when one turn carries loss; which tokens do is the pairing's choice.
 
     Args:
-        branches: pairs, laid out chosen, rejected, chosen, rejected, ...
+        pairs: pairs, laid out chosen, rejected, chosen, rejected, ...
         beta: how strongly the policy is held to the reference, per nat; above 0, usually 0.1.
     """
-    both = pairs(branches)
-    loss = -logsigmoid(beta * both.margin_P).mean()
-    return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
+    loss = -logsigmoid(beta * pairs.margin_P).mean()
+    return ObjectiveOutput(loss=loss, metrics=pair_metrics(pairs))
 
 
 @objective("cdpo")
-def cdpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutput:
+def cdpo(pairs: Pairs, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutput:
     """Conservative DPO: label smoothing (Mitchell 2023, "A note on DPO with noisy preferences").
 
         -(1 - e) log sigmoid(beta * margin) - e log sigmoid(-beta * margin), mean over pairs
@@ -44,21 +43,20 @@ def cdpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) -> Objec
     Its minimum is a finite margin, log((1 - e) / e) / beta. Not `robust_dpo`, which is unbiased.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: as in `dpo`.
         flip_prob: e, probability that chosen and rejected were swapped; 0 to 1/2, usually 0.1.
     """
-    both = pairs(branches)
-    logit_P = beta * both.margin_P
+    logit_P = beta * pairs.margin_P
     kept_P, flipped_P = (
         -logsigmoid(logit_P),
         -logsigmoid(-logit_P),
     )
-    return over_pairs(both, (1 - flip_prob) * kept_P + flip_prob * flipped_P)
+    return over_pairs(pairs, (1 - flip_prob) * kept_P + flip_prob * flipped_P)
 
 
 @objective("robust_dpo")
-def robust_dpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutput:
+def robust_dpo(pairs: Pairs, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutput:
     """Robust DPO: in expectation over flipped labels, DPO's loss on clean ones (arXiv 2403.00409).
 
         [-(1 - e) log sigmoid(beta * margin) + e log sigmoid(-beta * margin)] / (1 - 2e)
@@ -66,7 +64,7 @@ def robust_dpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) ->
     May be negative, and has no lower bound.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: as in `dpo`.
         flip_prob: e, probability that chosen and rejected were swapped; below 1/2, usually 0.1.
     """
@@ -75,12 +73,11 @@ def robust_dpo(branches: BranchLogps, *, beta: Positive, flip_prob: FlipProb) ->
             f"robust_dpo got flip_prob {flip_prob:g}, expected 0 or more and less than 1/2, where "
             "labels say nothing; lower it."
         )
-    both = pairs(branches)
-    logit_P = beta * both.margin_P
+    logit_P = beta * pairs.margin_P
     kept_P, flipped_P = (
         -logsigmoid(logit_P),
         -logsigmoid(-logit_P),
     )
     return over_pairs(
-        both, ((1 - flip_prob) * kept_P - flip_prob * flipped_P) / (1 - 2 * flip_prob)
+        pairs, ((1 - flip_prob) * kept_P - flip_prob * flipped_P) / (1 - 2 * flip_prob)
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from envs.options import NonNegative, Positive
 from training.methods.lazy_torch import logsigmoid
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
+from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
 from training.methods.objectives.common import over_pairs
 
 
 @objective("dpop")
-def dpop(branches: BranchLogps, *, beta: Positive, penalty: NonNegative) -> ObjectiveOutput:
+def dpop(pairs: Pairs, *, beta: Positive, penalty: NonNegative) -> ObjectiveOutput:
     """DPO-positive: chosen may not become less probable (Smaug, arXiv 2402.13228).
 
         -log sigmoid(beta * (margin - penalty * max(0, -log-ratio of chosen))), mean over pairs
@@ -17,17 +17,16 @@ def dpop(branches: BranchLogps, *, beta: Positive, penalty: NonNegative) -> Obje
     The penalty stands inside beta; the paper's first version has the bracket elsewhere.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: as in `dpo`.
         penalty: the paper's lambda; 0 is DPO, usually 50 on whole answers.
     """
-    both = pairs(branches)
-    fall_P = (-both.chosen.log_ratio_B).clamp(min=0)
-    return over_pairs(both, -logsigmoid(beta * (both.margin_P - penalty * fall_P)))
+    fall_P = (-pairs.chosen.log_ratio_B).clamp(min=0)
+    return over_pairs(pairs, -logsigmoid(beta * (pairs.margin_P - penalty * fall_P)))
 
 
 @objective("r_dpo")
-def r_dpo(branches: BranchLogps, *, beta: Positive, alpha: NonNegative) -> ObjectiveOutput:
+def r_dpo(pairs: Pairs, *, beta: Positive, alpha: NonNegative) -> ObjectiveOutput:
     """Length-regularised DPO (arXiv 2403.19159).
 
         -log sigmoid(beta * margin + alpha * (tokens of chosen - tokens of rejected))
@@ -36,10 +35,9 @@ def r_dpo(branches: BranchLogps, *, beta: Positive, alpha: NonNegative) -> Objec
     the policy has less to learn from the pair.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: as in `dpo`.
         alpha: per token; 0 is DPO, usually 0.05.
     """
-    both = pairs(branches)
-    longer_P = both.chosen.loss_tokens_B - both.rejected.loss_tokens_B
-    return over_pairs(both, -logsigmoid(beta * both.margin_P + alpha * longer_P))
+    longer_P = pairs.chosen.loss_tokens_B - pairs.rejected.loss_tokens_B
+    return over_pairs(pairs, -logsigmoid(beta * pairs.margin_P + alpha * longer_P))

@@ -7,67 +7,64 @@ from typing import TYPE_CHECKING
 
 from envs.options import NonNegative, Positive
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective, pairs
-from training.methods.objectives.common import pair_metrics, token_nll
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, Pairs, objective
+from training.methods.objectives.common import pair_metrics, pair_nll
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @objective("simpo", uses_reference=False)
-def simpo(branches: BranchLogps, *, beta: Positive, gamma: Positive) -> ObjectiveOutput:
+def simpo(pairs: Pairs, *, beta: Positive, gamma: Positive) -> ObjectiveOutput:
     """Simple preference optimisation (arXiv 2405.14734).
 
         -log sigmoid(beta * (mean log-prob of chosen - of rejected) - gamma), mean over pairs
 
     Args:
-        branches: pairs; log-probs are taken per loss token.
+        pairs: pairs; log-probs are taken per loss token.
         beta: 2 to 10, for means are small.
         gamma: target margin in units of beta * nats; 0.1 to 0.8 times beta.
     """
-    both = pairs(branches)
-    logit_P = beta * (both.chosen.mean_logps_B - both.rejected.mean_logps_B) - gamma
-    return ObjectiveOutput(loss=-logsigmoid(logit_P).mean(), metrics=pair_metrics(both))
+    logit_P = beta * (pairs.chosen.mean_logps_B - pairs.rejected.mean_logps_B) - gamma
+    return ObjectiveOutput(loss=-logsigmoid(logit_P).mean(), metrics=pair_metrics(pairs))
 
 
 @objective("cpo", uses_reference=False)
-def cpo(branches: BranchLogps, *, beta: Positive, nll_weight: NonNegative) -> ObjectiveOutput:
+def cpo(pairs: Pairs, *, beta: Positive, nll_weight: NonNegative) -> ObjectiveOutput:
     """Contrastive preference optimisation (arXiv 2401.08417, eq. 3).
 
         -log sigmoid(beta * (log-prob of chosen - of rejected)) + nll_weight * nll of chosen
 
-    The nll is per token over the batch. Where the update adds one of its own, both count.
+    The nll is per token over the batch. Where the update adds one of its own, pairs count.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: per nat, usually 0.1.
         nll_weight: 1 in the paper.
     """
-    both = pairs(branches)
-    logit_P = beta * (both.chosen.policy_logps_B - both.rejected.policy_logps_B)
-    loss = -logsigmoid(logit_P).mean() + nll_weight * token_nll(branches)
-    return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
+    logit_P = beta * (pairs.chosen.policy_logps_B - pairs.rejected.policy_logps_B)
+    loss = -logsigmoid(logit_P).mean() + nll_weight * pair_nll(pairs)
+    return ObjectiveOutput(loss=loss, metrics=pair_metrics(pairs))
 
 
 @objective("slic", uses_reference=False)
-def slic(branches: BranchLogps, *, delta: NonNegative, nll_weight: NonNegative) -> ObjectiveOutput:
+def slic(pairs: Pairs, *, delta: NonNegative, nll_weight: NonNegative) -> ObjectiveOutput:
     """Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425), chosen as its target.
 
         max(0, delta - log-prob of chosen + log-prob of rejected) + nll_weight * nll of chosen
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         delta: wanted difference of summed log-probs, nats; 1 in the paper.
         nll_weight: the paper's lambda; usually 0.1. Per token over the batch.
     """
-    both = pairs(branches)
-    behind_P = delta - both.chosen.policy_logps_B + both.rejected.policy_logps_B
-    loss = behind_P.clamp(min=0).mean() + nll_weight * token_nll(branches)
-    return ObjectiveOutput(loss=loss, metrics=pair_metrics(both))
+    behind_P = delta - pairs.chosen.policy_logps_B + pairs.rejected.policy_logps_B
+    loss = behind_P.clamp(min=0).mean() + nll_weight * pair_nll(pairs)
+    return ObjectiveOutput(loss=loss, metrics=pair_metrics(pairs))
 
 
 @objective("orpo", uses_reference=False)
-def orpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
+def orpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
     """Odds-ratio preference optimisation (arXiv 2403.07691, eq. 4 and 7).
 
         nll of chosen - beta * log sigmoid(log odds of chosen - log odds of rejected)
@@ -76,14 +73,13 @@ def orpo(branches: BranchLogps, *, beta: Positive) -> ObjectiveOutput:
     batch. It merges supervised fine-tuning and alignment.
 
     Args:
-        branches: pairs.
+        pairs: pairs.
         beta: the paper's lambda, usually 0.1.
     """
-    both = pairs(branches)
-    logit_P = _log_odds(both.chosen) - _log_odds(both.rejected)
-    loss = token_nll(branches) - beta * logsigmoid(logit_P).mean()
+    logit_P = _log_odds(pairs.chosen) - _log_odds(pairs.rejected)
+    loss = pair_nll(pairs) - beta * logsigmoid(logit_P).mean()
     odds = float(logit_P.detach().mean())
-    return ObjectiveOutput(loss=loss, metrics=pair_metrics(both) | {"log_odds_ratio": odds})
+    return ObjectiveOutput(loss=loss, metrics=pair_metrics(pairs) | {"log_odds_ratio": odds})
 
 
 def _log_odds(branches: BranchLogps) -> Tensor:

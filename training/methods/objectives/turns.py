@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envs.errors import TrainingError
 from envs.options import Positive
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, objective, pairs
+from training.methods.objectives.base import BranchLogps, ObjectiveOutput, Pairs, needed, objective
 from training.methods.objectives.common import over_pairs
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 @objective("dmpo")
-def dmpo(
-    branches: BranchLogps, *, beta: Positive, gamma: Positive, discounted: bool
-) -> ObjectiveOutput:
+def dmpo(pairs: Pairs, *, beta: Positive, gamma: Positive, discounted: bool) -> ObjectiveOutput:
     """Direct multi-turn preference optimisation (arXiv 2406.14868).
 
         -log sigmoid(beta * (sum_t phi(t, T) u_t of chosen - the same of rejected)), mean over pairs
@@ -28,7 +26,7 @@ def dmpo(
     their number, which may differ between the sides: phi(., T) makes up for it.
 
     Args:
-        branches: pairs, with log-probs by turn.
+        pairs: pairs, with log-probs by turn.
         beta: as in `dpo`.
         gamma: discount of later turns, above 0 and at most 1; usually 0.7; 1
             gives the limit phi = (T - t) / T.
@@ -36,10 +34,9 @@ def dmpo(
     """
     if not 0 < gamma <= 1:
         raise TrainingError(f"dmpo got gamma {gamma:g}, expected above 0 and at most 1; set it so.")
-    both = pairs(branches)
-    chosen_P = _discounted_log_ratio(both.chosen, gamma, discounted)
-    rejected_P = _discounted_log_ratio(both.rejected, gamma, discounted)
-    return over_pairs(both, -logsigmoid(beta * (chosen_P - rejected_P)))
+    chosen_P = _discounted_log_ratio(pairs.chosen, gamma, discounted)
+    rejected_P = _discounted_log_ratio(pairs.rejected, gamma, discounted)
+    return over_pairs(pairs, -logsigmoid(beta * (chosen_P - rejected_P)))
 
 
 def _discounted_log_ratio(branches: BranchLogps, gamma: float, discounted: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a player is to the rest of the house: somebody who can take a seat and act in it."""
+"""The interfaces of players: a `Player` takes seats in episodes, an `Agent` acts in one of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,35 @@ from envs.types import Action, Observation, View
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An action and, when a model made it, the tokens behind it."""
+    """An action and, when a model made it, the tokens that it was decoded from."""
 
     action: Action
     generation: Generation | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a player is told when it takes a seat in an episode.
+
+    Attributes:
+        view: what the seat may know of the scenario, with the seat's number.
+        task: the task behind the scenario; a player may use its own side of it only. None where no
+            program can check the goals.
+        seed: the source of the agent's random choices.
+        persona: the source of what stays the same in every continuation of one history, such as a
+            scripted expert's bargaining style.
+        past: this seat's own generations so far, when the episode goes on from its middle.
+    """
+
+    view: View
+    task: Task | None
+    seed: int
+    persona: int
+    past: tuple[Generation, ...] = ()
+
+
 class Agent(Protocol):
-    """Somebody in one seat of one episode."""
+    """A player in one seat of one episode."""
 
     async def act(self, observation: Observation) -> Move:
         """Choose the next action. Bad model output is an invalid action, not an exception."""
@@ -27,7 +48,7 @@ class Agent(Protocol):
 
 
 class Player(Protocol):
-    """Somebody who can sit down in any number of episodes.
+    """A policy, script or person that can play in any number of episodes at once.
 
     Attributes:
         id: a stable name with a version, stored with each episode.
@@ -36,22 +57,6 @@ class Player(Protocol):
     @property
     def id(self) -> str: ...
 
-    def sit(
-        self,
-        view: View,
-        task: Task | None,
-        *,
-        seed: int,
-        persona: int,
-        past: tuple[Generation, ...] = (),
-    ) -> Agent:
-        """Take the seat of `view`.
-
-        Args:
-            task: what a program knows of the scenario; a player may use its own side of it only.
-            seed: the source of the agent's choices.
-            persona: the source of what it is and stays in every continuation of one history,
-                such as its temper.
-            past: this seat's own generations so far, when the episode goes on from its middle.
-        """
+    def sit(self, seat: Seat) -> Agent:
+        """Make the agent that plays this seat."""
         ...

@@ -1,8 +1,8 @@
-"""From messages to token ids, so that each prompt begins with the one before it.
+"""Applies a model's chat template piece by piece, so that each prompt extends the one before it.
 
-Chat templates often change earlier tokens when a dialogue grows. A seat's stream is therefore only
-ever appended to: the sampled tokens as they were, then the template's own text between one reply
-and the next, taken from a rendering with a stand-in reply.
+Rendered as a whole, chat templates often change earlier tokens when a dialogue grows. Here tokens
+are only ever appended: the sampled ones as they were, then the template's own text between one
+reply and the next, which is taken from a rendering with a placeholder as the reply.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from transformers import PreTrainedTokenizerBase
 
 from envs.errors import EngineError
 
-_STAND_IN = "\u241f"
-"""A reply that no template changes; the text behind it is what follows any reply."""
+_PLACEHOLDER = "\u241f"
+"""A reply that no template changes; the text after it is what follows any reply."""
 
 
 class ChatTemplate:
-    """Renders a chat template piece by piece.
+    """The token ids that a chat template puts before, between and after replies.
 
     Args:
         tokenizer: with a chat template.
@@ -43,36 +43,36 @@ class ChatTemplate:
         self.between = lru_cache(maxsize=4096)(self._between)
         self.encode_reply = lru_cache(maxsize=65536)(self._encode_reply)
 
-    def _opening(self, system: str, heard: str) -> tuple[int, ...]:
-        """The first prompt: the system message and what was heard before the first own turn."""
+    def _opening(self, system: str, user: str) -> tuple[int, ...]:
+        """The first prompt: the system message, and the user message unless that is empty."""
         return self._encode(
-            self._render([*self._message("system", system), *self._message("user", heard)])
+            self._render([*self._message("system", system), *self._message("user", user)])
         )
 
-    def _between(self, heard: str, after: int | None) -> tuple[int, ...]:
-        """What stands between an own reply and the next: its end, what was heard, a new start.
+    def _between(self, user: str, after: int | None) -> tuple[int, ...]:
+        """What stands between a reply and the next: its end, the user message, a new start.
 
         Args:
             after: the reply's last token; an end-of-turn token is not repeated.
         """
-        ids = self._after_reply(self._message("user", heard))
+        ids = self._after_reply(self._message("user", user))
         return ids[1:] if ids and ids[0] == after else ids
 
     def _after_reply(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         text = self._render(
             [
                 {"role": "user", "content": "x"},
-                {"role": "assistant", "content": _STAND_IN},
+                {"role": "assistant", "content": _PLACEHOLDER},
                 *messages,
             ]
         )
-        # The first stand-in: what was heard may hold that character as well.
-        return self._encode(text.partition(_STAND_IN)[2].lstrip(" "))
+        # The first one: the user message may hold that character as well.
+        return self._encode(text.partition(_PLACEHOLDER)[2].lstrip(" "))
 
     def _message(self, role: str, content: str) -> list[dict[str, str]]:
         """A list of one message, or of none without content.
 
-        Control tokens lose their meaning in a message: who says "<|im_end|>" ends no turn by it.
+        Control tokens are removed from it, so that saying "<|im_end|>" ends no turn.
         """
         while self._control is not None and self._control.search(content):
             content = self._control.sub("", content)
@@ -85,7 +85,7 @@ class ChatTemplate:
         return str(text)
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        if self._backend is not None:  # the same ids without the batch of one around them
+        if self._backend is not None:  # faster, with the same ids
             return tuple(self._backend.encode(text, add_special_tokens=False).ids)
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 

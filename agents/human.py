@@ -1,7 +1,7 @@
-"""A person at the terminal as a player: reads the scene and types what to do.
+"""A person at the terminal as a player: the scene is printed, and the person types what to do.
 
-The person sees what the seat may see and nothing else: its view and the transcript. What the world
-would refuse is asked again with the reason.
+The person sees what the seat may see and nothing else: its view and the transcript. An input that
+the rules do not allow is refused with the reason, and the person is asked again.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from agents.base import Agent, Move
+from agents.base import Agent, Move, Seat
 from agents.prompts import VERBS
-from engines.types import Generation
 from envs.actions import CODECS
 from envs.bargaining import EMPTY_TABLE, Table, apply_act
 from envs.errors import ActionError
@@ -38,14 +37,15 @@ and, in the form that the scene tells,
   /offer <terms>    put an offer on the table, such as it says after "offer"
   /accept           close the deal on the other's offer
   /reject           turn it down"""
-_LINES = {"/do": "do", "/gesture": "gesture", "/none": "none", "/leave": "leave"}
-"""Commands by the keyword of the line language that they stand for."""
-_DEALING = {"/offer": "do offer", "/accept": "do accept", "/reject": "do reject"}
+_COMMANDS = {"/do": "do", "/gesture": "gesture", "/none": "none", "/leave": "leave"}
+"""What can be typed, and the keyword of the line language that it stands for."""
+_DEAL_COMMANDS = {"/offer": "do offer", "/accept": "do accept", "/reject": "do reject"}
+"""The same, in scenarios where deals can be made."""
 
 
 @dataclass(slots=True)
 class HumanPlayer:
-    """Whoever sits at the terminal; several episodes at once are asked about one after the other.
+    """The person at the terminal; episodes that are under way together ask one at a time.
 
     Attributes:
         read: shows a prompt and returns what was typed; raises EOFError where nothing more comes.
@@ -58,20 +58,12 @@ class HumanPlayer:
     _terminal: threading.Lock = field(default_factory=threading.Lock, init=False)
     _on_screen: object = field(default=None, init=False)
 
-    def sit(
-        self,
-        view: View,
-        task: Task | None,
-        *,
-        seed: int,
-        persona: int,
-        past: tuple[Generation, ...] = (),
-    ) -> Agent:
-        return _SeatedHuman(self, task)
+    def sit(self, seat: Seat) -> Agent:
+        return _SeatedHuman(self, seat.task)
 
 
 class _SeatedHuman:
-    """One seat's talk with the person; it goes on in a thread, so that other episodes live."""
+    """The person in one seat; input is awaited in a thread, so that other episodes go on."""
 
     def __init__(self, player: HumanPlayer, task: Task | None) -> None:
         self._player, self._task = player, task
@@ -84,11 +76,11 @@ class _SeatedHuman:
         player = self._player
         with player._terminal:
             if player._on_screen is self:
-                self._tell(observation, since=self._shown_turns)
+                self._show_transcript(observation, since=self._shown_turns)
             else:  # the first turn, or another episode was on the screen
                 self._write(_scene(observation.view))
                 self._write(_help(self._task))
-                self._tell(observation)
+                self._show_transcript(observation)
             player._on_screen, self._shown_turns = self, len(observation.turns)
             while True:
                 try:
@@ -100,19 +92,19 @@ class _SeatedHuman:
                     continue
                 if typed == "/scene":
                     self._write(_scene(observation.view))
-                    self._tell(observation)
+                    self._show_transcript(observation)
                     continue
                 action = read_typed(typed, observation, self._task)
                 if action.invalid is None:
                     return action
                 self._write(f"That cannot be done: {action.invalid}")
 
-    def _tell(self, observation: Observation, since: int | None = None) -> None:
-        """The transcript, or what is new in it and was not typed by the person."""
+    def _show_transcript(self, observation: Observation, since: int | None = None) -> None:
+        """Print all turns, or those from `since` on that the person has not typed itself."""
         seat = observation.view.seat
         for turn in observation.turns[since or 0 :]:
             if since is None or turn.seat != seat or turn.action.invalid is not None:
-                self._write(_told(turn, seat))
+                self._write(_turn_text(turn, seat))
         self._write(f"(Turns left: {observation.turns_left}. /help tells what can be typed.)")
 
     def _write(self, text: str) -> None:
@@ -121,7 +113,7 @@ class _SeatedHuman:
 
 
 def read_typed(typed: str, observation: Observation, task: Task | None) -> Action:
-    """The action that was typed; an invalid one, with a sentence, where the world would refuse it.
+    """The action that was typed; an invalid one, with the reason, where the rules do not allow it.
 
     Args:
         task: None where there are no deals to be made.
@@ -129,9 +121,12 @@ def read_typed(typed: str, observation: Observation, task: Task | None) -> Actio
     command, _, words = typed.partition(" ")
     if not typed.startswith("/"):
         return CODECS["line"].decode(f"say {typed}")
-    keyword = _LINES.get(command) or (_DEALING.get(command) if task is not None else None)
+    keyword = _COMMANDS.get(command)
+    if keyword is None and task is not None:
+        keyword = _DEAL_COMMANDS.get(command)
     if keyword is None:
-        commands = ", ".join([*_LINES, *(_DEALING if task is not None else ()), "/scene, /help"])
+        deal_commands = _DEAL_COMMANDS if task is not None else ()
+        commands = ", ".join([*_COMMANDS, *deal_commands, "/scene, /help"])
         return _refused(f"got {command!r}, expected {commands} or plain words.")
     action = CODECS["line"].decode(f"{keyword} {words}".rstrip())
     if action.type is not ActionType.ACT or task is None:
@@ -144,7 +139,7 @@ def read_typed(typed: str, observation: Observation, task: Task | None) -> Actio
 
 
 def _table(observation: Observation, task: Task) -> Table:
-    """What lies on the table after the acts that everybody saw."""
+    """The state of the bargaining after all acts of the transcript."""
     table = EMPTY_TABLE
     for turn in observation.turns:
         if turn.action.type is not ActionType.ACT:
@@ -159,14 +154,14 @@ def _refused(reason: str) -> Action:
 
 
 async def _in_thread(work: Callable[[], Action]) -> Action:
-    """Run blocking work in a daemon thread: whoever interrupts the program need not type on."""
+    """Run blocking work in a daemon thread, which does not keep an interrupted program alive."""
     done: Future[Action] = Future()
     done.set_running_or_notify_cancel()  # an episode that ends meanwhile cannot call it back
 
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:  # whatever it is, the episode hears of it
+        except BaseException as error:  # raised again in the episode
             done.set_exception(error)
 
     threading.Thread(target=run, name="human", daemon=True).start()
@@ -199,8 +194,8 @@ def _about(profile: Profile | None) -> str:
     return "; ".join(fact.rstrip(".") for fact in facts if fact) + "."
 
 
-def _told(turn: Turn, seat: int) -> str:
-    """A turn as the seat saw it; why one's own was not carried out, and nobody else's."""
+def _turn_text(turn: Turn, seat: int) -> str:
+    """A turn as the seat saw it, with the reason where its own was not carried out."""
     own = turn.seat == seat
     line = f"{'You' if own else 'The other'} {VERBS[turn.action.type]}".format(turn.action.argument)
     if own and turn.action.invalid is not None:

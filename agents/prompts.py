@@ -1,8 +1,8 @@
-"""What a model is told: a system message once, then one message per turn of the others.
+"""The prompts of players: a system message, then one user message before each turn.
 
-Two styles: `brief` in the line language, for the small embedded policy; `full` in plain English
-with SOTOPIA's JSON actions, for instruction-tuned models. A style only ever shows a `View` and the
-transcript, so that it cannot leak what the seat may not know.
+There are two styles: `brief` in the line language, for the small embedded policy, and `full` in
+plain English with SOTOPIA's JSON actions, for instruction-tuned models. A style is given a `View`
+and the transcript only, so that it cannot leak what the seat may not know.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from envs.actions import CODECS, Codec
 from envs.errors import ConfigError
 from envs.types import Action, ActionType, Profile, Turn, View
 
-_FAR = 12
-"""As many turns as this, or more, are told as this many: the end is out of sight."""
+_MOST_TURNS_LEFT = 12
+"""The brief style shows larger numbers of turns left as this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptStyle:
-    """How a seat's side of an episode is written for a model.
+    """How one seat's side of an episode is written for a model.
 
     Attributes:
-        system: everything that holds for the whole episode.
-        heard: the turns since the seat's last one, as one user message; "" for no message.
-        clock: how many turns of the whole episode are left, this seat's own included.
+        system: the system message, which holds for the whole episode.
+        new_turns: the others' turns since the seat's last one, as text; "" for no message.
+        clock: says how many turns of the whole episode are left, this seat's own included.
         codec: how the model writes its own actions.
         schema: the JSON schema of what the codec reads, where that is JSON.
-        refused: why the seat's last turn was not carried out, as a line of its own; "" where the
-            style has no words for it.
+        rejection: says why the seat's last turn was not carried out; "" where the style leaves
+            that out.
     """
 
     system: Callable[[View], str]
-    heard: Callable[[View, Sequence[Turn]], str]
+    new_turns: Callable[[View, Sequence[Turn]], str]
     clock: Callable[[int], str]
     codec: Codec
     schema: dict[str, Any] | None = None
-    refused: Callable[[str], str] = lambda reason: ""
+    rejection: Callable[[str], str] = lambda reason: ""
 
     def message(self, view: View, turns: Sequence[Turn], turns_left: int) -> str:
-        """What the seat is told before a turn: what it heard and what time it is."""
-        heard = self.heard(view, turns)
-        return f"{heard}{self.clock(turns_left)}" if heard else ""
+        """The user message before a turn: the others' new turns, and the turns that are left."""
+        text = self.new_turns(view, turns)
+        return f"{text}{self.clock(turns_left)}" if text else ""
 
 
-def silence(view: View) -> Turn:
-    """What a seat hears that acts twice in a row: the other did nothing in between."""
+def idle_turn(view: View) -> Turn:
+    """The turn that is shown between two own turns in a row: the other did nothing."""
     return Turn(0, 1 - view.seat, Action(ActionType.NONE))
 
 
@@ -60,13 +60,13 @@ def _brief_system(view: View) -> str:
     return view.brief
 
 
-def _brief_heard(view: View, turns: Sequence[Turn]) -> str:
+def _brief_turns(view: View, turns: Sequence[Turn]) -> str:
     encode = CODECS["line"].encode
     return " ".join(encode(turn.action) for turn in turns)
 
 
 def _brief_clock(turns_left: int) -> str:
-    return f" left={min(turns_left, _FAR)}"
+    return f" left={min(turns_left, _MOST_TURNS_LEFT)}"
 
 
 def _full_system(view: View) -> str:
@@ -136,10 +136,10 @@ VERBS = {
     ActionType.ACT: "acted: {}",
     ActionType.LEAVE: "left",
 }
-"""What somebody did, in plain English, with the action's argument to be filled in."""
+"""Plain English for each type of action; "{}" stands for its argument."""
 
 
-def _full_heard(view: View, turns: Sequence[Turn]) -> str:
+def _full_turns(view: View, turns: Sequence[Turn]) -> str:
     if not turns:
         return "Begin."
     return "\n".join(
@@ -148,10 +148,10 @@ def _full_heard(view: View, turns: Sequence[Turn]) -> str:
 
 
 STYLES: dict[str, PromptStyle] = {
-    "brief": PromptStyle(_brief_system, _brief_heard, _brief_clock, CODECS["line"]),
+    "brief": PromptStyle(_brief_system, _brief_turns, _brief_clock, CODECS["line"]),
     "full": PromptStyle(
         _full_system,
-        _full_heard,
+        _full_turns,
         "\n(Turns left: {})".format,
         CODECS["json"],
         _SCHEMA,

@@ -1,4 +1,4 @@
-"""Players that need no weights of the run, by name: partners that anybody may add."""
+"""The registry of players that need none of the run's weights: partners that packages may add."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PlayerSpec(Component):
 
     Attributes:
         needs_task: whether it plays only scenarios with a task that a program can check.
-        is_person: whether somebody sits at the terminal, one episode after the other.
+        is_person: whether a person plays at the terminal, one episode after the other.
     """
 
     needs_task: bool = False

@@ -1,7 +1,7 @@
-"""A player behind an API: any chat model in a seat, from the start or from the middle.
+"""A chat model behind an API as a player, from the start of an episode or from its middle.
 
-What it is told is a function of what its seat sees and of nothing else, so that a branch asks
-exactly what its parent asked, and finds the answers that are stored already.
+Its messages depend on nothing but what the seat sees. A branch therefore sends the same requests as
+its parent did up to the branch point, and they are answered from the answer cache.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from agents.base import Agent, Move
-from agents.prompts import PromptStyle, silence
+from agents.base import Agent, Move, Seat
+from agents.prompts import PromptStyle, idle_turn
 from engines.chat import Chat, ChatRequest, Message
-from engines.types import Generation
-from envs.scenarios.task import Task
 from envs.types import Action, Observation, Turn, View
 
 ASKS_AGAIN = 1
+"""How often a reply that cannot be read is sent back, unless a player says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,9 @@ class RemotePlayer:
     Attributes:
         temperature: None leaves it to the provider, for models that refuse to be told.
         max_tokens: a reply is cut after that many tokens; models that think need room for it.
-        asks_again: how often at most a reply that is no action is sent back with what is wrong
-            with it; after that the turn is an invalid action. 0 takes every reply as it is.
-        purpose: what the ledger calls it.
+        asks_again: how often at most a reply that cannot be read is sent back with the reason;
+            after that the turn is an invalid action. 0 never asks again.
+        purpose: the ledger account that its calls are counted in.
     """
 
     chat: Chat
@@ -43,16 +42,8 @@ class RemotePlayer:
     def id(self) -> str:
         return self.chat.id
 
-    def sit(
-        self,
-        view: View,
-        task: Task | None,
-        *,
-        seed: int,
-        persona: int,
-        past: tuple[Generation, ...] = (),
-    ) -> Agent:
-        return _SeatedChat(self, Conversation(self.style, view), seed)
+    def sit(self, seat: Seat) -> Agent:
+        return _SeatedChat(self, Conversation(self.style, seat.view), seat.seed)
 
 
 class _SeatedChat:
@@ -68,11 +59,11 @@ class _SeatedChat:
         for attempt in range(1, self._player.asks_again + 1):
             if action.invalid is None:
                 break
-            complaint = (
+            correction = (
                 Message("assistant", text or "..."),
                 Message("user", f"That could not be read: {action.invalid} Answer again."),
             )
-            action, text = await self._ask((*messages, *complaint), f"{place}/{attempt}")
+            action, text = await self._ask((*messages, *correction), f"{place}/{attempt}")
         return Move(action)
 
     async def _ask(self, messages: tuple[Message, ...], place: str) -> tuple[Action, str]:
@@ -91,19 +82,19 @@ class _SeatedChat:
 
 
 class Conversation:
-    """A transcript as one seat's messages: the system's, then the user's and its own in turn.
+    """A transcript as one seat's messages: the system's, then user and assistant in turn.
 
-    Own turns are written as the codec writes them, not as the model did: private notes are not
-    shown to it again. What was put into messages once is kept, so that a turn costs what is new in
-    it. Turns are told in the order of the transcript, also where two seats acted at the same time.
+    Own turns are written as the codec writes them, not as the model did, so that it does not see
+    its private notes again. Messages are kept and only the new turns are added. Turns appear in the
+    order of the transcript, also where two seats acted at the same time.
     """
 
     def __init__(self, style: PromptStyle, view: View) -> None:
         self._style, self._view = style, view
         self._messages: list[Message] = []
-        self._heard: list[Turn] = []
-        self._refusal = ""
-        self._turns_told = 0
+        self._others_turns: list[Turn] = []
+        self._rejection = ""
+        self._turns_read = 0
 
     def read(self, observation: Observation) -> tuple[Message, ...]:
         """All messages up to now; the last one is not the assistant's.
@@ -114,22 +105,22 @@ class Conversation:
         if not self._messages:
             self._messages.append(Message("system", self._style.system(self._view)))
         end = len(observation.turns) + observation.turns_left
-        for turn in observation.turns[self._turns_told :]:
+        for turn in observation.turns[self._turns_read :]:
             if turn.seat == self._view.seat:
-                self._messages += self._news(end - turn.index)
+                self._messages += self._user_message(end - turn.index)
                 self._messages.append(Message("assistant", self._style.codec.encode(turn.action)))
-                self._heard = []
+                self._others_turns = []
                 fault = turn.action.invalid
-                self._refusal = self._style.refused(fault) if fault else ""
+                self._rejection = self._style.rejection(fault) if fault else ""
             else:
-                self._heard.append(turn)
-        self._turns_told = len(observation.turns)
-        return (*self._messages, *self._news(observation.turns_left))
+                self._others_turns.append(turn)
+        self._turns_read = len(observation.turns)
+        return (*self._messages, *self._user_message(observation.turns_left))
 
-    def _news(self, turns_left: int) -> tuple[Message, ...]:
+    def _user_message(self, turns_left: int) -> tuple[Message, ...]:
         """What came since the last own turn; no message only where a style begins without one."""
-        heard = self._heard
-        if not heard and len(self._messages) > 1:
-            heard = [silence(self._view)]
-        text = self._style.message(self._view, heard, turns_left)
-        return (Message("user", f"{self._refusal}{text}"),) if text else ()
+        turns = self._others_turns
+        if not turns and len(self._messages) > 1:
+            turns = [idle_turn(self._view)]
+        text = self._style.message(self._view, turns, turns_left)
+        return (Message("user", f"{self._rejection}{text}"),) if text else ()

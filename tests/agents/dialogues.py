@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.scripted import TEMPERS, Bargainer
+from agents.scripted import BARGAINING_STYLES, Bargainer
 from envs.scenarios import draw
 from envs.social import Rules, SocialState, replay
 from envs.types import Action, ActionType, Episode, Scenario, Turn
@@ -13,20 +13,22 @@ RULES = Rules(max_turns=12)
 
 
 def talk(
-    scenario: Scenario, tempers: tuple[str, str], seed: int, past: Sequence[Turn] = ()
+    scenario: Scenario, styles: tuple[str, str], seed: int, past: Sequence[Turn] = ()
 ) -> Episode:
     """A dialogue of two bargainers to its end, from its start or after `past`."""
     state = replay(scenario, RULES, past)
-    sides = bargainers(scenario, tempers, seed)
+    sides = bargainers(scenario, styles, seed)
     while state.to_act:
         state.step({seat: sides[seat].choose(state.observe(seat)) for seat in state.to_act})
     return state.episode()
 
 
-def bargainers(scenario: Scenario, tempers: tuple[str, str], seed: int) -> list[Bargainer]:
+def bargainers(scenario: Scenario, styles: tuple[str, str], seed: int) -> list[Bargainer]:
     task = scenario.task
     assert task is not None
-    return [Bargainer(task, seat, TEMPERS[name], seed) for seat, name in enumerate(tempers)]
+    return [
+        Bargainer(task, seat, BARGAINING_STYLES[name], seed) for seat, name in enumerate(styles)
+    ]
 
 
 def scenarios(family: str, count: int) -> list[Scenario]:

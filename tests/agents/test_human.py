@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.base import Seat
 from agents.human import HumanPlayer, read_typed
 from envs.actions import CODECS
 from envs.scenarios import draw
@@ -64,7 +65,7 @@ def acts(terminal: Terminal, observations: Sequence[Observation]) -> list[Action
     """What one person does in the turns of one episode."""
 
     async def run() -> list[Action]:
-        agent = terminal.player().sit(observations[0].view, SCENE.task, seed=0, persona=0)
+        agent = terminal.player().sit(Seat(observations[0].view, SCENE.task, seed=0, persona=0))
         return [(await agent.act(observation)).action for observation in observations]
 
     return asyncio.run(run())
@@ -132,7 +133,7 @@ def test_without_a_task_there_are_no_deals_and_free_acts_are_free() -> None:
     )
     assert read_typed("/do accept", told, None) == Action(ActionType.ACT, "accept")
     terminal = Terminal([])
-    agent = terminal.player().sit(told.view, None, seed=0, persona=0)
+    agent = terminal.player().sit(Seat(told.view, None, seed=0, persona=0))
     asyncio.run(agent.act(told))
     assert "/offer" not in terminal.text
 
@@ -214,7 +215,7 @@ def test_the_loop_lives_while_the_person_thinks() -> None:
     terminal = Slow(["hello"], lambda: lived.wait(20))
 
     async def run() -> Action:
-        agent = terminal.player().sit(observed().view, SCENE.task, seed=0, persona=0)
+        agent = terminal.player().sit(Seat(observed().view, SCENE.task, seed=0, persona=0))
         thinking = asyncio.create_task(agent.act(observed()))
         await asyncio.sleep(0)
         lived.set()
@@ -228,7 +229,7 @@ def test_whoever_interrupts_need_not_type_on() -> None:
     terminal = Slow([], lambda: forever.wait(60))
 
     async def run() -> None:
-        agent = terminal.player().sit(observed().view, SCENE.task, seed=0, persona=0)
+        agent = terminal.player().sit(Seat(observed().view, SCENE.task, seed=0, persona=0))
         await asyncio.wait_for(agent.act(observed()), timeout=0.05)
 
     with pytest.raises(TimeoutError):
@@ -241,7 +242,7 @@ def test_what_goes_wrong_at_the_terminal_comes_out() -> None:
         raise OSError("the terminal is gone")
 
     player = HumanPlayer(read=broken, write=lambda text: None)
-    agent = player.sit(observed().view, SCENE.task, seed=0, persona=0)
+    agent = player.sit(Seat(observed().view, SCENE.task, seed=0, persona=0))
     with pytest.raises(OSError, match="the terminal is gone"):
         asyncio.run(agent.act(observed()))
 
@@ -253,7 +254,7 @@ def test_of_several_episodes_each_is_shown_whole_when_its_turn_comes() -> None:
     seats = [observed(), observed(scenario=other), observed("say one", "say hm")]
 
     async def run() -> list[Action]:
-        first, second = (player.sit(o.view, SCENE.task, seed=0, persona=0) for o in seats[:2])
+        first, second = (player.sit(Seat(o.view, SCENE.task, seed=0, persona=0)) for o in seats[:2])
         agents = (first, second, first)
         return [(await a.act(o)).action for a, o in zip(agents, seats, strict=True)]
 

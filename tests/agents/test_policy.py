@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from agents.base import Move
+from agents.base import Move, Seat
 from agents.chat_template import ChatTemplate
 from agents.embedded import make_tokenizer
 from agents.policy import ModelPlayer
@@ -64,7 +64,7 @@ def play(
     engines = [ParrotEngine(own) for own in replies]
     state = SocialState(scene, rules)
     agents = [
-        player(engine).sit(state.observe(seat).view, scene.task, seed=seed, persona=0)
+        player(engine).sit(Seat(state.observe(seat).view, scene.task, seed=seed, persona=0))
         for seat, engine in enumerate(engines)
     ]
     moves: list[Move] = []
@@ -144,7 +144,7 @@ def test_seated_in_the_middle_it_reads_on(scene: Scenario, cut: int) -> None:
         engine = ParrotEngine(replies[seat][len(past) :])
         middle = replay(scene, Rules(), state.turns[:cut])
         agent = player(engine).sit(
-            middle.observe(seat).view, scene.task, seed=5, persona=0, past=_generations(past)
+            Seat(middle.observe(seat).view, scene.task, seed=5, persona=0, past=_generations(past))
         )
         if middle.to_act != (seat,):
             middle.step({1 - seat: state.turns[cut].action})

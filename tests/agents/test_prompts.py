@@ -30,7 +30,7 @@ scenes = st.builds(
 def prompt(style: str, scenario: Scenario, seat: int, turns: Sequence[Turn] = ()) -> str:
     view = view_of(scenario, seat)
     heard = [turn for turn in turns if turn.seat != seat]
-    return STYLES[style].system(view) + "\n" + STYLES[style].heard(view, heard)
+    return STYLES[style].system(view) + "\n" + STYLES[style].new_turns(view, heard)
 
 
 def with_other_mind(scenario: Scenario, other: int) -> Scenario:
@@ -93,11 +93,11 @@ def test_the_other_is_described_as_far_as_it_is_known(scenario: Scenario, seat: 
 @given(reason=st.text(min_size=1, alphabet="QXZ", max_size=9))
 def test_an_invalid_turn_is_shown_as_doing_nothing(style: str, reason: str) -> None:
     view = view_of(draw("price", "test", 0), 0)
-    heard = STYLES[style].heard
+    shown_turns = STYLES[style].new_turns
     faulty = Turn(0, 1, Action(ActionType.NONE, "", invalid=f"got {reason!r}, expected say."))
     idle = Turn(0, 1, Action(ActionType.NONE))
-    assert heard(view, [faulty]) == heard(view, [idle])
-    assert heard(view, [faulty]) == {"brief": "none", "full": "The other did nothing"}[style]
+    assert shown_turns(view, [faulty]) == shown_turns(view, [idle])
+    assert shown_turns(view, [faulty]) == {"brief": "none", "full": "The other did nothing"}[style]
 
 
 TURNS = [
@@ -120,13 +120,13 @@ TURNS = [
     ],
 )
 def test_what_was_heard(style: str, shown: str) -> None:
-    assert STYLES[style].heard(view_of(draw("price", "test", 0), 0), TURNS) == shown
+    assert STYLES[style].new_turns(view_of(draw("price", "test", 0), 0), TURNS) == shown
 
 
 def test_who_begins_hears_nothing_or_is_told_to_begin() -> None:
     view = view_of(draw("price", "test", 0), 0)
-    assert STYLES["brief"].heard(view, []) == ""
-    assert STYLES["full"].heard(view, []) == "Begin."
+    assert STYLES["brief"].new_turns(view, []) == ""
+    assert STYLES["full"].new_turns(view, []) == "Begin."
 
 
 def test_the_full_style_word_for_word() -> None:
@@ -168,8 +168,10 @@ def test_the_full_style_tells_how_deals_are_made_where_there_are_any() -> None:
 
 
 def test_only_the_full_style_says_why_a_turn_was_not_carried_out() -> None:
-    assert STYLES["full"].refused("got {}.") == "(Your last answer was not carried out: got {}.)\n"
-    assert STYLES["brief"].refused("got {}.") == ""
+    assert (
+        STYLES["full"].rejection("got {}.") == "(Your last answer was not carried out: got {}.)\n"
+    )
+    assert STYLES["brief"].rejection("got {}.") == ""
 
 
 def test_a_style_reads_what_it_asks_for() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.base import Seat
 from agents.prompts import STYLES, PromptStyle
 from agents.remote import Conversation, RemotePlayer
 from engines.chat import ChatRequest, Message
@@ -44,7 +45,7 @@ def play(
     async def run() -> SocialState:
         state = SocialState(scenario, rules)
         agents = [
-            player.sit(state.observe(seat).view, scenario.task, seed=seat, persona=0)
+            player.sit(Seat(state.observe(seat).view, scenario.task, seed=seat, persona=0))
             for seat, player in enumerate(players)
         ]
         while state.to_act:
@@ -55,7 +56,7 @@ def play(
 
 
 def ask(player: RemotePlayer, observation: Observation, seed: int = 0) -> Action:
-    agent = player.sit(observation.view, None, seed=seed, persona=0)
+    agent = player.sit(Seat(observation.view, None, seed=seed, persona=0))
     return asyncio.run(agent.act(observation)).action
 
 

@@ -1,4 +1,4 @@
-"""Scripted experts: better tempers do better, and a choice is a function of transcript and seed."""
+"""Scripted experts: better styles do better, and a choice is a function of transcript and seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.scripted import TEMPERS, Bargainer, ScriptedExperts, standing_offer
+from agents.base import Seat
+from agents.scripted import BARGAINING_STYLES, Bargainer, ScriptedExperts, standing_offer
 from envs.errors import ConfigError
 from envs.random_play import play_randomly
 from envs.referee import goal_score
@@ -36,23 +37,23 @@ def price_scene() -> Scenario:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_keen_do_better_than_the_careless(family: str) -> None:
-    def mean_goal(temper: str) -> float:
+    def mean_goal(style: str) -> float:
         goals = []
         for seed, scenario in enumerate(scenarios(family, 40)):
             assert scenario.task is not None
-            for seat, pair in enumerate(((temper, "plain"), ("plain", temper))):
+            for seat, pair in enumerate(((style, "plain"), ("plain", style))):
                 goals.append(goal_score(scenario.task, seat, talk(scenario, pair, seed).deal))
         return mean(goals)
 
-    careless, plain, keen = (mean_goal(temper) for temper in TEMPERS)
+    careless, plain, keen = (mean_goal(style) for style in BARGAINING_STYLES)
     assert careless < plain <= keen
     assert keen - careless > 0.5
 
 
-# Aim 5, second own turn, so 1.05 - 0.1 of the aim is asked for: worth 4.75 or more. Whoever heeds
+# Aim 5, second own turn, so 1.05 - 0.1 of the aim is asked for: worth 4.75 or more. Whoever attends
 # takes that and nothing less, whoever does not takes anything with probability `blind_accept`.
 @pytest.mark.parametrize(
-    ("temper", "good", "bad"),
+    ("style", "good", "bad"),
     [
         ("careless", 0.3 + 0.7 * 0.55, 0.7 * 0.55),
         ("plain", 0.9 + 0.1 * 0.4, 0.1 * 0.4),
@@ -60,7 +61,7 @@ def test_the_keen_do_better_than_the_careless(family: str) -> None:
     ],
 )
 def test_acceptance_rises_with_worth(
-    price_scene: Scenario, temper: str, good: float, bad: float
+    price_scene: Scenario, style: str, good: float, bad: float
 ) -> None:
     n = 1000
 
@@ -68,7 +69,8 @@ def test_acceptance_rises_with_worth(
         turns = turns_of((0, "offer price=6"), (1, f"offer price={price}"))
         seen = after(price_scene, turns).observe(0)
         return mean(
-            Bargainer(PRICE, 0, TEMPERS[temper], seed).choose(seen) == ACCEPT for seed in range(n)
+            Bargainer(PRICE, 0, BARGAINING_STYLES[style], seed).choose(seen) == ACCEPT
+            for seed in range(n)
         )
 
     tolerance = 4.5 * 0.5 / n**0.5
@@ -77,7 +79,7 @@ def test_acceptance_rises_with_worth(
 
 
 def test_concessions_are_a_tenth_a_turn_down_to_patience(price_scene: Scenario) -> None:
-    keen = Bargainer(PRICE, 0, TEMPERS["keen"], seed=0)
+    keen = Bargainer(PRICE, 0, BARGAINING_STYLES["keen"], seed=0)
     # It asks for 5 * max(.75, 1.05 - .1 n) at its turn n: 5.25, 4.75, 4.25, 3.75, 3.75 points,
     # and a price is worth 15 minus itself.
     for own_turns, highest in enumerate((9, 10, 10, 11, 11)):
@@ -95,7 +97,8 @@ def test_at_the_end_a_little_is_better_than_nothing(price_scene: Scenario) -> No
     def share_accepted(price: int) -> float:
         seen = Observation(view, turns_of((1, f"offer price={price}")), turns_left=2)
         return mean(
-            Bargainer(PRICE, 0, TEMPERS["keen"], seed).choose(seen) == ACCEPT for seed in range(500)
+            Bargainer(PRICE, 0, BARGAINING_STYLES["keen"], seed).choose(seen) == ACCEPT
+            for seed in range(500)
         )
 
     assert share_accepted(14) == pytest.approx(0.8, abs=0.08)
@@ -106,15 +109,15 @@ def test_at_the_end_a_little_is_better_than_nothing(price_scene: Scenario) -> No
 @given(
     index=st.integers(0, 50),
     seed=st.integers(0, 2**63),
-    tempers=st.tuples(*[st.sampled_from(list(TEMPERS))] * 2),
+    styles=st.tuples(*[st.sampled_from(list(BARGAINING_STYLES))] * 2),
 )
 def test_seated_in_the_middle_they_go_on_as_they_would_have(
-    family: str, index: int, seed: int, tempers: tuple[str, str]
+    family: str, index: int, seed: int, styles: tuple[str, str]
 ) -> None:
     scenario = draw(family, "test", index)
-    whole = talk(scenario, tempers, seed)
+    whole = talk(scenario, styles, seed)
     for cut in range(len(whole.turns)):
-        assert talk(scenario, tempers, seed, past=whole.turns[:cut]) == whole
+        assert talk(scenario, styles, seed, past=whole.turns[:cut]) == whole
 
 
 def test_another_seed_makes_other_choices() -> None:
@@ -143,8 +146,8 @@ def _with_another_partner(task: Task, seat: int, donor: Task) -> Task:
     "family",
     list(FAMILIES),
 )
-@pytest.mark.parametrize("temper", TEMPERS)
-def test_the_others_private_side_changes_nothing(family: str, temper: str) -> None:
+@pytest.mark.parametrize("style", BARGAINING_STYLES)
+def test_the_others_private_side_changes_nothing(family: str, style: str) -> None:
     swapped = 0
     donors = scenarios(family, 31)[1:]
     for seed, (scenario, donor) in enumerate(zip(scenarios(family, 30), donors, strict=True)):
@@ -157,8 +160,9 @@ def test_the_others_private_side_changes_nothing(family: str, temper: str) -> No
                 blind = _with_another_partner(task, seat, other)
                 swapped += blind != task
                 seen = after(scenario, turns[:cut]).observe(seat)
-                knowing = Bargainer(task, seat, TEMPERS[temper], seed).choose(seen)
-                assert Bargainer(blind, seat, TEMPERS[temper], seed).choose(seen) == knowing
+                how = BARGAINING_STYLES[style]
+                knowing = Bargainer(task, seat, how, seed).choose(seen)
+                assert Bargainer(blind, seat, how, seed).choose(seen) == knowing
     assert swapped > 50
 
 
@@ -237,19 +241,19 @@ def test_plain_experts_fall_shorter_the_harder_it_is(family: str) -> None:
 def _sit(scenario: Scenario, weights: Mapping[str, float], seed: int, persona: int) -> Bargainer:
     experts = ScriptedExperts(tuple(weights.items()))
     view = after(scenario, ()).observe(0).view
-    agent = experts.sit(view, scenario.task, seed=seed, persona=persona)
+    agent = experts.sit(Seat(view, scenario.task, seed=seed, persona=persona))
     assert isinstance(agent, Bargainer)
     return agent
 
 
-def test_a_crowd_is_mixed_by_its_weights_and_a_persona_keeps_its_temper() -> None:
+def test_a_crowd_is_mixed_by_its_weights_and_a_persona_keeps_its_style() -> None:
     scenario = draw("price", "test", 0)
     mixed = dict(ScriptedExperts().weights)
-    names = {temper: name for name, temper in TEMPERS.items()}
-    crowd = [names[_sit(scenario, mixed, 0, persona)._temper] for persona in range(2000)]
+    names = {style: name for name, style in BARGAINING_STYLES.items()}
+    crowd = [names[_sit(scenario, mixed, 0, persona)._style] for persona in range(2000)]
     for name, weight in mixed.items():
         assert crowd.count(name) / 2000 == pytest.approx(weight, abs=0.05)
-    continued = [names[_sit(scenario, mixed, 1, persona)._temper] for persona in range(2000)]
+    continued = [names[_sit(scenario, mixed, 1, persona)._style] for persona in range(2000)]
     assert continued == crowd
 
 
@@ -269,4 +273,4 @@ def test_a_crowd_says_who_it_is() -> None:
 def test_without_a_task_there_is_nothing_to_bargain_about() -> None:
     view = after(draw("price", "test", 0), ()).observe(0).view
     with pytest.raises(ConfigError, match="without a program-checkable task; use a family such as"):
-        ScriptedExperts().sit(view, None, seed=0, persona=0)
+        ScriptedExperts().sit(Seat(view, None, seed=0, persona=0))

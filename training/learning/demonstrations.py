@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.chat_template import ChatTemplate
-from agents.prompts import PromptStyle, silence
+from agents.prompts import PromptStyle, idle_turn
 from agents.scripted import ScriptedExperts, standing_offer
 from engines.batcher import Batcher
 from envs.scenarios import draw_mixture
@@ -70,7 +70,7 @@ def dialogue_rows(
                 heard.append(turn)
                 continue
             if not heard and ids:
-                heard = [silence(view)]
+                heard = [idle_turn(view)]
             text = style.message(view, heard, max_turns - turn.index)
             context = (
                 stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)

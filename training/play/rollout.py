@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from agents.base import Agent, Player
+from agents.base import Agent, Player, Seat
 from engines.batcher import Batcher
 from engines.types import Generation
 from envs.errors import RemoteError
@@ -122,11 +122,13 @@ def _seated(plan: EpisodePlan, state: SocialState) -> list[Agent]:
     persona = trunk.persona if trunk else plan.seed
     return [
         player.sit(
-            state.observe(seat).view,
-            plan.scenario.task,
-            seed=seat_seed(plan.seed, seat),
-            persona=seat_seed(persona, seat),
-            past=_own(trunk, seat),
+            Seat(
+                state.observe(seat).view,
+                plan.scenario.task,
+                seed=seat_seed(plan.seed, seat),
+                persona=seat_seed(persona, seat),
+                past=_own(trunk, seat),
+            )
         )
         for seat, player in enumerate(plan.players)
     ]

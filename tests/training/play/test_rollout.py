@@ -11,12 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.base import Agent, Move, Player
+from agents.base import Agent, Move, Player, Seat
 from agents.scripted import ScriptedExperts
-from engines.types import Generation
 from envs.errors import EngineError, RemoteError
-from envs.scenarios.task import Task
-from envs.types import Action, ActionType, EndReason, Observation, View
+from envs.types import Action, ActionType, EndReason, Observation
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import line_player, play_lines, scenario
 from training.methods.records import PlayedEpisode
@@ -36,17 +34,10 @@ class Witness:
     def id(self) -> str:
         return self._inner.id
 
-    def sit(
-        self,
-        view: View,
-        task: Task | None,
-        *,
-        seed: int,
-        persona: int,
-        past: tuple[Generation, ...] = (),
-    ) -> Agent:
-        self.told.append({"seat": view.seat, "seed": seed, "persona": persona, "past": past})
-        return self._inner.sit(view, task, seed=seed, persona=persona, past=past)
+    def sit(self, seat: Seat) -> Agent:
+        told = {"seat": seat.view.seat, "seed": seat.seed, "persona": seat.persona}
+        self.told.append({**told, "past": seat.past})
+        return self._inner.sit(seat)
 
 
 def plan(name: str = "a", seed: int = 1, *players: Player) -> EpisodePlan:
@@ -152,7 +143,7 @@ class Troublemaker:
     def __init__(self, trouble: BaseException | None) -> None:
         self._trouble = trouble
 
-    def sit(self, view: View, task: Task | None, **_: object) -> Agent:
+    def sit(self, seat: Seat) -> Agent:
         return self
 
     async def act(self, observation: Observation) -> Move:

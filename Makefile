@@ -26,7 +26,7 @@ test: check ## install what is needed, then all checks and all tests
 	$(BIN)/python -m pytest
 
 vllm: $(VLLM)/.installed ## install vLLM's CPU build beside, then the tests that need it; Linux and x86 only
-	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/training/test_engines.py tests/training/test_vllm_run.py
+	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/training/play/test_engines.py tests/training/test_vllm_run.py
 
 results: $(VENV)/.installed ## the comparison of methods, hours long; goes on where it was stopped, then writes docs/results.md
 	$(BIN)/python -m training.study $(ARGS)

@@ -75,15 +75,8 @@ def run(block: Block, folder: Path) -> None:
     done = subprocess.run(
         words, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
-<<<<<<< HEAD
-    assert done.returncode == 0, (
-        f"docs/tutorial/{block.page}.md, line {block.line}:\n{block.text}\n"
-        f"{done.stdout}{done.stderr}"
-    )
-=======
     place = f"docs/tutorial/{block.page}.md, line {block.line}"
     assert done.returncode == 0, f"{place}:\n{block.text}\n{done.stdout}{done.stderr}"
->>>>>>> docs
 
 
 @pytest.mark.slow

@@ -1,16 +1,31 @@
-"""The command `python -m judges.calibrate judge=NAME`: measure how good a judge is.
+"""The command `python -m judges.calibrate judge=NAME`: how good is a judge?
 
-It is the only module outside `training` that imports `training`; nothing imports it.
+The only module outside `training` that imports it: a command, which nothing else imports.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.config import RunConfig
+
+
+def _work(config: RunConfig) -> None:
+    from training.calibrate import calibrate_judge
+
+    calibrate_judge(config)
+
+
+def _preview(config: RunConfig) -> None:
+    from training.preflight.cost import print_cost_estimate
+    from training.preflight.workload import calibration_workload
+
+    print_cost_estimate(config, calibration_workload)
+
+
 if __name__ == "__main__":
-    from training.cli.run import run
+    from training.cli.run import Command, run
     from training.preflight.calibration import check_before_calibration
 
-    run(
-        "training.calibrate:calibrate_judge",
-        check_before_calibration,
-        "training.preflight.workload:calibration_workload",
-    )
+    run(Command(work=_work, check=check_before_calibration, preview=_preview))

@@ -19,6 +19,7 @@ from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, replies, served
 from training.cli.compose import compose
 from training.cli.run import run
+from training.evaluate import COMMAND
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "sk-canary-0123456789abcdefghijklmnopqrstuv"
@@ -41,10 +42,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         monkeypatch.setattr(sys, "argv", ["training.evaluate", *words])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         with pytest.raises(SystemExit) as ended:
-            run(
-                "training.evaluate:evaluate_policy",
-                plans="training.preflight.workload:evaluation_workload",
-            )
+            run(COMMAND)
         printed = capfd.readouterr()
         assert isinstance(ended.value.code, int)
         return ended.value.code, printed.out + printed.err
@@ -138,11 +136,12 @@ def test_a_traceback(tmp_path: Path) -> None:
     program = """
 import engines.remote.direct as direct, sys
 from training.cli.run import run
+from training.evaluate import COMMAND
 def broken(self, content):
     raise RuntimeError("a defect")
 direct.DirectTransport._read = broken
 sys.argv = ["training.evaluate", *{words!r}]
-run("training.evaluate:evaluate_policy")
+run(COMMAND)
 """
     with serving(Provider(reply=replies, key=KEY)) as provider:
         text = program.replace("{words!r}", repr(words(provider, folder)))

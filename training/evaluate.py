@@ -8,13 +8,27 @@ training run.
 
 from __future__ import annotations
 
-from training.cli.run import run
+from training.cli.run import Command, run
+from training.config import RunConfig
+
+
+def _work(config: RunConfig) -> None:
+    from training.evaluate import evaluate_policy
+
+    evaluate_policy(config)
+
+
+def _preview(config: RunConfig) -> None:
+    from training.preflight.cost import print_cost_estimate
+    from training.preflight.workload import evaluation_workload
+
+    print_cost_estimate(config, evaluation_workload)
+
+
+COMMAND = Command(work=_work, preview=_preview)
 
 if __name__ == "__main__":
-    # Checks all options before the imports below, which are slow.
-    run(
-        "training.evaluate:evaluate_policy", plans="training.preflight.workload:evaluation_workload"
-    )
+    run(COMMAND)  # checks all options before the imports below, which are slow
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +36,6 @@ from pathlib import Path
 from envs.errors import ConfigError
 from envs.options import to_mapping
 from training.build.players import open_play, seat_policies
-from training.config import RunConfig
 from training.config.play import API, BUILT_IN_POLICIES
 from training.evaluation.comparison import TABLE, compare_within, write_comparison
 from training.evaluation.held_out import evaluation_partners, held_out, with_files

@@ -5,29 +5,49 @@ python -m training.loop +experiment=sotopia_sdpo
 
 from __future__ import annotations
 
-from training.cli.run import run
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.cli.run import Command, run
+from training.config import RunConfig
 from training.preflight.checks import check_before_training
 
-if __name__ == "__main__":
-    # Checks all options, and only then imports what is below.
-    run(
-        "training.loop:train",
-        check_before_training,
-        "training.preflight.workload:training_workload",
-    )
 
-from collections.abc import Sequence
+def _work(config: RunConfig) -> Path:
+    from training.loop import train
+
+    return train(config)
+
+
+def _preview(config: RunConfig) -> None:
+    from training.preflight.cost import print_cost_estimate
+    from training.preflight.workload import training_workload
+
+    print_cost_estimate(config, training_workload)
+
+
+def _after_sweep(folders: Sequence[Path]) -> None:
+    from training.report.method_tables import show_methods
+
+    show_methods(folders)
+
+
+COMMAND = Command(
+    work=_work, check=check_before_training, preview=_preview, after_sweep=_after_sweep
+)
+
+if __name__ == "__main__":
+    run(COMMAND)  # checks all options, and only then imports what is below
+
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from envs.options import to_mapping
 from envs.scenarios import scenario_of
 from judges.pairwise import counts
 from training.build.loggers import logger_of
 from training.build.trainer import Trainer, build_trainer
-from training.config import RunConfig
 from training.evaluation.episodes import curve_point
 from training.evaluation.held_out import held_out
 from training.evaluation.summary import summarise

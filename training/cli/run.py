@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import hydra
 from hydra.errors import HydraException
@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
-from envs.errors import BudgetError, ParleyError
+from envs.errors import BudgetError, ConfigError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
 from training.cli.help import show_help
@@ -35,17 +35,28 @@ EXIT_BUDGET = 3
 EXIT_INTERRUPTED = 130
 
 
-def run(
-    entry: str,
-    check: Callable[[RunConfig], None] = check_before_start,
-    plans: str | None = None,
-) -> NoReturn:
-    """Compose the options of the command line, check them, then import and call the entry.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What a command does with a checked configuration.
 
-    Args:
-        entry: "package.module:function" that takes a `RunConfig`; imported only when all is well.
-        check: raises an error of ours where that is bound to fail.
-        plans: likewise a function that says what the entry would do, for dry_run=true.
+    Its functions import what they need when they are called, so that mistakes in the options show
+    before anything slow is imported.
+
+    Attributes:
+        work: does the work; returns the folder of a training run, None for anything else.
+        check: raises one of our errors where the work is bound to fail.
+        preview: prints what the work would call and cost, for dry_run=true; None: it cannot tell.
+        after_sweep: shows the runs of a sweep together, given their folders.
+    """
+
+    work: Callable[[RunConfig], Path | None]
+    check: Callable[[RunConfig], None] = check_before_start
+    preview: Callable[[RunConfig], None] | None = None
+    after_sweep: Callable[[Sequence[Path]], None] | None = None
+
+
+def run(command: Command) -> NoReturn:
+    """Compose the options of the command line, check them, then do the work.
 
     Raises:
         SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake, 3 where
@@ -58,11 +69,11 @@ def run(
         else:
             check_arguments(sys.argv[1:])
             if set(SWEEPS) & set(sys.argv[1:]):
-                check_sweep(sys.argv[1:], check)
+                check_sweep(sys.argv[1:], command.check)
             sys.argv[1:] = with_defaulted(sys.argv[1:])
-            folders = _run_hydra(entry, check, plans)
-            if len(folders) > 1:
-                resolve_name("training.compare_methods:show_methods")(folders)
+            folders = _run_hydra(command)
+            if len(folders) > 1 and command.after_sweep is not None:
+                command.after_sweep(folders)
     raise SystemExit(0)
 
 
@@ -88,8 +99,8 @@ def say(sentence: str, kind: str = "error", style: str = "bold red") -> None:
     console.print(Text.assemble((f"{kind}: ", style), sentence))
 
 
-def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None) -> list[Path]:
-    """Run the task once, or once for each run of a sweep; the folders of what was run."""
+def _run_hydra(command: Command) -> list[Path]:
+    """Do the work once, or once for each run of a sweep; returns the folders of training runs."""
     folders: list[Path] = []
     # Makes Hydra raise its errors to us instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -98,15 +109,12 @@ def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None
         # Here, because Hydra would print a line of its own about an error that passes through it.
         with errors_as_sentences():
             config = to_run_config(options)
-            check(config)
+            command.check(config)
             for warning in (*cautions(config.pairing), *warnings(config, date.today())):
                 say(warning, "warning", "bold yellow")
             if config.dry_run:
-                resolve_name("training.preflight.cost:print_cost_estimate")(config, plans)
-                return
-            train = cast(Callable[[RunConfig], Path | None], resolve_name(entry))
-            folder = train(config)
-            if folder is not None:
+                preview(command, config)
+            elif (folder := command.work(config)) is not None:
                 folders.append(folder)
 
     decorate = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -115,3 +123,14 @@ def _run_hydra(entry: str, check: Callable[[RunConfig], None], plans: str | None
     except (HydraException, OmegaConfBaseException) as error:
         raise reworded(error) from error
     return folders
+
+
+def preview(command: Command, config: RunConfig) -> None:
+    """Print what the command would call and cost.
+
+    Raises:
+        ConfigError: this command cannot tell.
+    """
+    if command.preview is None:
+        raise ConfigError("This command has no dry run; set dry_run=false.")
+    command.preview(config)

@@ -6,8 +6,7 @@ run; the constants below and in `workload` state what is assumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pkgutil import resolve_name
+from collections.abc import Callable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -20,7 +19,6 @@ from engines.models import ModelConfig, models_in
 from engines.remote.client import price_at
 from engines.remote.estimate import Estimate, PlannedCalls, estimate, judge_calls, partner_calls
 from engines.remote.tallies import Account, dollars
-from envs.errors import ConfigError
 from envs.social import view_of
 from envs.types import EndReason, Episode, Scenario
 from judges.rubric import rubric_request
@@ -121,24 +119,18 @@ def _tokens(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
-def print_cost_estimate(config: RunConfig, workload: str | None) -> None:
+def print_cost_estimate(config: RunConfig, count: Callable[[RunConfig], Workload]) -> None:
     """Print the calls and costs of a run, and with device=cuda its memory, without running it.
 
     Args:
-        workload: "package.module:function" that counts the command's work from its options; None
-            for a command that has no estimate.
-
-    Raises:
-        ConfigError: there is no estimate for this command.
+        count: counts the command's work from its options.
     """
-    if workload is None:
-        raise ConfigError("This command has no dry run; set dry_run=false.")
     config = with_files(config)
     if config.device == "cuda":
         from training.preflight.memory import check_memory
 
         check_memory(config, Console())
-    show_cost_estimate(Console(), cost_estimate(config, resolve_name(workload)(config)))
+    show_cost_estimate(Console(), cost_estimate(config, count(config)))
 
 
 def show_cost_estimate(console: Console, costs: Estimate) -> None:

@@ -39,6 +39,7 @@ from training.calibrate import calibrate_judge
 from training.cli.compose import compose
 from training.preflight.calibration import check_before_calibration
 from training.preflight.cost import print_cost_estimate
+from training.preflight.workload import calibration_workload
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -497,7 +498,7 @@ def test_a_model_on_a_server_is_measured_once_and_never_paid_twice(
             "calibration.twice=2",
             f"output_root={tmp_path}",
         ]
-        print_cost_estimate(compose(words), "training.preflight.workload:calibration_workload")
+        print_cost_estimate(compose(words), calibration_workload)
         # 3 + 2 * 2 judgements and 84 of canaries, each of two samples
         assert "182" in capsys.readouterr().out
         assert provider.account.requests == 0

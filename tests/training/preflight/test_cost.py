@@ -14,6 +14,7 @@ from envs.errors import ConfigError
 from tests.engines.remote_provider import Provider, serving
 from tests.training.provided import PRICES, places, read_json, replies, served
 from training.cli.compose import compose
+from training.cli.run import Command, preview
 from training.evaluate import evaluate_policy
 from training.preflight.cost import cost_estimate, print_cost_estimate, show_cost_estimate
 from training.preflight.workload import evaluation_workload, training_workload
@@ -107,9 +108,9 @@ def shown(coming: Estimate) -> str:
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     priced = [f"++partner.model.{key}={value}" for key, value in PRICES.items()]
     config = compose([*PARTNER, *priced, "evaluation.scenarios=8"])
-    print_cost_estimate(config, "training.preflight.workload:evaluation_workload")
+    print_cost_estimate(config, evaluation_workload)
     said = capsys.readouterr().out
     assert "partner" in said
     assert "A dry run: about " in said
     with pytest.raises(ConfigError, match="This command has no dry run"):
-        print_cost_estimate(config, None)
+        preview(Command(work=lambda config: None), config)

@@ -80,6 +80,7 @@ def run(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_runs(page: str, tmp_path: Path) -> None:
     before = [block for earlier in PAGES[: PAGES.index(page)] for block in blocks(earlier)]

@@ -61,10 +61,15 @@ def _walk(folder: Path) -> Iterator[str]:
     whole = folder.relative_to(ROOT).parts[0] in WHOLE
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         if path.is_dir():
-            if path.name != CACHE and folder.name != RECORDS:
+            if folder.name != RECORDS and _holds_files(path):
                 yield from _walk(path)
         elif path.suffix == ".py" and path.name != "__init__.py" and whole:
             yield path.relative_to(ROOT).as_posix()
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is more than what Python leaves behind, as in a folder that was moved away."""
+    return any(path.is_file() and CACHE not in path.parts for path in folder.rglob("*"))
 
 
 def _split(entry: str) -> tuple[str, str]:

@@ -1,1 +1,6 @@
-"""How a policy learns: the loop, its steps, what they keep, and what is told of them."""
+"""Training: the loop, its commands, and the rooms that data passes through.
+
+`loop.py` is the algorithm. `evaluate.py`, `calibrate.py`, `compare.py`, `compare_methods.py`,
+`study.py` and `pretrain.py` are the other commands. Imports between the folders go one way:
+cli, then build and preflight, report, evaluation, learning, play, storage, config, methods.
+"""

@@ -265,8 +265,8 @@ def runners(live: int, rounds: int, large: Shape | None) -> dict[str, Callable[[
     local = LocalEngine(model, stop_ids=stop_ids, batcher=meet)
     found[EMBEDDED] = SelfPlay(local, meet, live, rounds)
     if find_spec("vllm") is not None:
-        from engines.registry import VllmOptions
         from engines.vllm import VllmEngine
+        from engines.vllm_options import VllmOptions
 
         meet, options = Batcher(), VllmOptions(max_running=live, kv_cache_gib=0.5)
         engine = VllmEngine(model, stop_ids=stop_ids, batcher=meet, options=options)

@@ -20,8 +20,8 @@ import torch
 from transformers import PreTrainedModel
 
 from engines.batcher import Batcher
-from engines.registry import VllmOptions
 from engines.types import Completion, Sampling
+from engines.vllm_options import VllmOptions
 from engines.vllm_process import VllmProcess
 from engines.weights import weights_version
 from envs.errors import EngineError

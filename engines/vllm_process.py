@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from engines.registry import VllmOptions
 from engines.vllm_heads import Named, head_size, widened_config, widened_weights
+from engines.vllm_options import VllmOptions
 from envs.errors import EngineError
 
 _VARIABLES = {

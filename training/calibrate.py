@@ -12,7 +12,7 @@ from pathlib import Path
 from envs.options import to_mapping
 from judges.calibration.run import calibrate
 from judges.calibration.tables import as_json, markdown, show
-from training.build.judges import judge_of
+from training.builders.judges import judge_of
 from training.config import RunConfig, models
 from training.evaluation.calibration_sources import calibration_sources
 from training.play.remote import Remote, resources

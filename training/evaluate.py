@@ -35,7 +35,7 @@ from pathlib import Path
 
 from envs.errors import ConfigError
 from envs.options import to_mapping
-from training.build.players import open_play, seat_policies
+from training.builders.players import open_play, seat_policies
 from training.config.play import API, BUILT_IN_POLICIES
 from training.evaluation.comparison import TABLE, compare_within, write_comparison
 from training.evaluation.held_out import evaluation_partners, held_out, with_files

@@ -46,8 +46,8 @@ from functools import partial
 from envs.options import to_mapping
 from envs.scenarios import scenario_of
 from judges.pairwise import counts
-from training.build.loggers import logger_of
-from training.build.trainer import Trainer, build_trainer
+from training.builders.loggers import logger_of
+from training.builders.trainer import Trainer, build_trainer
 from training.evaluation.episodes import curve_point
 from training.evaluation.held_out import held_out
 from training.evaluation.summary import summarise

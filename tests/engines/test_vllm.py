@@ -19,9 +19,9 @@ from transformers import LlamaForCausalLM
 from agents.embedded import BASE_FOLDER
 from engines.batcher import Batcher
 from engines.local import LocalEngine
-from engines.registry import VllmOptions
 from engines.types import Completion, LoadedEngine, Sampling
 from engines.vllm import VllmEngine
+from engines.vllm_options import VllmOptions
 from engines.weights import weights_version
 from envs.errors import EngineError
 from tests.llamas import random_llama

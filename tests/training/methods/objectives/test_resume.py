@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from agents.embedded import Shape, make_model, make_tokenizer
 from tests.training.methods.objectives.test_measured import EXAMPLES
-from training.build.trainer import build_trainer
+from training.builders.trainer import build_trainer
 from training.cli.compose import compose
 from training.learning.learner import Learner, reference_model, update_policy
 from training.methods.objectives import OBJECTIVES

@@ -22,8 +22,8 @@ from judges.rubric import RubricJudge
 from judges.verifiable import VerifiableJudge
 from tests.engines.remote_provider import Provider, serving
 from tests.training.provided import PRICES, goal_of, places, read_json, replies, served
-from training.build.judges import critics_of, judge_of, pairwise_judge_of
-from training.build.players import open_play
+from training.builders.judges import critics_of, judge_of, pairwise_judge_of
+from training.builders.players import open_play
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy
 from training.methods.records import PlayedEpisode

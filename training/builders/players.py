@@ -18,7 +18,7 @@ from engines.batcher import Batcher
 from engines.models import ModelConfig, Resources, built
 from engines.types import Engine, LoadedEngine, Sampling
 from envs.errors import ConfigError
-from training.build.judges import judge_of
+from training.builders.judges import judge_of
 from training.config import RunConfig, models
 from training.config.play import API, CheckpointConfig, PolicyConfig
 from training.play.context import (

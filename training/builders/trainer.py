@@ -12,8 +12,8 @@ from agents.chat_template import ChatTemplate
 from agents.demonstrator import Demonstrator
 from agents.prompts import STYLES
 from agents.scripted import ScriptedExperts
-from training.build.judges import critics_of, pairwise_judge_of
-from training.build.players import open_play, seat_model, seat_policies, stop_tokens
+from training.builders.judges import critics_of, pairwise_judge_of
+from training.builders.players import open_play, seat_model, seat_policies, stop_tokens
 from training.config import RunConfig
 from training.learning.demonstrations import standing_note
 from training.learning.learner import Learner

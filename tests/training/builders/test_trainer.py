@@ -16,8 +16,8 @@ from engines.types import Sampling
 from envs.errors import ConfigError
 from judges.critics.measured import ValueCritic
 from judges.critics.unmeasured import RandomCritic
-from training.build.players import stop_tokens
-from training.build.trainer import Trainer, build_trainer
+from training.builders.players import stop_tokens
+from training.builders.trainer import Trainer, build_trainer
 from training.cli.compose import compose
 from training.learning.learner import Learner
 from training.methods.objectives.base import BranchLogps

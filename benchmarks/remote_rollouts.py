@@ -79,7 +79,7 @@ def ours(job: Job) -> Callable[[], int]:
     from agents.prompts import STYLES
     from agents.remote import RemotePlayer
     from engines.batcher import Batcher
-    from engines.remote.answers import Answers
+    from engines.remote.answer_store import AnswerStore
     from engines.remote.client import RemoteChat
     from engines.remote.ledger import Ledger
     from engines.remote.limits import Limiter
@@ -97,7 +97,7 @@ def ours(job: Job) -> Callable[[], int]:
         endpoint,
         ledger=Ledger(folder / "calls.sqlite" if folder else None),
         limiter=Limiter(max_concurrent=job["episodes"]),
-        answers=Answers(folder / "answers.sqlite", policy="all") if folder else None,
+        answers=AnswerStore(folder / "answers.sqlite", policy="all") if folder else None,
     )
     player = RemotePlayer(chat, STYLES["full"])
     scene, rules, judge = scene_of(job), Rules(max_turns=job["turns"]), Nobody()

@@ -1,7 +1,7 @@
-"""Where live episodes wait for text: an engine runs when nobody could add to its batch.
+"""Batches the requests of concurrent episodes: engines run once all live episodes wait.
 
-Batches then depend on the episodes alone and never on timing, so that a run is reproducible bit for
-bit on a CPU.
+Batches therefore depend on the episodes alone and never on timing, so that a run is reproducible
+bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -15,25 +15,23 @@ T = TypeVar("T")
 
 
 class Batcher:
-    """Knows who lives and who waits; flushes the engines when all that live wait."""
+    """Keeps track of live and waiting episodes, and flushes the engines when all of them wait."""
 
     def __init__(self) -> None:
         self._live: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
         self._flushes: list[Callable[[], None]] = []
-        self._forgets: list[Callable[[], None]] = []
+        self._resets: list[Callable[[], None]] = []
 
-    def register(
-        self, flush: Callable[[], None], forget: Callable[[], None] = lambda: None
-    ) -> None:
+    def register(self, flush: Callable[[], None], reset: Callable[[], None] = lambda: None) -> None:
         """Have `flush` called whenever every live episode waits.
 
         Args:
-            forget: called before the first episode of a wave lives, so that a wave is computed
-                the same way whatever was played before it.
+            reset: called before a wave of episodes starts, so that the wave is computed in the same
+                way whatever was played before it.
         """
         self._flushes.append(flush)
-        self._forgets.append(forget)
+        self._resets.append(reset)
 
     async def wait_for(self, future: asyncio.Future[T]) -> T:
         """Wait for a future that one of the registered flushes will resolve."""
@@ -45,16 +43,16 @@ class Batcher:
             self._waiting.discard(future)  # a cancelled episode waits no longer
 
     async def play(self, episodes: Sequence[Awaitable[T]]) -> list[T]:
-        """Let episodes live side by side to their ends; results in the order given.
+        """Run episodes concurrently to their ends; results in the order given.
 
-        An episode may itself play others: it does not count as live until they have ended.
+        An episode may itself play others; it does not count as live until they have ended.
 
-        Where an episode fails, the others are cancelled and its own error comes out: the first
-        one, not a group, so that whoever expects an `EngineError` sees one.
+        When an episode fails, the others are cancelled and the first error itself is raised, not an
+        exception group.
         """
         if not self._live:
-            for forget in self._forgets:
-                forget()
+            for reset in self._resets:
+                reset()
         outer = {_this_task()} & self._live if episodes else set()
         inner: list[asyncio.Task[T]] = []
         unfinished: set[asyncio.Task[Any]] = set()
@@ -79,10 +77,10 @@ class Batcher:
         return [task.result() for task in inner]
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Inside, this episode holds up nobody: it waits for something that is not an engine here.
+    def detached(self) -> Iterator[None]:
+        """Do not count this episode as live in the block, so that the others need not wait for it.
 
-        A judge behind an API takes seconds; the others play on meanwhile.
+        For waits on something other than the batcher's engines, such as a judge behind an API.
         """
         this = {_this_task()} & self._live
         self._live -= this

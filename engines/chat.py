@@ -1,7 +1,7 @@
-"""What goes to a chat model behind an API and what comes back: messages in, text out.
+"""The interface of chat models behind APIs: messages in, text out.
 
-Partners, judges and critics that are not trained here speak through this; a policy under training
-speaks in token ids (`engines/types.py`).
+Partners, judges and critics that are not trained use it. A policy under training works with token
+ids instead (`engines/types.py`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question to a chat model.
+    """One request to a chat model.
 
     Attributes:
         messages: the whole conversation so far; the last one is not the assistant's.
-        temperature: None leaves it to the provider, for models that refuse to be told.
+        temperature: None leaves it to the provider, for models that take none.
         max_tokens: the reply is cut after that many tokens.
-        seed: which of the possible answers is wanted. Two requests that differ in it alone ask for
-            two samples; it is part of the answer's key, and sent on where the server takes one.
-        schema: the JSON schema of the reply; None for free text. Asked of the provider where it
-            can be, and to be checked by whoever reads the reply.
-        purpose: what the call is made for, for the ledger alone.
+        seed: two requests that differ in it alone ask for two samples. It is part of the key of
+            the stored answer, and is sent to servers that take one.
+        schema: the JSON schema of the reply; None for free text. It is sent to providers that take
+            one; the reader of the reply must check it.
+        purpose: the ledger account that the call is counted in.
     """
 
     messages: tuple[Message, ...]
@@ -45,12 +45,12 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a chat model answered.
+    """A chat model's answer.
 
     Attributes:
-        model: the model's name as the server gave it, which tells the snapshot behind an alias.
+        model: the model's name in the server's reply, which shows the snapshot behind an alias.
         cost_usd: what this call cost; 0 when it was free or cached, None when no price is known.
-        is_cached: the answer was in the store, and nobody was called.
+        is_cached: the answer came from the store, without a call.
         finish_reason: "stop", or "length" when the reply was cut.
     """
 
@@ -64,21 +64,21 @@ class Reply:
 
 
 class Chat(Protocol):
-    """Anything that answers messages.
+    """Answers requests with a chat model.
 
     Attributes:
-        id: the model's pinned name, and where it is served when that is not its maker.
+        id: the model's pinned name, and its server when that is not the provider's.
     """
 
     @property
     def id(self) -> str: ...
 
     async def ask(self, request: ChatRequest) -> Reply:
-        """Answer once; retries, limits, costs and the store of answers are seen to inside.
+        """Answer a request; includes retries, rate limits, costs and the store of answers.
 
         Raises:
             RemoteError: no answer came in spite of all retries; this episode or judgement fails.
-            BudgetError: the answer might cost more than is left; the run stops and keeps all.
-            ConfigError: no retry would help: the key is refused, the model unknown.
+            BudgetError: the answer might cost more than is left; the run stops and can be resumed.
+            ConfigError: no retry would help, as when the key is refused or the model unknown.
         """
         ...

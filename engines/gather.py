@@ -1,4 +1,4 @@
-"""Several calls at once, of which the first failure ends all and comes out as itself."""
+"""Runs several coroutines at once; the first failure cancels the others and is raised."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; results in the order given.
+    """Await all coroutines at once; results in the order given.
 
-    Unlike `asyncio.gather` it leaves nothing running behind a failure, which would go on, and spend
-    money, in a loop that outlives it; unlike a bare `TaskGroup` it raises the error, not a group.
+    Unlike `asyncio.gather` it leaves none running after a failure, which would go on spending
+    money. Unlike a bare `TaskGroup` it raises the error itself, not an exception group.
     """
     try:
         async with asyncio.TaskGroup() as group:

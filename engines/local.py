@@ -1,9 +1,9 @@
-"""The embedded engine: a transformers model in this process, batched over all that wait.
+"""The local engine: a transformers model in this process, batched over all waiting requests.
 
-Prompts are left-padded and encoded together, equal prompts once, and only what is new in them: the
-keys and values of a stream are kept from turn to turn. Then tokens are drawn step by step. Each
-request draws from its own seed, so that its tokens do not depend
-on who shares its batch (up to the rounding of differently shaped matrix products).
+Prompts are left-padded and encoded together, equal prompts once. Keys and values are cached from
+turn to turn, so only the new part of each prompt is encoded. Then tokens are sampled step by step.
+Each request samples with its own seed, so its tokens do not depend on the rest of the batch (up to
+the rounding of differently shaped matrix products).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from engines.batcher import Batcher
-from engines.kv_cache import Kept, KeptStreams, assemble, extract
+from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
@@ -36,12 +36,12 @@ class _Request:
 
 
 class LocalEngine:
-    """Continues token ids with a model of its own.
+    """An engine that runs a transformers model in batches.
 
     Args:
         model: a causal LM; the engine keeps it and `publish` writes into it.
         stop_ids: the end-of-turn tokens.
-        batcher: where the episodes that use this engine meet.
+        batcher: decides when the waiting requests are run.
         max_batch: requests decoded together at most.
     """
 
@@ -55,12 +55,12 @@ class LocalEngine:
     ) -> None:
         self._model = model.eval()
         self._stop_ids = stop_ids
-        self._rendezvous = batcher
+        self._batcher = batcher
         self._max_batch = max_batch
         self._pending: list[_Request] = []
-        self._kept = KeptStreams()
+        self._prefix_cache = PrefixCache()
         self.weights_version = weights_version(model)
-        batcher.register(self._flush, self._kept.clear)
+        batcher.register(self._flush, self._prefix_cache.clear)
 
     async def generate(
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
@@ -75,16 +75,16 @@ class LocalEngine:
             )
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._pending.append(_Request(prompt_ids, sampling, seed, future))
-        return await self._rendezvous.wait_for(future)
+        return await self._batcher.wait_for(future)
 
     def publish(self, model: PreTrainedModel) -> str:
-        """Take over the trainer's weights; returns their version.
+        """Load the trainer's weights; returns their version.
 
         Raises:
             EngineError: engine and trainer disagree on a probe afterwards.
         """
         self._model.load_state_dict(model.state_dict())
-        self._kept.clear()
+        self._prefix_cache.clear()
         self.weights_version = weights_version(self._model)
         gap = _largest_gap(self._model, model)
         if not gap <= _PROBE_TOLERANCE_NATS:
@@ -96,32 +96,35 @@ class LocalEngine:
         return self.weights_version
 
     def sleep(self) -> None:
-        """Nothing to leave: weights and cache lie in the machine's memory."""
+        """Do nothing: weights and cache are in the machine's memory, not the GPU's."""
 
     def wake(self) -> None:
-        """Always awake."""
+        """Do nothing: it is always ready."""
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there is nothing to free."""
 
     def _flush(self) -> None:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]
         self._pending = []
-        # By what is new for little padding, and then by nothing that depends on who came first.
-        kept = {request.prompt_ids: self._kept.longest(request.prompt_ids) for request in pending}
-        new = {prompt: len(prompt) - (k.length if k else 0) for prompt, k in kept.items()}
+        # By new tokens for little padding; the rest makes the order independent of arrival.
+        cached = {
+            request.prompt_ids: self._prefix_cache.longest_prefix(request.prompt_ids)
+            for request in pending
+        }
+        new = {prompt: len(prompt) - (k.length if k else 0) for prompt, k in cached.items()}
         pending.sort(key=lambda r: (-new[r.prompt_ids], r.prompt_ids, r.seed))
         for start in range(0, len(pending), self._max_batch):
             batch = pending[start : start + self._max_batch]
-            for request, completion in zip(batch, self._complete(batch, kept), strict=True):
+            for request, completion in zip(batch, self._complete(batch, cached), strict=True):
                 request.future.set_result(completion)
 
     @torch.inference_mode()
     def _complete(
-        self, batch: list[_Request], kept: dict[tuple[int, ...], Kept | None]
+        self, batch: list[_Request], cached: dict[tuple[int, ...], CachedPrefix | None]
     ) -> list[Completion]:
-        logits_BV, cache, mask_BT = self._prefill([r.prompt_ids for r in batch], kept)
+        logits_BV, cache, mask_BT = self._prefill([r.prompt_ids for r in batch], cached)
         lengths_B = mask_BT.sum(1)
         new = max(request.sampling.max_new_tokens for request in batch)
         draws_BN = torch.from_numpy(np.stack([_uniforms(r.seed, new) for r in batch]))
@@ -144,10 +147,10 @@ class LocalEngine:
             going_B = ~torch.isin(token_B, stop) & (step + 1 < limit_B[rows])
             if not going_B.all():
                 done = (~going_B).nonzero().squeeze(1)
-                states = extract(cache, done, mask_BT[done])
+                states = split_prefixes(cache, done, mask_BT[done])
                 for row, state in zip(rows[done].tolist(), states, strict=bool(states)):
                     # The last token was drawn but not encoded.
-                    self._kept.keep((*batch[row].prompt_ids, *tokens[row][:-1]), state)
+                    self._prefix_cache.add((*batch[row].prompt_ids, *tokens[row][:-1]), state)
                 keep = going_B.nonzero().squeeze(1)
                 if not len(keep):
                     break
@@ -168,16 +171,16 @@ class LocalEngine:
         ]
 
     def _prefill(
-        self, prompts: list[tuple[int, ...]], kept: dict[tuple[int, ...], Kept | None]
+        self, prompts: list[tuple[int, ...]], cached: dict[tuple[int, ...], CachedPrefix | None]
     ) -> tuple[Tensor, Cache, Tensor]:
-        """Encode what is new in the prompts, equal ones once.
+        """Encode the new part of each prompt, equal prompts once.
 
         Returns:
             Next-token logits (B, V), the cache of all rows, and where it holds tokens (B, T).
         """
         unique = list(dict.fromkeys(prompts))
-        known = [kept[prompt] for prompt in unique]
-        cache, known_UT = assemble(known)
+        known = [cached[prompt] for prompt in unique]
+        cache, known_UT = join_prefixes(known)
         fresh = [prompt[k.length if k else 0 :] for prompt, k in zip(unique, known, strict=True)]
         width = max(map(len, fresh))
         ids_UT = torch.zeros(len(unique), width, dtype=torch.long)
@@ -203,13 +206,13 @@ class LocalEngine:
 
 
 def _uniforms(seed: int, count: int) -> NDArray[np.float64]:
-    """One draw from [0, 1) a token; more of them do not change the first ones."""
+    """One uniform draw from [0, 1) for each token; a larger count does not change the first."""
     return np.random.Generator(np.random.Philox(key=seed)).random(count)
 
 
 @torch.inference_mode()
 def _largest_gap(model: PreTrainedModel, other: PreTrainedModel) -> float:
-    """The largest difference of logits on a probe, both in evaluation mode, nats."""
+    """The largest difference of two models' logits on a probe, in evaluation mode, nats."""
     probe = torch.arange(16).remainder(model.config.vocab_size).unsqueeze(0)
     was_training = other.training
     logits = model(probe).logits - other.eval()(probe).logits

@@ -1,4 +1,4 @@
-"""Chat models behind APIs as options, and what components are built with."""
+"""The options of a chat model behind an API, and how components that use one are built."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class ModelConfig:
     """A chat model behind an API: a partner, a judge, a critic, or a policy to be measured.
 
     Attributes:
-        name: as its maker names it, snapshot and all ("gpt-4o-2024-11-20"), with litellm's prefix
-            for makers other than OpenAI ("anthropic/..."); or as the server at `base_url` does.
+        name: its provider's name for it with the snapshot ("gpt-4o-2024-11-20"), behind litellm's
+            prefix for providers other than OpenAI ("anthropic/..."); or that of the server at
+            `base_url`.
         base_url: of an OpenAI-compatible server (vLLM, llama.cpp, Ollama), such as
-            http://127.0.0.1:8000/v1; it is called directly. None: litellm finds the maker.
+            http://127.0.0.1:8000/v1; it is called directly. None: litellm finds the provider.
         api_key_env: the NAME of the environment variable that holds the key; never the key.
         temperature: None where the model refuses to be told.
         max_tokens: a reply is cut after that many tokens.
@@ -47,11 +48,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What judges, critics and players may be built with beside their options.
+    """What a run provides to judges, critics and players when they are built.
 
     Attributes:
         seed: of the run.
-        chat: gives the client of a model behind an API; the same model has one client in a run.
+        chat: returns the client of a model behind an API; each model has one client in a run.
     """
 
     seed: int
@@ -59,7 +60,7 @@ class Resources:
 
 
 def built(component: Component, options: Any, resources: Resources) -> Any:
-    """A component with its options.
+    """Build a component with its options.
 
     A class is called with its options as keyword arguments, a function as `make(options,
     resources)`.

@@ -1,4 +1,4 @@
-"""Engines by name: what generates text for models that are loaded here."""
+"""The registry of engines, which generate text with models loaded in this process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class EngineSpec(Component):
 
     Attributes:
         library: what has to be installed for it; None for nothing more.
-        shares_weights: whether it generates with the very model that it is given, which must be
-            copied first if both are to change apart.
+        shares_weights: whether it generates with the very model that it is given; the caller must
+            copy that first if it is to be trained at the same time.
         on_gpu: whether it can generate on a GPU.
     """
 
@@ -62,7 +62,7 @@ def engine(
 def local(
     model: PreTrainedModel, stop_ids: tuple[int, ...], batcher: Batcher, options: NoOptions
 ) -> LoadedEngine:
-    """A transformers model in this process, made for two CPU cores and the small model."""
+    """A transformers model, with batching made for a few CPU cores and the small model."""
     from engines.local import LocalEngine
 
     return LocalEngine(model, stop_ids=stop_ids, batcher=batcher)
@@ -72,7 +72,7 @@ def local(
 def vllm(
     model: PreTrainedModel, stop_ids: tuple[int, ...], batcher: Batcher, options: VllmOptions
 ) -> LoadedEngine:
-    """VLLM in this process, for real models."""
+    """The engine vLLM in this process, for large models and GPUs."""
     from engines.vllm import VllmEngine
 
     return VllmEngine(model, stop_ids=stop_ids, batcher=batcher, options=options)

@@ -1,4 +1,4 @@
-"""What goes into a text generator and what comes out: token ids, never re-tokenised text."""
+"""The interface of engines: token ids in, token ids with log-probabilities out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn.
+    """How tokens are sampled.
 
     Attributes:
         temperature: 0 takes the most probable token; 1 samples from the model as it is.
@@ -26,12 +26,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model said to one prompt.
+    """A model's continuation of one prompt.
 
     Attributes:
         token_ids: the sampled tokens, the end-of-turn token included when it was drawn.
         logps: log-probability of each of them under the model at temperature 1 without bias, nats.
-        weights_version: which published weights drew them.
+        weights_version: the version of the weights that generated them.
     """
 
     token_ids: tuple[int, ...]
@@ -40,7 +40,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Anything that continues token ids."""
+    """Continues token ids with a language model."""
 
     async def generate(
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
@@ -50,16 +50,16 @@ class Engine(Protocol):
 
 
 class LoadedEngine(Engine, Protocol):
-    """An engine with weights in this process, which can be changed for others.
+    """An engine whose model is loaded in this process and can be given new weights.
 
     Attributes:
-        weights_version: the name of the weights that it has.
+        weights_version: the version of the weights that it has now.
     """
 
     weights_version: str
 
     def publish(self, model: PreTrainedModel) -> str:
-        """Take over the trainer's weights, awake afterwards; returns their version.
+        """Load the trainer's weights and be ready to generate; returns their version.
 
         Raises:
             EngineError: engine and trainer disagree on a probe afterwards.
@@ -67,7 +67,7 @@ class LoadedEngine(Engine, Protocol):
         ...
 
     def sleep(self) -> None:
-        """Leave the GPU's memory to the trainer for a while."""
+        """Free the GPU's memory for the trainer until `wake` or `publish`."""
         ...
 
     def wake(self) -> None:
@@ -75,16 +75,16 @@ class LoadedEngine(Engine, Protocol):
         ...
 
     def close(self) -> None:
-        """Generate no more."""
+        """Free everything; the engine cannot be used afterwards."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One generated turn with all that is needed to train on it or to draw it again.
+    """One generated turn, with everything needed to train on it or to generate it again.
 
     A seat's token stream is the concatenation of its generations: context, tokens, context, ...
-    so that every prompt begins with the one before it, whatever the chat template does.
+    Every prompt therefore begins with the one before it, whatever the chat template does.
 
     Attributes:
         context_ids: the tokens between the seat's previous completion (or the start) and this one.

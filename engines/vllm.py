@@ -1,11 +1,10 @@
 """vLLM as an engine: each request joins the running batch at the next step and leaves when done.
 
-No episode waits for the slowest: unlike the embedded engine there is no moment at which all must
-wait. The engine lives in this process and steps between the episodes' own work in one event loop,
-so that what shares a step depends on the episodes and not on timing, as long as nobody outside is
-asked. Then a CPU run with the same number of threads repeats bit for bit. With models behind APIs,
-or on a GPU, sampled tokens keep their seeds, but rounding, and so now and then a token, depends on
-who shared the step.
+Unlike with the local engine, no episode waits for the slowest. vLLM runs in this process and steps
+between the episodes' own work in one event loop. Which requests share a step then depends on the
+episodes and not on timing, unless models behind APIs take part, and a CPU run with the same number
+of threads repeats bit for bit. With models behind APIs, or on a GPU, requests still have their own
+seeds, but rounding, and so now and then a token, depends on what shared the step.
 """
 
 from __future__ import annotations
@@ -27,27 +26,26 @@ from engines.weights import weights_version
 from envs.errors import EngineError
 
 TOLERANCE_NATS = {"float32": 1e-3}
-"""How far engine and trainer may be apart on the probe, by the engine's type."""
+"""The most that engine and trainer may differ on the probe, by the engine's data type."""
 LOW_PRECISION_TOLERANCE_NATS = 0.3
 
-_LEAST_TEMPERATURE, _LARGEST_BIAS = 0.01, 100.0  # vLLM would silently change what is beyond
+_LEAST_TEMPERATURE, _LARGEST_BIAS = 0.01, 100.0  # beyond these vLLM would silently use other values
 _PROBE_TOKENS = 64
 
 
 class VllmEngine:
-    """Continues token ids with vLLM.
+    """An engine that generates with vLLM.
 
     Args:
-        model: the trainer's; the engine takes its architecture and then its weights, as `publish`
-            does.
+        model: the trainer's; the engine takes its architecture, then its weights as in `publish`.
         stop_ids: the end-of-turn tokens.
-        batcher: where the episodes that use this engine meet; they are aside while they wait.
+        batcher: tells when a wave begins; episodes are detached from it while they wait here.
 
     Attributes:
-        gap_nats: the largest difference to the trainer's log-probs after the last publication.
+        gap_nats: the largest difference from the trainer's log-probs at the last `publish`.
 
     Raises:
-        EngineError: vLLM cannot be had, cannot run the model, or computes something else.
+        EngineError: vLLM is not installed, cannot run the model, or computes other log-probs.
     """
 
     def __init__(
@@ -59,15 +57,15 @@ class VllmEngine:
         options: VllmOptions | None = None,
     ) -> None:
         self._stop_ids = stop_ids
-        self._rendezvous = batcher
+        self._batcher = batcher
         self._process = VllmProcess(model.config, model.dtype, options or VllmOptions())
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
-        self._asked = 0
+        self._request_count = 0
         self._stepping: asyncio.Task[None] | None = None
-        self._probed: list[float] = []
+        self._probe_logps: list[float] = []
         self.weights_version = ""
         self.gap_nats = float("nan")
-        batcher.register(lambda: None, self._forget)
+        batcher.register(lambda: None, self._reset_cache)
         self.publish(model)
 
     async def generate(
@@ -86,16 +84,16 @@ class VllmEngine:
         request = self._add(prompt_ids, parameters)
         self._waiting[request] = future
         if self._stepping is None or self._stepping.done():
-            self._stepping = asyncio.create_task(self._step_while_asked())
+            self._stepping = asyncio.create_task(self._step_while_requests())
         try:
-            with self._rendezvous.aside():
+            with self._batcher.detached():
                 return await future
         finally:
             if self._waiting.pop(request, None) is not None:  # cancelled while it waited
                 self._process.engine.abort_request([request])
 
     def publish(self, model: PreTrainedModel) -> str:
-        """Take over the trainer's weights; returns their version.
+        """Load the trainer's weights; returns their version.
 
         Raises:
             EngineError: requests are under way, or engine and trainer disagree on a probe
@@ -114,7 +112,7 @@ class VllmEngine:
         return version
 
     def sleep(self) -> None:
-        """Leave the GPU's memory to the trainer until `publish` or `wake`."""
+        """Free the GPU's memory for the trainer until `publish` or `wake`."""
         self._process.sleep()
 
     def wake(self) -> None:
@@ -127,11 +125,11 @@ class VllmEngine:
 
     @property
     def vllm(self) -> Any:
-        """The `vllm.LLMEngine` itself, for whoever measures it."""
+        """The `vllm.LLMEngine` itself, for benchmarks."""
         return self._process.engine
 
     def logps(self, token_ids: tuple[int, ...]) -> list[float]:
-        """The log-probs of all tokens but the first after those before them, nats."""
+        """The log-prob of each token but the first, given the tokens before it, nats."""
         from vllm import SamplingParams
 
         ask = SamplingParams(
@@ -141,24 +139,24 @@ class VllmEngine:
         found: list[Any] = []
         while self._process.engine.has_unfinished_requests():
             found += self._process.engine.step()
-        told = found[-1].prompt_logprobs[1:]
-        return [at[token].logprob for at, token in zip(told, token_ids[1:], strict=True)]
+        logprobs = found[-1].prompt_logprobs[1:]
+        return [at[token].logprob for at, token in zip(logprobs, token_ids[1:], strict=True)]
 
     def _add(self, prompt_ids: tuple[int, ...], parameters: Any) -> str:
-        self._asked += 1
+        self._request_count += 1
         prompt = {"prompt_token_ids": list(prompt_ids)}
-        self._process.engine.add_request(request := str(self._asked), prompt, parameters)
+        self._process.engine.add_request(request := str(self._request_count), prompt, parameters)
         return request
 
-    async def _step_while_asked(self) -> None:
-        """Step while there are requests; between two steps the episodes act and ask for more."""
+    async def _step_while_requests(self) -> None:
+        """Step while there are requests; between two steps episodes act and send new ones."""
         engine = self._process.engine
         try:
             while engine.has_unfinished_requests():
                 for output in engine.step():
                     self._deliver(output)
                 await asyncio.sleep(0)
-        # The border to vLLM: whatever it fails by, nobody must wait for ever.
+        # The border to vLLM: whatever its error is, no episode must wait for ever.
         except Exception as error:
             failure = EngineError(f"vLLM failed while it generated: {error!r}.")
             failure.__cause__ = error
@@ -174,33 +172,33 @@ class VllmEngine:
         logps = [at[token].logprob for at, token in zip(said.logprobs, said.token_ids, strict=True)]
         future.set_result(Completion(tuple(said.token_ids), tuple(logps), self.weights_version))
 
-    def _forget(self) -> None:
-        """Begin a wave with an empty cache, so that it is computed as if it were the first."""
+    def _reset_cache(self) -> None:
+        """Empty the cache before a wave, so that it is computed as if it were the first."""
         if not self._process.engine.has_unfinished_requests():
             self._process.engine.reset_prefix_cache()
 
     def _verify(self, model: PreTrainedModel, *, is_new: bool) -> None:
         probe = _probe(model, min(_PROBE_TOKENS, self._process.context_tokens - 1))
-        said = self.logps(probe)
+        found = self.logps(probe)
         expected = _trainer_logps(model, probe)
-        gaps = [abs(ours - theirs) for ours, theirs in zip(said, expected, strict=True)]
+        gaps = [abs(ours - theirs) for ours, theirs in zip(found, expected, strict=True)]
         tolerance = TOLERANCE_NATS.get(self._process.dtype, LOW_PRECISION_TOLERANCE_NATS)
         self.gap_nats = max(gaps)
-        if not self.gap_nats <= tolerance or (is_new and said == self._probed):
+        if not self.gap_nats <= tolerance or (is_new and found == self._probe_logps):
             raise EngineError(
                 f"After publishing, vLLM and trainer differ by {self.gap_nats:.2g} nats on a "
                 f"probe, at most {tolerance:g} is allowed and not the same as before: vLLM's "
                 "weights are not the trainer's, so stop and go on with engine=local."
             )
-        self._probed = said
+        self._probe_logps = found
 
 
 @lru_cache
 def _parameters(sampling: Sampling, stop_ids: tuple[int, ...]) -> Any:
-    """What vLLM is told beside the seed; made once, for it is checked at length.
+    """The sampling parameters without the seed; cached, since vLLM validates them slowly.
 
     Raises:
-        EngineError: vLLM would silently do something else.
+        EngineError: vLLM would silently use other values.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -226,7 +224,7 @@ def _parameters(sampling: Sampling, stop_ids: tuple[int, ...]) -> Any:
 
 
 def _probe(model: PreTrainedModel, length: int) -> tuple[int, ...]:
-    """Tokens from all over the vocabulary, always the same."""
+    """A fixed sequence of tokens from all over the vocabulary."""
     rng = random.Random(0)
     return tuple(rng.randrange(model.config.vocab_size) for _ in range(length))
 

@@ -1,9 +1,9 @@
-"""Wider attention heads for vLLM on CPUs, which knows a few sizes only; the model stays the same.
+"""Widens attention heads for vLLM on CPUs, which supports a few sizes only.
 
-A head of size d becomes one of size D > d by zeros between the halves that rotary positions turn
-together. Zeros add nothing to a score. The base of the rotary angles becomes theta^(D/d), so that
-the angles of the first d/2 pairs stay, and queries grow by sqrt(D/d), since scores are divided by
-sqrt(D) then. Log-probs agree up to rounding.
+The model computes the same. A head of size d becomes one of size D > d by zeros between the halves
+that rotary positions turn together. Zeros add nothing to a score. The base of the rotary angles
+becomes theta^(D/d), so that the angles of the first d/2 pairs stay, and queries grow by sqrt(D/d),
+since scores are then divided by sqrt(D). Log-probs agree up to rounding.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from envs.options import Count, Positive, Range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmOptions:
-    """How an engine of vLLM is built.
+    """The options of the engine vLLM.
 
     Attributes:
         max_running: requests that are decoded together at most.

@@ -1,7 +1,7 @@
-"""vLLM inside this process: how one of its engines is started, given weights, and ended.
+"""Runs vLLM inside this process: starts an engine, loads weights into it, and ends it.
 
-vLLM is made to own its process. Here it is a guest: it may neither change the random state nor the
-threads of the trainer, nor talk to the network.
+vLLM is made to own its process. Here it must neither change the trainer's random state or threads,
+nor use the network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from envs.errors import EngineError
 
 _VARIABLES = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are the trainer's too
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer uses the cores, too
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -33,10 +33,9 @@ _TRANSFER = "in_process"
 
 
 class VllmProcess:
-    """One engine of vLLM, which starts with made-up weights.
+    """One engine of vLLM, which starts with dummy weights.
 
-    Only what `load` puts in place can agree with a model afterwards: a weight that it forgets shows
-    at the first comparison.
+    A weight that `load` leaves out therefore shows at the first comparison with the model.
     """
 
     def __init__(self, config: PretrainedConfig, dtype: torch.dtype, options: VllmOptions) -> None:
@@ -51,7 +50,7 @@ class VllmProcess:
         self._wide = head_size(config)
         own = str(dtype).removeprefix("torch.")
         self.dtype = own if options.dtype == "auto" else options.dtype
-        with TemporaryDirectory() as folder, _guest():
+        with TemporaryDirectory() as folder, _process_restored():
             config.save_pretrained(folder)
             self.engine = vllm.LLMEngine.from_engine_args(self._arguments(vllm, folder, options))
         _alive.append(self.engine)
@@ -87,14 +86,14 @@ class VllmProcess:
         )
 
     def load(self, named: Named) -> None:
-        """Put a model's weights in place and forget what was computed with the old ones.
+        """Load a model's weights and drop everything computed with the old ones.
 
         Args:
             named: all of a model's `state_dict`, copies of tied tensors too: on a CPU the output
                 layer is packed apart from the embedding that it shares.
         """
         weights = list(widened_weights(named, self._size, self._wide))
-        with _guest():
+        with _process_restored():
             self.engine.collective_rpc("start_weight_update")
             self.engine.collective_rpc(
                 "update_weights", kwargs={"update_info": {"weights": weights}}
@@ -107,21 +106,21 @@ class VllmProcess:
             )
 
     def sleep(self) -> None:
-        """Leave the GPU's memory to the trainer; nothing on a CPU. Not yet run on a GPU."""
+        """Free the GPU's memory; does nothing on a CPU. Not yet tested on a GPU."""
         if not (self.is_cpu or self._is_asleep):
             self.engine.sleep(level=1)
             self._is_asleep = True
 
     def wake(self) -> None:
-        """Come back to the GPU, with the same weights and an empty cache."""
+        """Load the weights onto the GPU again, with an empty cache."""
         if self._is_asleep:
             self.engine.wake_up()
             self._is_asleep = False
 
     def close(self) -> None:
-        """End the engine, once all others have been closed as well.
+        """End the engine once all others have been closed as well.
 
-        vLLM's process groups belong to the process: an engine that ends takes them from the rest.
+        vLLM's process groups belong to the process: shutting one engine down breaks the others.
         """
         _open.discard(id(self.engine))
         if not _open:
@@ -149,10 +148,10 @@ def _import_vllm() -> Any:
 
 
 def _register_transfer() -> None:
-    """Make our way to give weights known to vLLM, which brings none for one and the same process.
+    """Register our weight transfer with vLLM, which has none within one process.
 
-    Its own ways cross processes: NCCL wants a GPU for each, CUDA's handles cannot be opened by who
-    made them.
+    Its own transfers cross processes: NCCL needs a GPU for each, and the process that made a
+    CUDA handle cannot open it.
     """
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory as Factory
 
@@ -167,8 +166,8 @@ def _head_sizes_on_cpu() -> list[int]:
 
 
 @contextmanager
-def _guest() -> Iterator[None]:
-    """Give the process its random state and its way to set threads back."""
+def _process_restored() -> Iterator[None]:
+    """Restore the process's random state and threads after the block."""
     state, numpy_state = random.getstate(), np.random.get_state()
     set_num_threads, threads = torch.set_num_threads, torch.get_num_threads()
     try:

@@ -1,4 +1,4 @@
-"""Which weights are these: one name for a model and for the folder that it is saved in."""
+"""Versions of weights: a hash that is the same for a model and the folder it is saved in."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from envs.errors import CheckpointError
 
 
 def weights_version(weights: PreTrainedModel | Path | str) -> str:
-    """A name for exactly these weights: the same for a model and for the folder it is saved in.
+    """A hash of the weights: the same for a model and for the folder it is saved in.
 
     Returns:
         The first 12 hex digits of the SHA-256 over names, types, shapes and bytes in name order;
-        a tied tensor counts once, under the name it is saved by.
+        a tied tensor counts once, under the name that it is saved with.
     """
     tensors = (
         _saved_tensors(Path(weights))

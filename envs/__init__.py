@@ -1,4 +1,7 @@
-"""The world: pure state, no models, no network. Importing it registers `parley/Social-v0`."""
+"""The social environment: scenarios, rules, episodes, and interfaces for Gymnasium and PettingZoo.
+
+It is pure state without models or network. Importing it registers `parley/Social-v0`.
+"""
 
 from gymnasium.envs.registration import register, registry
 

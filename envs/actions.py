@@ -1,4 +1,4 @@
-"""Codecs between what a model writes and an `Action`; bad text becomes an invalid action."""
+"""Codecs between the text that a model writes and an `Action`; bad text gives an invalid action."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from envs.types import Action, ActionType
 
 MAX_ACTION_CHARS: Final = 10_000
-"""Longest action text, the private note not counted; the same for all codecs."""
+"""The longest action text that any codec accepts, without the private note."""
 
 _NOTE = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)```\Z", re.DOTALL | re.IGNORECASE)
@@ -41,14 +41,14 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A model's reply, parted: the note is for the model alone, None where it wrote none."""
+    """A model's reply in two parts: a private note, None where it wrote none, and the action."""
 
     note: str | None
     action_text: str
 
 
 def split_note(text: str) -> Reply:
-    """Part a leading `<think>...</think>` from the action; an unclosed note leaves no action."""
+    """Split a leading `<think>...</think>` from the action; an unclosed note leaves no action."""
     match = _NOTE.match(text)
     if match is None:
         return Reply(None, text.strip())
@@ -120,7 +120,7 @@ class JsonCodec:
             return _invalid(
                 f"got an argument of type {type(argument).__name__}, expected a string."
             )
-        # JSON's \u escapes can bring in what the reply itself did not hold.
+        # JSON's \u escapes can hold forbidden characters that the reply itself did not show.
         if argument and (fault := _fault(argument)):
             return _invalid(fault)
         return _action(ActionType(name), argument)

@@ -1,4 +1,4 @@
-"""The social world under PettingZoo's two interfaces: agents in turn, or all at once."""
+"""The social environment with PettingZoo's interfaces: AEC (agents in turn) and parallel."""
 
 from __future__ import annotations
 
@@ -11,14 +11,53 @@ from gymnasium.utils import seeding
 from pettingzoo import AECEnv, ParallelEnv  # type: ignore[import-untyped]
 
 from envs.errors import ConfigError
-from envs.interface import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
+from envs.interface import (
+    EnvSetup,
+    Info,
+    env_setup,
+    final_reward,
+    info_of,
+    is_terminated,
+    is_truncated,
+)
 from envs.social import Order, Rules, SocialState
 from envs.spaces import Observed, Utf8Text, observation_space, observed, transcript_text
 from envs.types import Action, Scenario
 
 
-class SocialAEC(AECEnv[str, Observed, str | None]):  # type: ignore[misc]
-    """One agent acts at a time; actions are texts through a codec.
+class _AgentSpaces:
+    """The agents' names, seats and spaces, which both environments have."""
+
+    def _set_up(self, setup: EnvSetup) -> None:
+        self._setup = setup
+        self.possible_agents = [f"agent_{seat}" for seat in range(setup.seats)]
+        self.agents: list[str] = []
+        self.social: SocialState | None = None
+        self._seat_of = {agent: seat for seat, agent in enumerate(self.possible_agents)}
+        self._generator: np.random.Generator = seeding.np_random(None)[0]
+        self._action_spaces = {
+            agent: setup.action_space(seat) for agent, seat in self._seat_of.items()
+        }
+        self._observation_spaces = {
+            agent: observation_space(setup.rules.max_turns) for agent in self.possible_agents
+        }
+
+    def observation_space(self, agent: str) -> Dict:
+        return self._observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Utf8Text:
+        return self._action_spaces[agent]
+
+    def _start(self, seed: int | None, options: dict[str, Any] | None) -> SocialState:
+        """A new episode; without a seed the draws go on from the last one."""
+        if seed is not None:
+            self._generator, _ = seeding.np_random(seed)
+        self.agents = list(self.possible_agents)
+        return self._setup.start(self._generator, options or {})
+
+
+class SocialAEC(_AgentSpaces, AECEnv[str, Observed, str | None]):  # type: ignore[misc]
+    """One agent acts at a time; actions are texts that a codec decodes.
 
     Rewards are 0 until the end, then goal / 10 where a program can check the goal. A turn limit
     is a truncation, every other end a termination. In simultaneous order the actions of a round
@@ -39,39 +78,19 @@ class SocialAEC(AECEnv[str, Observed, str | None]):  # type: ignore[misc]
         render_mode: str | None = None,
     ) -> None:
         super().__init__()
-        self._stage = make_stage(scenarios, rules, codec)
+        self._set_up(env_setup(scenarios, rules, codec))
         self.render_mode = render_mode
-        self.possible_agents = _agent_names(self._stage.seats)
-        self.agents: list[str] = []
-        self.social: SocialState | None = None
-        self._seat_of = {agent: seat for seat, agent in enumerate(self.possible_agents)}
         self._waiting: dict[int, Action] = {}
-        self._generator, _ = seeding.np_random(None)
-        self._action_spaces = {
-            agent: self._stage.action_space(seat) for agent, seat in self._seat_of.items()
-        }
-        self._observation_spaces = {
-            agent: observation_space(self._stage.rules.max_turns) for agent in self.possible_agents
-        }
-
-    def observation_space(self, agent: str) -> Dict:
-        return self._observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Utf8Text:
-        return self._action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Start an episode; without a seed the draws go on from the last one."""
-        if seed is not None:
-            self._generator, _ = seeding.np_random(seed)
-        self.social = self._stage.start(self._generator, options or {})
+        self.social = self._start(seed, options)
         self._waiting = {}
-        self.agents = list(self.possible_agents)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self._publish()
 
     def observe(self, agent: str) -> Observed:
-        return observed(self._running().observe(self._seat_of[agent]), self._stage.codec)
+        return observed(self._running().observe(self._seat_of[agent]), self._setup.codec)
 
     def step(self, action: str | None) -> None:
         """Let `agent_selection` act; agents of a finished episode step with None."""
@@ -80,7 +99,7 @@ class SocialAEC(AECEnv[str, Observed, str | None]):  # type: ignore[misc]
             self._was_dead_step(action)
             return
         social = self._running()
-        self._waiting[self._seat_of[agent]] = self._stage.codec.decode(action or "")
+        self._waiting[self._seat_of[agent]] = self._setup.codec.decode(action or "")
         if len(self._waiting) == len(social.to_act):
             social.step(self._waiting)
             self._waiting = {}
@@ -91,10 +110,10 @@ class SocialAEC(AECEnv[str, Observed, str | None]):  # type: ignore[misc]
         """The transcript so far, with `render_mode="ansi"`."""
         if self.render_mode != "ansi":
             return None
-        return transcript_text(self._running().observe(0), self._stage.codec)
+        return transcript_text(self._running().observe(0), self._setup.codec)
 
     def close(self) -> None:
-        """Nothing is held open; PettingZoo asks for the method."""
+        """Do nothing: nothing is held open, but PettingZoo requires the method."""
 
     def _publish(self) -> None:
         social = self._running()
@@ -111,8 +130,8 @@ class SocialAEC(AECEnv[str, Observed, str | None]):  # type: ignore[misc]
         return self.social
 
 
-class SocialParallel(ParallelEnv[str, Observed, str]):  # type: ignore[misc]
-    """All agents act at once, each without seeing the others' actions of the round.
+class SocialParallel(_AgentSpaces, ParallelEnv[str, Observed, str]):  # type: ignore[misc]
+    """All agents act at the same time, without seeing the others' actions of the round.
 
     Args:
         rules: must have simultaneous order; the default is `Rules(order=Order.SIMULTANEOUS)`.
@@ -123,39 +142,20 @@ class SocialParallel(ParallelEnv[str, Observed, str]):  # type: ignore[misc]
     def __init__(
         self, scenarios: Sequence[Scenario], rules: Rules | None = None, codec: str = "line"
     ) -> None:
-        self._stage = make_stage(scenarios, rules or Rules(order=Order.SIMULTANEOUS), codec)
-        if self._stage.rules.order is not Order.SIMULTANEOUS:
+        setup = env_setup(scenarios, rules or Rules(order=Order.SIMULTANEOUS), codec)
+        if setup.rules.order is not Order.SIMULTANEOUS:
             raise ConfigError(
-                f"got order={self._stage.rules.order.value!r} for SocialParallel, expected "
+                f"got order={setup.rules.order.value!r} for SocialParallel, expected "
                 "'simultaneous'; use SocialAEC for the other orders."
             )
-        self.possible_agents = _agent_names(self._stage.seats)
-        self.agents: list[str] = []
-        self.social: SocialState | None = None
+        self._set_up(setup)
         self.render_mode = None
-        self._seat_of = {agent: seat for seat, agent in enumerate(self.possible_agents)}
-        self._generator: np.random.Generator = seeding.np_random(None)[0]
-        self._action_spaces = {
-            agent: self._stage.action_space(seat) for agent, seat in self._seat_of.items()
-        }
-        self._observation_spaces = {
-            agent: observation_space(self._stage.rules.max_turns) for agent in self.possible_agents
-        }
-
-    def observation_space(self, agent: str) -> Dict:
-        return self._observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Utf8Text:
-        return self._action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observed], dict[str, Info]]:
         """Start an episode; without a seed the draws go on from the last one."""
-        if seed is not None:
-            self._generator, _ = seeding.np_random(seed)
-        self.social = self._stage.start(self._generator, options or {})
-        self.agents = list(self.possible_agents)
+        self.social = self._start(seed, options)
         return self._observations(self.social), self._infos(self.social)
 
     def step(
@@ -174,7 +174,7 @@ class SocialParallel(ParallelEnv[str, Observed, str]):  # type: ignore[misc]
         if not self.agents:
             return {}, {}, {}, {}, {}
         social.step(
-            {self._seat_of[agent]: self._stage.codec.decode(actions[agent]) for agent in actions}
+            {self._seat_of[agent]: self._setup.codec.decode(actions[agent]) for agent in actions}
         )
         rewards = {agent: final_reward(social, self._seat_of[agent]) for agent in self.agents}
         terminations = dict.fromkeys(self.agents, is_terminated(social))
@@ -185,14 +185,10 @@ class SocialParallel(ParallelEnv[str, Observed, str]):  # type: ignore[misc]
         return observations, rewards, terminations, truncations, infos
 
     def _observations(self, social: SocialState) -> dict[str, Observed]:
-        codec = self._stage.codec
+        codec = self._setup.codec
         return {
             agent: observed(social.observe(self._seat_of[agent]), codec) for agent in self.agents
         }
 
     def _infos(self, social: SocialState) -> dict[str, Info]:
         return {agent: info_of(social, self._seat_of[agent]) for agent in self.agents}
-
-
-def _agent_names(seats: int) -> list[str]:
-    return [f"agent_{seat}" for seat in range(seats)]

@@ -1,4 +1,4 @@
-"""The structured acts with which two seats agree on a deal: offer, accept, reject."""
+"""The acts with which two seats agree on a deal: offer, accept, reject."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What lies on the table.
+    """The state of a negotiation.
 
     Attributes:
         standing: the offer that waits for an answer.
-        offered_by: the seat that made it; None exactly when nothing stands.
+        offered_by: the seat that made it; None exactly when there is no standing offer.
         closed: the deal that was agreed.
     """
 
@@ -32,7 +32,7 @@ EMPTY_TABLE = Table()
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An act's words: `keyword` is "offer", "accept", "reject" or, for a free act, any other."""
+    """A parsed act: `keyword` is "offer", "accept", "reject" or, in a free act, any other word."""
 
     keyword: str
     rest: str
@@ -63,7 +63,7 @@ def apply_act(table: Table, task: Task, seat: int, text: str) -> Table:
 
 
 def read_act(text: str) -> Act:
-    """The words of an act, parted into the keyword, in lower case, and what follows it."""
+    """Parse the words of an act: the keyword in lower case, and what follows it."""
     words = text.split(maxsplit=1)
     keyword = words[0].rstrip(".!:").lower() if words else ""
     return Act(keyword, words[1].strip() if len(words) > 1 else "")

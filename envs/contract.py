@@ -1,4 +1,4 @@
-"""The contract test that every scenario family must pass, shipped so that new families can use it.
+"""The contract test that every scenario family must pass; it ships for families of other packages.
 
 A family's whole test is one line: `check_family(lambda index: draw("mine", "train", index))`.
 """
@@ -61,7 +61,7 @@ def check_scenario(scenario: Scenario) -> None:
 
 
 def check_task(task: Task, name: str = "the task") -> None:
-    """Check that goals can be reached together and that deals survive being worded."""
+    """Check that the aims can be reached together and that offers of all deals can be read."""
     deals = task.deals()
     assert deals, f"{name} has no deals, expected at least one."
     assert len(set(deals)) == len(deals), f"{name} lists a deal twice."
@@ -105,7 +105,7 @@ def _check_terms(task: Task, seat: int, deal: Deal, name: str) -> None:
 
 
 def _check_garbage(task: Task, seat: int, name: str) -> None:
-    """Whatever is written as terms, it is a deal of the task or an `ActionError`."""
+    """Check that any text given as terms is read as a deal of the task or raises `ActionError`."""
     deals = set(task.deals())
     for text in _GARBAGE:
         with contextlib.suppress(ActionError):
@@ -144,7 +144,7 @@ def check_play(scenario: Scenario, rules: Rules, seed: int) -> None:
 
 
 def check_environments(scenario: Scenario, cycles: int = 60) -> None:
-    """Put the scenario through PettingZoo's own checkers, both interfaces, and Gymnasium's."""
+    """Run PettingZoo's checkers of both interfaces and Gymnasium's on the scenario."""
     scenarios = (scenario,)
     # PettingZoo warns about every observation that is not an array, and prints its progress.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

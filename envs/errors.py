@@ -1,4 +1,4 @@
-"""Every error that Parley raises on purpose.
+"""All errors that Parley raises on purpose.
 
     ParleyError
     |-- ConfigError          an option is missing, misspelt, out of range or at odds with another
@@ -14,7 +14,7 @@
     |-- CheckpointError      a checkpoint is incomplete or does not match its manifest
     `-- UnscoredError        a judge could not score an episode (recorded as unscored, never as 0)
 
-Each message is a sentence that says what was got, what was expected and what to do.
+Each message says what was got, what was expected and what to do.
 """
 
 from __future__ import annotations

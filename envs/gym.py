@@ -1,4 +1,4 @@
-"""The single-agent Gymnasium view of the social world, with the partner inside."""
+"""The social environment with Gymnasium's interface: one seat acts, a partner plays the others."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import gymnasium
 
 from envs.errors import ConfigError
-from envs.interface import Info, final_reward, info_of, is_terminated, is_truncated, make_stage
+from envs.interface import Info, env_setup, final_reward, info_of, is_terminated, is_truncated
 from envs.social import Rules, SocialState
 from envs.spaces import Observed, observation_space, observed, transcript_text
 from envs.types import Action, ActionType, Observation, Scenario
 
 Partner = Callable[[Observation], Action]
-"""Plays every other seat; it sees what that seat may see and nothing else."""
+"""A function that plays the other seats; it is given what that seat may see."""
 
 
 def agreeable(observation: Observation) -> Action:
@@ -26,7 +26,7 @@ def agreeable(observation: Observation) -> Action:
 
 
 class SocialGymEnv(gymnasium.Env[Observed, str]):
-    """One seat of an episode; a step is one own action and the partner's answer.
+    """An environment for one seat: a step is its own action and the partner's answer.
 
     Where the partner ends the episode before the first own turn (it may when `seat` is not 0), the
     first `step` ignores its action and returns the end.
@@ -49,22 +49,22 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
         codec: str = "line",
         render_mode: str | None = None,
     ) -> None:
-        self._stage = make_stage(scenarios, rules, codec)
-        if not 0 <= seat < self._stage.seats:
-            raise ConfigError(f"got seat={seat}, expected 0 to {self._stage.seats - 1}.")
+        self._setup = env_setup(scenarios, rules, codec)
+        if not 0 <= seat < self._setup.seats:
+            raise ConfigError(f"got seat={seat}, expected 0 to {self._setup.seats - 1}.")
         self._seat = seat
         self._partner = partner
         self.render_mode = render_mode
         self.social: SocialState | None = None
-        self.action_space = self._stage.action_space(seat)
-        self.observation_space = observation_space(self._stage.rules.max_turns)
+        self.action_space = self._setup.action_space(seat)
+        self.observation_space = observation_space(self._setup.rules.max_turns)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observed, Info]:
         """Start an episode and play it up to the first own turn."""
         super().reset(seed=seed)
-        self.social = self._stage.start(self.np_random, options or {})
+        self.social = self._setup.start(self.np_random, options or {})
         self._play_partner(self.social)
         return self._observed(self.social), info_of(self.social, self._seat)
 
@@ -72,7 +72,7 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
         """Act by text and play on to the next own turn or the end."""
         social = self._running()
         if social.end is None:
-            self._act(social, self._stage.codec.decode(action))
+            self._act(social, self._setup.codec.decode(action))
             self._play_partner(social)
         return (
             self._observed(social),
@@ -86,7 +86,7 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
         """The transcript so far, with `render_mode="ansi"`."""
         if self.render_mode != "ansi":
             return None
-        return transcript_text(self._running().observe(self._seat), self._stage.codec)
+        return transcript_text(self._running().observe(self._seat), self._setup.codec)
 
     def _act(self, social: SocialState, own: Action) -> None:
         social.step(
@@ -101,7 +101,7 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
             social.step({seat: self._partner(social.observe(seat)) for seat in social.to_act})
 
     def _observed(self, social: SocialState) -> Observed:
-        return observed(social.observe(self._seat), self._stage.codec)
+        return observed(social.observe(self._seat), self._setup.codec)
 
     def _running(self) -> SocialState:
         if self.social is None:

@@ -1,4 +1,4 @@
-"""What the Gymnasium and PettingZoo environments share: scenarios in, rewards and infos out."""
+"""What the Gymnasium and PettingZoo environments share: their set-up, rewards and infos."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Info = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """The options of an environment, checked.
+class EnvSetup:
+    """The checked options of an environment, which start its episodes.
 
     Attributes:
         scenarios: what `reset` draws from; all have the same number of seats.
@@ -63,8 +63,8 @@ def _some_offers(scenario: Scenario, seat: int, count: int = 8) -> list[str]:
     return [f"offer {scenario.task.terms(seat, deal)}" for deal in spread]
 
 
-def make_stage(scenarios: Sequence[Scenario], rules: Rules | None, codec: str) -> Stage:
-    """Check the options of an environment.
+def env_setup(scenarios: Sequence[Scenario], rules: Rules | None, codec: str) -> EnvSetup:
+    """Check the options of an environment and put them together.
 
     Raises:
         ConfigError: no scenarios, scenarios of different sizes, or an unknown codec.
@@ -76,7 +76,7 @@ def make_stage(scenarios: Sequence[Scenario], rules: Rules | None, codec: str) -
         raise ConfigError(f"got scenarios with {sizes} seats, expected one size for all of them.")
     if codec not in CODECS:
         raise ConfigError(f"got codec={codec!r}, expected one of {sorted(CODECS)}.")
-    return Stage(tuple(scenarios), rules if rules is not None else Rules(), CODECS[codec])
+    return EnvSetup(tuple(scenarios), rules if rules is not None else Rules(), CODECS[codec])
 
 
 def is_terminated(state: SocialState) -> bool:
@@ -98,7 +98,7 @@ def final_reward(state: SocialState, seat: int) -> float:
 
 
 def info_of(state: SocialState, seat: int) -> Info:
-    """What is worth knowing of the last round beside the observation; see `Info`."""
+    """The info dictionary of a seat; see `Info`."""
     info: Info = {"scenario": state.scenario.id}
     last = next((turn for turn in reversed(state.turns) if turn.seat == seat), None)
     if last is not None and last.action.invalid is not None:

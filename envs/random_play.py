@@ -1,4 +1,4 @@
-"""Episodes of seats that act at random: for contract tests and for looking at a family."""
+"""Random play, for contract tests and for looking at a family."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envs.types import Action, ActionType, Episode, Scenario
 
 
 def play_randomly(scenario: Scenario, rules: Rules | None = None, seed: int = 0) -> Episode:
-    """An episode of seats that act at random: mostly offers and answers where there is a task."""
+    """Play an episode at random: mostly offers and answers where there is a task."""
     generator = Random(seed)
     state = SocialState(scenario, rules, seed)
     while state.end is None:
@@ -18,7 +18,7 @@ def play_randomly(scenario: Scenario, rules: Rules | None = None, seed: int = 0)
 
 
 def random_action(scenario: Scenario, seat: int, generator: Random) -> Action:
-    """Any kind of action, allowed now or not."""
+    """A random action of any kind, whether or not the rules allow it now."""
     task = scenario.task
     kind = generator.choices(("offer", "accept", "reject", "say", "leave"), (5, 2, 1, 3, 0.3))[0]
     if kind == "offer" and task is not None:

@@ -1,4 +1,4 @@
-"""What a deal is worth: goals, joint welfare and what was attainable, by looking at every deal."""
+"""Scores deals: goals, joint welfare and the best attainable, computed by trying every deal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_GOAL = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Attainable:
-    """What the best deals of a task give.
+    """The best deals of a task and what they are worth.
 
     Attributes:
         best: each seat's points in the deal it likes most; both rarely come together.
@@ -51,7 +51,7 @@ def joint_welfare(task: Task, deal: Deal | None) -> float:
     """The sum of both seats' points over the largest attainable sum, 0..1.
 
     It is 0 where the points sum to nothing or less (so without a deal, but in tasks that give
-    points for none), and wherever no deal is worth more than nothing to the two together.
+    points for none), and wherever no deal has a positive sum of points.
     """
     best_sum = attainable(task).best_sum
     if best_sum <= 0:
@@ -64,8 +64,8 @@ def is_pareto(task: Task, deal: Deal | None) -> bool:
     return deal in attainable(task).pareto
 
 
-def reaching(task: Task) -> int:
-    """How many deals reach both aims."""
+def deals_reaching_aims(task: Task) -> int:
+    """The number of deals that reach both aims."""
     return sum(
         task.utility(0, deal) >= task.aims[0] and task.utility(1, deal) >= task.aims[1]
         for deal in task.deals()
@@ -74,7 +74,7 @@ def reaching(task: Task) -> int:
 
 @lru_cache(maxsize=16384)
 def attainable(task: Task) -> Attainable:
-    """What the best deals of `task` give, found by trying them all (once per task)."""
+    """The best deals of `task`, found by trying them all once per task."""
     points = {deal: utilities(task, deal) for deal in task.deals()}
     return Attainable(
         best=(max(own for own, _ in points.values()), max(own for _, own in points.values())),
@@ -85,7 +85,7 @@ def attainable(task: Task) -> Attainable:
 
 
 def _nash_deal(points: dict[Deal, tuple[float, float]], without: tuple[float, float]) -> Deal:
-    """The Nash bargaining solution; `max` keeps the earliest of equals."""
+    """The Nash bargaining solution; the earliest of equally good deals, as `max` takes it."""
     gains = {deal: (own - without[0], other - without[1]) for deal, (own, other) in points.items()}
     good_for_both = [deal for deal, both in gains.items() if min(both) > 0]
     if not good_for_both:
@@ -99,9 +99,10 @@ def _nash_deal(points: dict[Deal, tuple[float, float]], without: tuple[float, fl
 
 
 def _pareto(points: dict[Deal, tuple[float, float]]) -> frozenset[Deal]:
-    """Sweep from the first seat's best deal downwards; only a rise of the second seat's survives.
+    """The Pareto-optimal deals, found by a sweep from the first seat's best deal downwards.
 
-    Deals with exactly the points of a survivor survive with it.
+    A deal is optimal if the second seat gets more than in all deals before it. Deals with equal
+    points are optimal together.
     """
     frontier: set[tuple[float, float]] = set()
     best_second = float("-inf")

@@ -226,7 +226,7 @@ def _default_of(each: Field[Any]) -> Any:
 
 
 def keywords_of(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that the function takes."""
+    """The options that the function takes as parameters."""
     names = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in names}
 
@@ -245,7 +245,7 @@ _ENTRY = re.compile(r"^    ([\w, ]+):\s*((?:.|\n)*?)(?=^    \w|\Z)", re.MULTILIN
 
 
 def described(docstring: str) -> dict[str, str]:
-    """What a docstring's Args or Attributes say of each name, on one line."""
+    """The descriptions in a docstring's Args or Attributes, by name, each on one line."""
     found: dict[str, str] = {}
     for section in _SECTION.findall(inspect.cleandoc(docstring)):
         for names, text in _ENTRY.findall(section):

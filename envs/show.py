@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def scenario_view(scenario: Scenario) -> RenderableType:
-    """The public scene above each seat's private side."""
+    """A panel with the public scene, above one with each seat's private side."""
     title = f"{scenario.id} ({scenario.relationship.name.lower().replace('_', ' ')})"
     sides = Table.grid(expand=True)
     for _ in scenario.goals:
@@ -77,7 +77,7 @@ def _private_side(scenario: Scenario, seat: int) -> Panel:
 
 
 def transcript_view(episode: Episode) -> RenderableType:
-    """One row a turn; what could not be carried out is shown with the reason."""
+    """A table with one row a turn; invalid actions are shown with the reason."""
     table = Table(title="One episode, played at random")
     table.add_column("turn", justify="right")
     table.add_column("who")
@@ -92,7 +92,7 @@ def transcript_view(episode: Episode) -> RenderableType:
 
 
 def outcome_view(episode: Episode) -> RenderableType:
-    """How it ended, and for a verifiable task what that was worth."""
+    """How the episode ended and, for a verifiable task, the points and goals."""
     lines = Text(f"Ended by: {episode.end}. ")
     task = episode.scenario.task
     if task is None:

@@ -1,4 +1,4 @@
-"""The social world as a pure state machine: who is to act, what happened, how it ended."""
+"""The rules of an episode as a state machine: who acts next, what happened, how it ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from envs.types import (
 
 
 class Order(StrEnum):
-    """Who acts when: SOTOPIA's three orders."""
+    """SOTOPIA's three orders of turns."""
 
     ROUND_ROBIN = "round-robin"
     SIMULTANEOUS = "simultaneous"
@@ -37,10 +37,10 @@ class Rules:
 
     Attributes:
         max_turns: most turns of the whole transcript, all seats together. Simultaneous rounds are
-            never cut, so what is left over by whole rounds is not played.
+            never cut: a remainder smaller than a round is not played.
         max_stale: the episode ends after more than that many consecutive actions of type NONE.
-        recorded: the seat of every turn, for dialogues that took place elsewhere and kept to no
-            order; it replaces `order`, and `max_turns` must be its length.
+        recorded: the seat of every turn, for recorded dialogues in no regular order; it replaces
+            `order`, and `max_turns` must be its length.
     """
 
     max_turns: int = 20
@@ -63,7 +63,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that `restore` needs to go on exactly; shares the immutable turns."""
+    """The complete state of an episode, from which `restore` goes on exactly."""
 
     scenario: Scenario
     rules: Rules
@@ -75,10 +75,10 @@ class Snapshot:
 
 
 class SocialState:
-    """One episode under way.
+    """An episode under way.
 
     Args:
-        seed: the source of the random order; the other orders do not use it.
+        seed: the source of the random order; the other orders ignore it.
     """
 
     __slots__ = (
@@ -114,13 +114,13 @@ class SocialState:
 
     @property
     def turns_left(self) -> int:
-        """Turns until the limit, all seats together."""
+        """The number of turns until the limit, all seats together."""
         if self.end is not None:
             return 0
         return len(self._rounds) * len(self._rounds[0]) - len(self.turns)
 
     def step(self, actions: Mapping[int, Action]) -> None:
-        """Let the seats that are to act do so.
+        """Carry out one action of each seat that is to act.
 
         Args:
             actions: one action for each seat of `to_act`. An act that the rules reject is recorded
@@ -139,15 +139,15 @@ class SocialState:
             )
         before = self.table
         for seat in seats:
-            action, table = self._judged(before, seat, actions[seat])
-            if _weight(before, table) >= _weight(before, self.table):
+            action, table = self._apply(before, seat, actions[seat])
+            if _precedence(before, table) >= _precedence(before, self.table):
                 self.table = table
             self._stale = self._stale + 1 if action.type is ActionType.NONE else 0
             self.turns += (Turn(len(self.turns), seat, action),)
-        self.end = self._why_over(len(seats))
+        self.end = self._end_reason(len(seats))
 
-    def _judged(self, table: Table, seat: int, action: Action) -> tuple[Action, Table]:
-        # Judged on the table as it was before the round: nobody accepts an offer unseen.
+    def _apply(self, table: Table, seat: int, action: Action) -> tuple[Action, Table]:
+        # On the table as it was before the round: nobody can accept an offer that it has not seen.
         if action.type is not ActionType.ACT or self.scenario.task is None:
             return action, table
         try:
@@ -155,7 +155,7 @@ class SocialState:
         except ActionError as error:
             return Action(ActionType.NONE, "", invalid=str(error)), table
 
-    def _why_over(self, seats_acted: int) -> EndReason | None:
+    def _end_reason(self, seats_acted: int) -> EndReason | None:
         if self.table.closed is not None:
             return EndReason.DEAL
         if any(turn.action.type is ActionType.LEAVE for turn in self.turns[-seats_acted:]):
@@ -165,7 +165,7 @@ class SocialState:
         return None if self.turns_left else EndReason.TURN_LIMIT
 
     def observe(self, seat: int) -> Observation:
-        """What `seat` sees now, also when it is not to act."""
+        """What `seat` sees now, whether or not it is to act."""
         view = self._views[seat]
         if view is None:
             view = self._views[seat] = view_of(self.scenario, seat)
@@ -185,11 +185,11 @@ class SocialState:
         return Episode(self.scenario, self.turns, self.end, self.table.closed)
 
     def abandon(self) -> Episode:
-        """The episode as far as it went, because somebody in it cannot go on; without a deal."""
+        """End the episode as failed and without a deal, because one of its players cannot go on."""
         return Episode(self.scenario, self.turns, EndReason.FAILED, None)
 
     def snapshot(self) -> Snapshot:
-        """The state as a value; `restore` goes on from it as often as one likes."""
+        """A copy of the state, from which `restore` can go on any number of times."""
         return Snapshot(
             self.scenario, self.rules, self.seed, self.turns, self.table, self._stale, self.end
         )
@@ -258,7 +258,7 @@ def _known(profile: Profile, relationship: Relationship) -> Profile | None:
 
 
 def _schedule(rules: Rules, seats: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """Who acts in each round; drawn at once, so that a snapshot needs no generator state."""
+    """The seats that act in each round, drawn in advance so that a snapshot needs no generator."""
     if rules.recorded:
         if not 0 <= min(rules.recorded) <= max(rules.recorded) < seats:
             raise ConfigError(
@@ -279,8 +279,8 @@ def _schedule(rules: Rules, seats: int, seed: int) -> tuple[tuple[int, ...], ...
     return tuple((turn % seats,) for turn in range(rules.max_turns))
 
 
-def _weight(before: Table, after: Table) -> int:
-    """What prevails in a simultaneous round: a closed deal, a new offer, a rejection, nothing."""
+def _precedence(before: Table, after: Table) -> int:
+    """Which act prevails in a simultaneous round: a closed deal, a new offer, a rejection, none."""
     if after is before:
         return 0
     if after.closed is not None:

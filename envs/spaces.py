@@ -1,4 +1,4 @@
-"""Gymnasium spaces of the social world, and observations as values in them."""
+"""Gymnasium spaces for actions and observations, and observations as values in them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from envs.errors import ConfigError
 from envs.types import Action, Observation, Profile
 
 MAX_SAMPLE_CHARS: Final = 40
-"""Samples of long texts are no longer than this, so that random play stays quick."""
+"""The longest random sample of a text space, so that random play stays fast."""
 
 MAX_REPLY_CHARS: Final = 10 * MAX_ACTION_CHARS
-"""Longest reply in the action space: an action with a private note before it."""
+"""The longest reply in the action space: an action with a private note before it."""
 
 MAX_VIEW_CHARS: Final = 100_000
-"""Longest goal, context or profile in the observation space."""
+"""The longest goal, context or profile in the observation space."""
 
 Observed = dict[str, Any]
 """An observation as the environments give it: texts by name, and the turn as a NumPy integer."""
@@ -32,13 +32,13 @@ _LINE_OVERHEAD_CHARS: Final = 200
 
 
 class Utf8Text(spaces.Space[str]):
-    """All texts of at most `max_chars` characters that UTF-8 can hold.
+    """The space of all texts of at most `max_chars` characters that UTF-8 can encode.
 
-    Gymnasium's own text space lists its alphabet and takes seconds for all of Unicode.
+    Gymnasium's own text space lists its alphabet, which takes seconds for all of Unicode.
 
     Args:
         max_chars: longest text.
-        examples: texts that make up half of the samples, so that random play meets the rules.
+        examples: half of the samples are drawn from these, so that random play uses the rules.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Utf8Text(spaces.Space[str]):
 
 
 def action_space(codec: Codec, examples: Sequence[Action]) -> Utf8Text:
-    """Replies as models write them; what `codec` cannot read is an invalid action."""
+    """The space of a model's replies; those that `codec` cannot read are invalid actions."""
     return Utf8Text(MAX_REPLY_CHARS, [codec.encode(action) for action in examples])
 
 
 def observation_space(max_turns: int) -> spaces.Dict:
-    """The space of `observed`; no key is called `observation`, which PettingZoo's tests mistake."""
+    """The space of `observed`. No key is `observation`, which confuses PettingZoo's tests."""
     texts = ("context", "goal", "brief", "profile", "partners")
     fields: dict[str, spaces.Space[Any]] = {key: Utf8Text(MAX_VIEW_CHARS) for key in texts}
     # JSON escapes may double a text; an argument is never longer than its action.
@@ -127,7 +127,7 @@ def transcript_text(observation: Observation, codec: Codec) -> str:
 
 
 def profile_text(profile: Profile | None) -> str:
-    """What is known of somebody, one `field: value` line each; a stranger is just that."""
+    """A profile with one `field: value` line for each known field; None is a stranger."""
     if profile is None:
         return "a stranger"
     lines = {

@@ -1,7 +1,6 @@
-"""The nouns of the social world: who is there, what may be done, what happened.
+"""The data types of scenarios and episodes, without behaviour of their own.
 
-Immutable data without behaviour of its own. Seats number the agents from 0, turns number the
-transcript from 0.
+All are immutable. Seats are numbered from 0, and so are the turns of a transcript.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from envs.scenarios.task import Task
 
 Deal = tuple[int, ...]
-"""One possible agreement, as numbers that only its task can read (counts, a price, an option)."""
+"""A possible agreement, as numbers that its task defines (counts, a price, an option)."""
 
 
 class ActionType(StrEnum):
@@ -29,7 +28,7 @@ class ActionType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What one agent does in one turn.
+    """The action of one agent in one turn.
 
     Attributes:
         type: one of SOTOPIA's five types; an invalid action is of type NONE.
@@ -44,7 +43,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One action in its place: `index` in the transcript, taken by `seat`."""
+    """An action in a transcript: number `index`, taken by `seat`."""
 
     index: int
     seat: int
@@ -52,7 +51,7 @@ class Turn:
 
 
 class Relationship(IntEnum):
-    """How well two agents know each other: SOTOPIA's scale."""
+    """How well two agents know each other, on SOTOPIA's scale."""
 
     STRANGER = 0
     KNOW_BY_NAME = 1
@@ -88,7 +87,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One situation, with everybody's private side in it; agents see only a `View` of it.
+    """A situation with the private sides of all seats; agents see only a `View` of it.
 
     Attributes:
         id: unique and stable; two scenarios with one id are equal.
@@ -115,7 +114,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one seat may know of a scenario before the first turn.
+    """What one seat may know of a scenario.
 
     Attributes:
         partners: what is known of each other seat, in seat order, as far as the relationship
@@ -134,7 +133,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one seat sees when it is to act: its view, the transcript, the turns that are left."""
+    """What one seat sees when it is to act: its view, the transcript, the number of turns left."""
 
     view: View
     turns: tuple[Turn, ...]
@@ -144,8 +143,8 @@ class Observation:
 class EndReason(StrEnum):
     """Why an episode ended; TURN_LIMIT is a truncation; DEAL, LEFT and STALE are terminations.
 
-    FAILED comes from outside the world: somebody behind an API gave no answer. Such an episode is
-    kept as far as it went and is never scored.
+    FAILED means that a player outside the process, such as a model behind an API, gave no answer.
+    Such an episode is stored as far as it went and is never scored.
     """
 
     DEAL = "deal"
@@ -157,7 +156,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A finished episode as the world saw it: no models, no tokens, no scores.
+    """A finished episode: its turns and outcome, without models, tokens or scores.
 
     Attributes:
         end: why it ended.

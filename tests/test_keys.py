@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import training.play.remote
-from engines.remote.direct import DirectTransport
+from engines.remote.direct_transport import DirectTransport
 from engines.remote.retries import Retries
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, replies, served
@@ -134,7 +134,7 @@ def test_a_traceback(tmp_path: Path) -> None:
     """A defect of ours, in the very frame that has the key."""
     folder = tmp_path / "out"
     program = """
-import engines.remote.direct as direct, sys
+import engines.remote.direct_transport as direct, sys
 from training.cli.run import run
 from training.evaluate import COMMAND
 def broken(self, content):

@@ -17,11 +17,12 @@ from agents.remote import RemotePlayer
 from engines.batcher import Batcher
 from engines.chat import Chat, ChatRequest, Message, Reply
 from engines.local import LocalEngine
-from engines.remote.answers import Answers
+from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat
-from engines.remote.ledger import Ledger, Totals
+from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.transport import Endpoint
+from engines.remote.usage_totals import UsageReport
 from engines.types import Sampling
 from envs.scenarios import draw
 from envs.social import Rules
@@ -70,12 +71,12 @@ def play(chat: Chat, batcher: Batcher, loop: asyncio.Runner) -> list[PlayedEpiso
     return play_wave(plans, RULES, VerifiableJudge(), batcher, run=loop.run)
 
 
-def play_served(served: Served, folder: Path) -> tuple[list[PlayedEpisode], Totals]:
+def play_served(served: Served, folder: Path) -> tuple[list[PlayedEpisode], UsageReport]:
     """The same against the server, with the answers that `folder` keeps, and what it took."""
     endpoint = Endpoint(served.model, served.base_url)
     with (
         Ledger(None) as ledger,
-        Answers(folder / "answers.sqlite") as answers,
+        AnswerStore(folder / "answers.sqlite") as answers,
         asyncio.Runner() as loop,
     ):
         chat = RemoteChat(endpoint, ledger=ledger, limiter=Limiter(), answers=answers)

@@ -1,1 +1,5 @@
-"""Chat models behind an API: transport, retries, limits, money, and a store of answers."""
+"""The client of chat models behind APIs: transports, retries, rate limits, costs, stored answers.
+
+`client` is what players, judges and critics use; it goes through the store of answers, the limiter
+and the ledger. `estimate` predicts the costs of a run before it starts.
+"""

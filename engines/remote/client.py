@@ -1,8 +1,8 @@
-"""A chat model behind an API as players and judges see it: one question, one answer, paid once.
+"""The client of a chat model behind an API: looks answers up, limits, retries and counts calls.
 
-    store -> the same under way? -> [limiter -> ledger -> one attempt -> ledger]* -> store
+    store -> same request in flight? -> [limiter -> ledger -> one attempt -> ledger]* -> store
 
-What is in brackets is repeated by one layer of retries; each attempt is reserved and counted.
+The part in brackets is repeated by the only layer of retries; the ledger counts each attempt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from engines.chat import ChatRequest, Reply
-from engines.remote.answers import Answers, answer_key
+from engines.remote.answer_store import AnswerStore, answer_key
 from engines.remote.ledger import Ledger, PlannedCall
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price, price_of
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 
 
 def price_at(endpoint: Endpoint) -> Price | None:
-    """What an endpoint charges: as it says, nothing on this machine, or as listed; or unknown."""
+    """An endpoint's price: its own, 0 on this machine, or from the price list; None if unknown."""
     if endpoint.price is not None:
         return endpoint.price
     return Price(0.0, 0.0) if endpoint.is_local else price_of(endpoint.model)
 
 
 def transport_to(endpoint: Endpoint) -> Transport:
-    """Directly to a server with a base URL, by litellm to a model's maker."""
+    """The transport for an endpoint: direct to a server with a base URL, else by litellm."""
     if endpoint.base_url is not None:
-        from engines.remote.direct import DirectTransport
+        from engines.remote.direct_transport import DirectTransport
 
         return DirectTransport(endpoint)
-    from engines.remote.providers import LitellmTransport
+    from engines.remote.litellm_transport import LitellmTransport
 
     return LitellmTransport(endpoint)
 
@@ -48,12 +48,11 @@ class RemoteChat:
     """A `Chat` behind an API.
 
     Args:
-        ledger: one for all calls of the process.
-        limiter: likewise.
-        answers: the store of answers; None keeps none. It says which requests it covers.
-        transport: the way to the model; None chooses by the endpoint, with the first call: whoever
-            is answered from the store alone needs no litellm.
-        sleep, rng: of what the waits between attempts are made; for tests.
+        ledger, limiter: the same for all clients of the process.
+        answers: the store of answers, which decides what requests it covers; None for no store.
+        transport: None chooses by the endpoint at the first call, so that a run that is answered
+            from the store alone needs no litellm.
+        sleep, rng: sources of the waits between attempts; for tests.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class RemoteChat:
         *,
         ledger: Ledger,
         limiter: Limiter,
-        answers: Answers | None = None,
+        answers: AnswerStore | None = None,
         retries: Retries | None = None,
         transport: Transport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -75,7 +74,7 @@ class RemoteChat:
         self._transport = transport
         self._sleep, self._rng = sleep, rng or random.Random()
         self._has_warned = False
-        self._under_way: dict[str, asyncio.Task[Reply]] = {}
+        self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._sending: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._abandoned: WeakSet[asyncio.Task[Any]] = WeakSet()
 
@@ -84,43 +83,47 @@ class RemoteChat:
 
     @property
     def id(self) -> str:
-        """The model's name, and where it is served when that is not its maker."""
+        """The model's name, and its server when that is not the provider's."""
         return self._endpoint.id
 
     async def ask(self, request: ChatRequest) -> Reply:
-        """Answer once, from the store or by as many attempts as it takes."""
+        """Answer a request from the store, or by as many attempts as it takes."""
         if self._answers is not None and self._answers.covers(request):
-            return await self._remembered(self._answers, request)
+            return await self._ask_with_store(self._answers, request)
         return await self._call(request)
 
     async def close(self) -> None:
-        """Close the connections; belongs into the event loop that asked.
+        """Close the connections; call it in the event loop that asked.
 
-        What is under way is waited for: it is paid for, and a run that is resumed finds its answer.
+        It waits for calls in flight, which are paid for: their answers are stored for a resumed
+        run.
         """
-        while self._under_way:
-            await asyncio.wait(self._under_way.values())
+        while self._in_flight:
+            await asyncio.wait(self._in_flight.values())
         if self._transport is not None:
             await self._transport.close()
 
-    async def _remembered(self, answers: Answers, request: ChatRequest) -> Reply:
-        """From the store, from whoever asks the same just now, or by a call that is then kept."""
+    async def _ask_with_store(self, answers: AnswerStore, request: ChatRequest) -> Reply:
+        """Take the answer from the store or an equal request in flight, or call and store it."""
         key = answer_key(self.id, request, weights_version=self._endpoint.weights_version)
         while True:
             if (kept := answers.get(key)) is not None:
                 self._ledger.count_cached(purpose=request.purpose, model=self.id)
                 return kept
-            if (other := self._under_way.get(key)) is None:
-                return await self._ask_for_all(answers, key, request)
-            await asyncio.wait([other])  # if it is cancelled, another one asks
+            if (other := self._in_flight.get(key)) is None:
+                return await self._call_for_all(answers, key, request)
+            await asyncio.wait([other])  # if it is cancelled, another caller asks
             if not other.cancelled() and isinstance(failed := other.exception(), ParleyError):
                 raise failed
 
-    async def _ask_for_all(self, answers: Answers, key: str, request: ChatRequest) -> Reply:
-        """Ask for all who want the same, in a task that outlives who began it once it has sent."""
-        work = asyncio.create_task(self._call_and_keep(answers, key, request))
-        self._under_way[key] = work
-        work.add_done_callback(lambda _: self._under_way.pop(key))
+    async def _call_for_all(self, answers: AnswerStore, key: str, request: ChatRequest) -> Reply:
+        """Call for all callers of equal requests.
+
+        Once the request is sent, the task goes on even if the caller that began it is cancelled.
+        """
+        work = asyncio.create_task(self._call_and_store(answers, key, request))
+        self._in_flight[key] = work
+        work.add_done_callback(lambda _: self._in_flight.pop(key))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -130,13 +133,13 @@ class RemoteChat:
                 work.cancel()
             raise
 
-    async def _call_and_keep(self, answers: Answers, key: str, request: ChatRequest) -> Reply:
+    async def _call_and_store(self, answers: AnswerStore, key: str, request: ChatRequest) -> Reply:
         reply = await self._call(request)
         answers.put(key, request, reply)  # an empty one too, or a replay would lack it
         return reply
 
     async def _call(self, request: ChatRequest) -> Reply:
-        """As many attempts as it takes and is allowed."""
+        """Make attempts until one succeeds or no more are allowed."""
         attempt = 0
         while True:
             attempt += 1
@@ -146,7 +149,7 @@ class RemoteChat:
             if asyncio.current_task() in self._abandoned:
                 raise asyncio.CancelledError
             sentence = f"{self.id} {outcome.reason}"
-            if outcome.retry_after_s is not None:  # concerns all callers, also if we give up
+            if outcome.retry_after_s is not None:  # concerns all callers, also if this one gives up
                 patience_s = min(outcome.retry_after_s, self._retries.cap_s)
                 self._limiter.pause(self._endpoint.host, patience_s)
             if outcome.remedy is Remedy.OTHER_CONFIG:
@@ -158,7 +161,7 @@ class RemoteChat:
             await self._sleep(self._retries.backoff_s(attempt, self._rng))
 
     async def _attempt(self, request: ChatRequest) -> Reply | Failure:
-        """One attempt, reserved before and settled or released after, whatever becomes of it."""
+        """Make one attempt: reserve its cost before, settle or release it after, in every case."""
         planned = PlannedCall.of(request, model=self.id, price=self._price)
         if self._transport is None:
             self._transport = transport_to(self._endpoint)

@@ -1,8 +1,8 @@
-"""What a run's remote calls will come to, before the first is made: calls, tokens and dollars.
+"""Estimates the calls, tokens and dollars of a run's remote calls before the first is made.
 
 Chat models are sent the whole history again with each call, so over a dialogue of n calls the
-prompt tokens grow with n squared. Nothing is taken off for answers from the store, nor for what a
-provider's own cache makes cheaper; nothing is added for attempts that fail and are billed.
+prompt tokens grow with n squared. Answers from the store and cheaper prompt tokens from a
+provider's cache are not deducted; failed attempts that are billed are not added.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from engines.remote.prices import Price
-from engines.remote.tallies import NUSD_PER_USD, Account, dollars
+from engines.remote.usage_totals import NUSD_PER_USD, Account, dollars
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogues:
-    """Dialogues alike, in each of which a model is called with a history that grows.
+    """A number of similar dialogues, in each of which a model is called with a growing history.
 
     Attributes:
         dialogues: how many.
@@ -32,11 +32,11 @@ class Dialogues:
     growth_tokens: int
     reply_tokens: int
 
-    def load(self, price: Price | None) -> Load:
-        """All calls together."""
+    def workload(self, price: Price | None) -> Workload:
+        """The calls of all dialogues together."""
         prompts = [self.first_prompt_tokens + self.growth_tokens * k for k in range(self.calls)]
         cost = sum(price.cost_nusd(prompt, self.reply_tokens) for prompt in prompts) if price else 0
-        return Load(
+        return Workload(
             calls=self.dialogues * self.calls,
             prompt_tokens=self.dialogues * sum(prompts),
             completion_tokens=self.dialogues * self.calls * self.reply_tokens,
@@ -45,16 +45,16 @@ class Dialogues:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Calls, their tokens, and what they cost in nano-dollars, 0 where the price is not known."""
+class Workload:
+    """Numbers of calls and tokens, and their cost in nano-dollars, 0 where the price is unknown."""
 
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_nusd: int = 0
 
-    def __add__(self, other: Load) -> Load:
-        return Load(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Load)))
+    def __add__(self, other: Workload) -> Workload:
+        return Workload(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Workload)))
 
     @property
     def cost_usd(self) -> float:
@@ -64,7 +64,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCalls:
-    """Calls of one kind: as they are expected, and at most."""
+    """Calls of one kind: the expected number and length, and the most."""
 
     account: Account
     price: Price | None
@@ -73,30 +73,30 @@ class PlannedCalls:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What one model comes to for one purpose."""
+class EstimateLine:
+    """The estimate for one account: a model and a purpose."""
 
     account: Account
     is_price_known: bool
-    expected: Load
-    worst: Load
+    expected: Workload
+    worst: Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What all planned calls come to, by purpose and model and together."""
+    """The estimate for all planned calls, by account and together."""
 
-    lines: tuple[Line, ...]
-
-    @property
-    def expected(self) -> Load:
-        """As expected, all together."""
-        return sum((line.expected for line in self.lines), Load())
+    lines: tuple[EstimateLine, ...]
 
     @property
-    def worst(self) -> Load:
-        """At most, all together."""
-        return sum((line.worst for line in self.lines), Load())
+    def expected(self) -> Workload:
+        """The expected calls of all accounts."""
+        return sum((line.expected for line in self.lines), Workload())
+
+    @property
+    def worst(self) -> Workload:
+        """The most calls of all accounts."""
+        return sum((line.worst for line in self.lines), Workload())
 
     @property
     def unpriced_models(self) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ class Estimate:
         return tuple(dict.fromkeys(unpriced))
 
     def describe(self) -> str:
-        """All together in one sentence, for people."""
+        """The whole estimate in one sentence."""
         if not self.lines:
             return "no remote calls"
         expected, worst = self.expected, self.worst
@@ -131,7 +131,7 @@ def partner_calls(
     max_tokens: int,
     max_asks: int,
 ) -> PlannedCalls:
-    """What a partner is asked that plays one of the two seats; the other one has begun.
+    """The calls of a partner that plays one of two seats; the other seat begins.
 
     Args:
         turns: of both seats together, as episodes usually go.
@@ -173,7 +173,7 @@ def judge_calls(
     reply_tokens: int,
     max_tokens: int,
 ) -> PlannedCalls:
-    """What a judge or critic is asked that reads whole transcripts.
+    """The calls of a judge or critic that reads whole transcripts.
 
     Args:
         judgements: episodes, times how often each is judged.
@@ -201,13 +201,13 @@ def judge_calls(
 
 def estimate(plans: Iterable[PlannedCalls]) -> Estimate:
     """Add up planned calls by purpose and model."""
-    lines: dict[Account, Line] = {}
+    lines: dict[Account, EstimateLine] = {}
     for plan in plans:
-        old = lines.get(plan.account, Line(plan.account, True, Load(), Load()))
-        lines[plan.account] = Line(
+        old = lines.get(plan.account, EstimateLine(plan.account, True, Workload(), Workload()))
+        lines[plan.account] = EstimateLine(
             plan.account,
             old.is_price_known and plan.price is not None,
-            old.expected + plan.expected.load(plan.price),
-            old.worst + plan.worst.load(plan.price),
+            old.expected + plan.expected.workload(plan.price),
+            old.worst + plan.worst.workload(plan.price),
         )
     return Estimate(tuple(lines.values()))

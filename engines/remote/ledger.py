@@ -1,10 +1,10 @@
-"""The one account of all remote calls: the worst case is reserved before, the cost settled after.
+"""The ledger of all remote calls: it reserves a call's worst-case cost, then settles the real one.
 
-What is settled, uncertain and reserved together never exceeds the budget as long as no provider
-bills more than a call's worst case; where one does, the call is counted as exceeding.
+Settled, uncertain and reserved costs together never exceed the budget, as long as no provider bills
+more than a call's worst case; where one does, the call is counted as exceeding.
 
-The account outlives its process: a call is on file before it is sent, and one that was under way
-when a process was killed counts as uncertain for the next.
+The ledger survives its process: a call is written to the file before it is sent, and calls that
+were under way when a process was killed count as uncertain from then on.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from pathlib import Path
 from typing import Self
 
 from engines.chat import ChatRequest
-from engines.remote.bounds import prompt_tokens_bound
 from engines.remote.ledger_file import LedgerFile
 from engines.remote.prices import Price, why_unknown
-from engines.remote.tallies import NUSD_PER_USD, Account, Tally, Totals, dollars, nano_dollars
+from engines.remote.token_bound import prompt_tokens_bound
+from engines.remote.usage_totals import (
+    NUSD_PER_USD,
+    Account,
+    UsageReport,
+    UsageTotals,
+    dollars,
+    nano_dollars,
+)
 from envs.errors import BudgetError, ConfigError, StoreError
 
 
@@ -28,10 +35,9 @@ class PlannedCall:
     """A call that is about to be made.
 
     Attributes:
-        model: the name that its costs are counted under.
-        purpose: what its costs are counted under as well.
+        model, purpose: the account that it is counted under.
         price: None when it is not known.
-        prompt_tokens: at most so many.
+        prompt_tokens: an upper bound.
         max_tokens: the reply is cut after that many.
     """
 
@@ -43,13 +49,13 @@ class PlannedCall:
 
     @classmethod
     def of(cls, request: ChatRequest, *, model: str, price: Price | None) -> Self:
-        """The call that asks a model this request."""
+        """The call that sends this request to a model."""
         bound = prompt_tokens_bound(request)
         return cls(model, request.purpose, price, bound, request.max_tokens)
 
     @property
     def worst_nusd(self) -> int | None:
-        """The most that it may cost in nano-dollars; None when the price is not known."""
+        """The most that it can cost in nano-dollars; None when the price is not known."""
         if self.price is None:
             return None
         return self.price.cost_nusd(self.prompt_tokens, self.max_tokens)
@@ -57,7 +63,7 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a provider says it bills for.
+    """The tokens that a provider bills for one call.
 
     Attributes:
         prompt_tokens: cached ones included.
@@ -72,7 +78,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The permission to make one attempt; settle or release it exactly once."""
+    """Permission to make one attempt; it must be settled or released exactly once."""
 
     id: int
     account: Account
@@ -81,11 +87,11 @@ class Reservation:
 
 
 class Ledger:
-    """One for all remote calls of a process; safe under any number of concurrent coroutines.
+    """Counts and limits the costs of all remote calls of a process, also of concurrent ones.
 
     Args:
-        path: a file that one process at a time has open, and that a resumed run goes on with; None
-            keeps the account in memory.
+        path: a file that one process at a time may open, and that a resumed run goes on with; None
+            keeps the ledger in memory.
         budget_usd: no call is allowed that might exceed it; None is no limit.
         max_calls: no further call is allowed after that many, those of earlier processes included;
             refused ones, which were not billed, do not count.
@@ -104,8 +110,8 @@ class Ledger:
         self._open: dict[int, Reservation] = {}
         self._last_id = 0
         self._waiting: list[asyncio.Future[None]] = []
-        self._tallies = self._file.load()
-        totals = Totals.of(self._tallies)
+        self._accounts = self._file.load()
+        totals = UsageReport.of(self._accounts)
         self._ended_calls = totals.calls
         self._spent_nusd = totals.settled_nusd + totals.uncertain_nusd
         self._reserved_nusd = 0
@@ -121,7 +127,7 @@ class Ledger:
         self._file.close()
 
     def reserve(self, call: PlannedCall) -> Reservation:
-        """Put the worst case of a call aside, and count the call.
+        """Reserve the worst-case cost of a call, and count the call.
 
         Raises:
             BudgetError: the worst case, or one more call, does not fit.
@@ -144,10 +150,10 @@ class Ledger:
         return reservation
 
     async def reserve_when_possible(self, call: PlannedCall) -> Reservation:
-        """Reserve as soon as it fits; the calls under way mostly give back more than they cost.
+        """Reserve as soon as it fits: calls under way mostly cost less than was reserved for them.
 
         Raises:
-            BudgetError: it does not fit, whatever becomes of the calls under way.
+            BudgetError: it would not fit even if the calls under way cost nothing.
             ConfigError: there is a budget, but the call has no known price.
         """
         while True:
@@ -161,7 +167,7 @@ class Ledger:
             await ended
 
     def settle(self, reservation: Reservation, usage: Usage | None) -> float | None:
-        """Book what a call was billed.
+        """Record what a call was billed.
 
         Args:
             usage: None when the provider did not say: then the worst case counts as uncertain.
@@ -176,22 +182,24 @@ class Ledger:
             else:
                 self.release(reservation, was_billed=True)
                 return None
-        tokens = Tally(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        tokens = UsageTotals(
+            prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
+        )
         if price is None:
-            self._end(reservation, tokens + Tally(calls=1, unknown_price_calls=1))
+            self._end(reservation, tokens + UsageTotals(calls=1, unknown_price_calls=1))
             return None
         cost = price.cost_nusd(
             usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens
         )
         exceeds = cost > (reservation.worst_nusd or 0)
-        booked = Tally(
+        booked = UsageTotals(
             calls=1, settled_nusd=cost, free_calls=price.is_free, exceeding_calls=exceeds
         )
         self._end(reservation, tokens + booked)
         return cost / NUSD_PER_USD
 
     def release(self, reservation: Reservation, *, was_billed: bool | None) -> None:
-        """Book an attempt that gave no answer.
+        """Record an attempt that gave no answer.
 
         Args:
             was_billed: False if surely not (429, a refused connection); None if that cannot be
@@ -200,28 +208,32 @@ class Ledger:
         """
         self._end(
             reservation,
-            Tally(refused_calls=1)
+            UsageTotals(refused_calls=1)
             if was_billed is False
-            else Tally.uncertain(reservation.worst_nusd),
+            else UsageTotals.uncertain(reservation.worst_nusd),
         )
 
     def count_cached(self, *, purpose: str, model: str) -> None:
-        """Count an answer from the store."""
+        """Count an answer that came from the store, without a call."""
         account = Account(purpose, model)
-        tally = self._tallies.get(account, Tally()) + Tally(cached_answers=1)
-        self._file.set_tally(account, tally)
-        self._tallies[account] = tally
+        totals = self._accounts.get(account, UsageTotals()) + UsageTotals(cached_answers=1)
+        self._file.set_totals(account, totals)
+        self._accounts[account] = totals
 
-    def totals(self) -> Totals:
-        """All that was counted so far, by this process and by those before it."""
-        tallies = dict(self._tallies)
+    def totals(self) -> UsageReport:
+        """Everything counted so far, by this process and by earlier ones with the same file."""
+        accounts = dict(self._accounts)
         for reservation in self._open.values():
-            under_way = Tally(calls=1, open_calls=1, reserved_nusd=reservation.worst_nusd or 0)
-            tallies[reservation.account] = tallies.get(reservation.account, Tally()) + under_way
-        return Totals.of(tallies)
+            under_way = UsageTotals(
+                calls=1, open_calls=1, reserved_nusd=reservation.worst_nusd or 0
+            )
+            accounts[reservation.account] = (
+                accounts.get(reservation.account, UsageTotals()) + under_way
+            )
+        return UsageReport.of(accounts)
 
     def _objection(self, call: PlannedCall, worst_nusd: int) -> str | None:
-        """Why a call must not be made now."""
+        """Why a call must not be made now; None if it may."""
         calls = self._ended_calls + len(self._open)
         if self._max_calls is not None and calls >= self._max_calls:
             return (
@@ -241,22 +253,22 @@ class Ledger:
         )
 
     def _may_fit_later(self, call: PlannedCall) -> bool:
-        """Whether a call that does not fit now would, if none under way were billed anything."""
+        """Whether a call that does not fit now would fit if all calls under way cost nothing."""
         if self._max_calls is not None and self._ended_calls >= self._max_calls:
             return False
         worst = call.worst_nusd or 0
         return self._budget_nusd is None or self._spent_nusd + worst <= self._budget_nusd
 
-    def _end(self, reservation: Reservation, booked: Tally) -> None:
+    def _end(self, reservation: Reservation, booked: UsageTotals) -> None:
         if reservation.id not in self._open:
             raise StoreError(
                 f"reservation {reservation.id} is not open: settle or release each one once."
             )
         account = reservation.account
-        tally = self._tallies.get(account, Tally()) + booked
-        self._file.end_reservation(reservation.id, account, tally)
+        totals = self._accounts.get(account, UsageTotals()) + booked
+        self._file.end_reservation(reservation.id, account, totals)
         del self._open[reservation.id]
-        self._tallies[account] = tally
+        self._accounts[account] = totals
         self._ended_calls += booked.calls
         self._spent_nusd += booked.settled_nusd + booked.uncertain_nusd
         self._reserved_nusd -= reservation.worst_nusd or 0

@@ -1,8 +1,9 @@
-"""The ledger's SQLite file, which one process at a time has open and the next goes on with.
+"""The ledger's SQLite file, which one process at a time may open.
 
-Writes go to the operating system at once and to the disk now and then (WAL, synchronous=NORMAL), at
-some 10 microseconds each: a killed process loses none, a power cut perhaps the last ones. Waiting
-for the disk would hold up all other calls for a millisecond or more, twice per call.
+Writes reach the operating system at once and the disk now and then (WAL, synchronous=NORMAL), at
+some 10 microseconds each. A killed process therefore loses none of them, a power cut perhaps the
+last ones. Waiting for the disk would delay all other calls by a millisecond or more, twice per
+call.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engines.remote.schema import set_up
-from engines.remote.tallies import COUNTS, Account, Tally
+from engines.remote.sqlite_file import prepare_database
+from engines.remote.usage_totals import COUNT_NAMES, Account, UsageTotals
 from envs.errors import StoreError
 
 SCHEMA_VERSION = 1
@@ -23,14 +24,14 @@ CREATE TABLE reservations (
     id INTEGER PRIMARY KEY, purpose TEXT NOT NULL, model TEXT NOT NULL, worst_nusd INTEGER);
 CREATE TABLE tallies (
     purpose TEXT NOT NULL, model TEXT NOT NULL,
-    {", ".join(f"{count} INTEGER NOT NULL" for count in COUNTS)},
+    {", ".join(f"{count} INTEGER NOT NULL" for count in COUNT_NAMES)},
     PRIMARY KEY (purpose, model)) WITHOUT ROWID;
 """
-_SET_TALLY = f"INSERT OR REPLACE INTO tallies VALUES (?, ?{', ?' * len(COUNTS)})"
+_SET_TOTALS = f"INSERT OR REPLACE INTO tallies VALUES (?, ?{', ?' * len(COUNT_NAMES)})"
 
 
 class LedgerFile:
-    """The calls under way, and the tallies of those that ended.
+    """The calls under way, and the totals of those that ended, by account.
 
     Args:
         path: None keeps all in memory.
@@ -44,54 +45,55 @@ class LedgerFile:
                 # Nobody else may have it open: two processes would each spend the whole budget.
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 do = "use the release that made the run, or start a new run"
-                set_up(self._db, _SCHEMA, SCHEMA_VERSION, path, do)
+                prepare_database(self._db, _SCHEMA, SCHEMA_VERSION, path, do)
             except BaseException:
                 self._db.close()
                 raise
 
     def close(self) -> None:
-        """Close the file and let others have it."""
+        """Close the file; then other processes may open it."""
         self._db.close()
 
-    def load(self) -> dict[Account, Tally]:
-        """Read what earlier processes left; what was under way when they ended is uncertain now."""
+    def load(self) -> dict[Account, UsageTotals]:
+        """Read earlier processes' totals; calls that they left under way count as uncertain."""
         with self._transaction():
             rows = self._db.execute("SELECT * FROM tallies").fetchall()
-            tallies = {Account(row[0], row[1]): Tally(*row[2:]) for row in rows}
+            accounts = {Account(row[0], row[1]): UsageTotals(*row[2:]) for row in rows}
             left_open = self._db.execute("SELECT purpose, model, worst_nusd FROM reservations")
             for purpose, model, worst_nusd in left_open.fetchall():
                 account = Account(purpose, model)
-                tallies[account] = tallies.get(account, Tally()) + Tally.uncertain(worst_nusd)
-                self._set_tally(account, tallies[account])
+                totals = accounts.get(account, UsageTotals()) + UsageTotals.uncertain(worst_nusd)
+                accounts[account] = totals
+                self._set_totals(account, totals)
             self._db.execute("DELETE FROM reservations")
-        return tallies
+        return accounts
 
     def add_reservation(self, id: int, account: Account, worst_nusd: int | None) -> None:
-        """Write down that a call is about to be made."""
+        """Record that a call is about to be made."""
         with _errors_named(self._path):
             self._db.execute(
                 "INSERT INTO reservations VALUES (?, ?, ?, ?)",
                 (id, account.purpose, account.model, worst_nusd),
             )
 
-    def end_reservation(self, id: int, account: Account, tally: Tally) -> None:
-        """Replace a call under way by its account's new tally."""
+    def end_reservation(self, id: int, account: Account, totals: UsageTotals) -> None:
+        """Remove a call under way and record its account's new totals."""
         with self._transaction():
             self._db.execute("DELETE FROM reservations WHERE id = ?", (id,))
-            self._set_tally(account, tally)
+            self._set_totals(account, totals)
 
-    def set_tally(self, account: Account, tally: Tally) -> None:
-        """Write down an account's new tally."""
+    def set_totals(self, account: Account, totals: UsageTotals) -> None:
+        """Record an account's new totals."""
         with _errors_named(self._path):
-            self._set_tally(account, tally)
+            self._set_totals(account, totals)
 
-    def _set_tally(self, account: Account, tally: Tally) -> None:
-        counts = (int(getattr(tally, count)) for count in COUNTS)
-        self._db.execute(_SET_TALLY, (account.purpose, account.model, *counts))
+    def _set_totals(self, account: Account, totals: UsageTotals) -> None:
+        counts = (int(getattr(totals, count)) for count in COUNT_NAMES)
+        self._db.execute(_SET_TOTALS, (account.purpose, account.model, *counts))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All of the block or nothing of it."""
+        """Write all of the block or nothing."""
         with _errors_named(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:

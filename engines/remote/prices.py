@@ -1,7 +1,7 @@
-"""What a model charges, and when it will be withdrawn.
+"""Prices of models, and the dates when they are withdrawn.
 
-Prices are read from the price file that litellm is shipped with; litellm itself, which takes
-seconds to import, is not.
+Both come from the price file that litellm ships with. litellm itself is not imported, which would
+take seconds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 from envs.errors import ConfigError
 
 Entries = Mapping[str, Mapping[str, Any]]
-"""litellm's price file: what it says of each model, by the model's name."""
+"""The content of litellm's price file: an entry for each model, by the model's name."""
 
 SELF_HOSTED = frozenset({"ollama", "ollama_chat", "lemonade", "llamafile", "lm_studio"})
-"""litellm's providers that are programs on one's own machine, which send no bills."""
+"""litellm's providers that are programs on the user's own machine, which cost nothing."""
 
 _PRICE_FILE = "model_prices_and_context_window_backup.json"
 _LONG_PROMPTS = re.compile(r"input_cost_per_token(_above_(\d+)(k?)_tokens)")
@@ -35,12 +35,12 @@ _FINE_TUNING = re.compile(r"(:[^:]*){3}$")  # ft:gpt-4o-2024-08-06:organisation:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model charges, in US dollars per million tokens; zeros are free.
+    """A model's price in US dollars per million tokens; zeros mean free.
 
     Attributes:
         cached_usd_per_mtok: for prompt tokens that the provider found in its own cache; None is as
             for others.
-        long_prompts: what a call with a long prompt is charged instead, if that is more.
+        long_prompts: the price of calls with long prompts, if that is higher.
     """
 
     input_usd_per_mtok: float
@@ -69,7 +69,7 @@ class Price:
 
     @property
     def cached_rate(self) -> float:
-        """What a cached prompt token is charged, in dollars per million."""
+        """The price of cached prompt tokens, in dollars per million."""
         cached = self.cached_usd_per_mtok
         return self.input_usd_per_mtok if cached is None else cached
 
@@ -102,7 +102,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class LongPrompts:
-    """From that many prompt tokens on, the whole call is charged at another price."""
+    """The price of calls with at least `from_tokens` prompt tokens, for all their tokens."""
 
     from_tokens: int
     price: Price
@@ -110,20 +110,20 @@ class LongPrompts:
 
 @lru_cache(maxsize=1024)
 def price_of(model: str) -> Price | None:
-    """What a model charges by litellm's price file; None is unknown, and `why_unknown` says why."""
+    """A model's price by litellm's price file; None is unknown, and `why_unknown` says why."""
     entries = _installed_entries()
     return price_in({} if entries is None else entries, model)
 
 
 @lru_cache(maxsize=1024)
 def retirement_of(model: str) -> date | None:
-    """The day from which a model will not be served, None if no such day is known."""
+    """The day from which a model is no longer served, None if that is not known."""
     entries = _installed_entries()
     return None if entries is None else retirement_in(entries, model)
 
 
 def price_list_version() -> str | None:
-    """Whose prices are read, such as "litellm 1.106.2"; None when there is no price file."""
+    """The source of the prices, such as "litellm 1.106.2"; None when there is no price file."""
     if _installed_entries() is None:
         return None
     try:
@@ -144,10 +144,10 @@ def why_unknown(model: str) -> str:
 
 
 def price_in(entries: Entries, model: str) -> Price | None:
-    """What a model charges by a price file.
+    """A model's price by the entries of a price file.
 
-    None for models that the file does not list, that charge by anything but tokens, or whose price
-    is left at 0 there although somebody serves them for money.
+    None for models that the file does not list, that charge for anything but tokens, or whose price
+    is 0 there although a provider charges for them.
     """
     provider, slash, _ = model.partition("/")
     if slash and provider in SELF_HOSTED:
@@ -160,7 +160,7 @@ def price_in(entries: Entries, model: str) -> Price | None:
 
 
 def retirement_in(entries: Entries, model: str) -> date | None:
-    """The day from which a model will not be served, by a price file.
+    """The day from which a model is no longer served, by the entries of a price file.
 
     An alias without a day of its own has the latest of its dated snapshots', if all have one.
     """
@@ -192,7 +192,7 @@ def _installed_entries() -> Entries | None:
 
 
 def _names(model: str) -> Iterator[str]:
-    """A model's names in the file, as litellm looks for them: with its provider and without."""
+    """The names under which litellm looks a model up: with its provider and without."""
     bare = model.partition("/")[2]
     for name in (model, bare) if bare else (model,):
         yield name
@@ -201,7 +201,7 @@ def _names(model: str) -> Iterator[str]:
 
 
 def _is_served_by(entry: Mapping[str, Any], model: str, name: str) -> bool:
-    """A name found without its provider must be that provider's: others take other prices."""
+    """Whether an entry found without the provider's name is that provider's: prices differ."""
     provider, slash, _ = model.partition("/")
     if not slash or name.startswith(provider + slash):
         return True
@@ -219,7 +219,7 @@ def _charges_beyond_tokens(entry: Mapping[str, Any], name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """What the file says for prompts from that many tokens on, in dollars per million tokens."""
+    """Prices for prompts of at least `from_tokens` tokens, in dollars per million tokens."""
 
     from_tokens: int
     input: float
@@ -228,7 +228,7 @@ class _Rates:
 
 
 def _price(entry: Mapping[str, Any]) -> Price | None:
-    """The tiers of an entry, chained from the longest prompts to the shortest."""
+    """The price of an entry: its tiers, chained from the longest prompts to the shortest."""
     price: Price | None = None
     longer: LongPrompts | None = None
     for rates in reversed(_tiers(entry)):
@@ -238,7 +238,7 @@ def _price(entry: Mapping[str, Any]) -> Price | None:
 
 
 def _tiers(entry: Mapping[str, Any]) -> list[_Rates]:
-    """What an entry charges, from short prompts to long ones; nothing if that is not said."""
+    """The tiers of an entry, from short prompts to long ones; empty if its price is incomplete."""
     if "tiered_pricing" in entry:
         tiers = [_rates(tier, int(tier.get("range", (0,))[0])) for tier in entry["tiered_pricing"]]
     else:

@@ -1,4 +1,4 @@
-"""When to try again: the only layer that does, with back-off, full jitter and Retry-After."""
+"""When a failed call is tried again: exponential back-off with full jitter, and Retry-After."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from envs.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and how patiently a call is tried.
+    """How often a call is tried, and how long to wait in between.
 
     Attributes:
         max_attempts: the first one included.
-        base_s: the bound of the first wait; it doubles with each attempt.
-        cap_s: no wait between two attempts is longer, whatever a server asks for; but for up to a
-            quarter of it, in which those that paused come back one after the other.
+        base_s: the longest first wait; it doubles with each attempt.
+        cap_s: the longest wait between two attempts, whatever a server asks for; after a pause up
+            to a quarter is added, so that callers do not come back at once.
     """
 
     max_attempts: int = 6
@@ -36,8 +36,8 @@ class Retries:
     def backoff_s(self, attempt: int, rng: random.Random) -> float:
         """How long to wait after the failed attempt number `attempt`, counted from 1.
 
-        Full jitter: uniform from 0 to the bound, so that callers which failed together don't come
-        back together.
+        Full jitter: uniform from 0 to the bound, so that callers which failed together do not
+        come back together.
         """
         # The exponent is bounded, as 2.0 ** 1024 overflows.
         return rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64)))
@@ -47,7 +47,7 @@ def parse_retry_after(header: str | None, now: datetime | None = None) -> float 
     """Seconds to wait by a Retry-After header, in seconds or as an HTTP date (RFC 9110, 10.2.3).
 
     Returns:
-        None where there is no header or it makes no sense; never less than 0.
+        None without a header or with an invalid one; never less than 0.
     """
     if header is None:
         return None

@@ -1,7 +1,7 @@
-"""One attempt at a remote model: where it is, what is sent, and what an answer or a failure is.
+"""One attempt to call a remote model: its endpoint, and what an answer or a failure consists of.
 
-A failure is a value, not an exception: nothing that holds a request's headers can then be chained
-into a traceback, and each attempt's fate is settled in the ledger before anyone is told.
+A failure is a value, not an exception. No traceback can then show a request's headers, and the
+ledger is up to date before anybody learns of the failure.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model and where it is served.
+    """A model and the server or provider that serves it.
 
     Attributes:
         model: its name as the server knows it; by litellm's names when `base_url` is None.
         base_url: of an OpenAI-compatible server, up to and including `/v1`; None goes to the
-            model's maker by litellm.
+            model's provider by litellm.
         api_key_env: the name of the environment variable that holds the key, never the key; None
             sends none to a server, and leaves it to litellm's usual variables otherwise.
         price: None looks it up; a server on loopback is free unless told otherwise.
@@ -66,7 +66,7 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Who must not be hurried: the server, or the model's maker."""
+        """What rate limits and pauses apply to: the server, or the model's provider."""
         if self.base_url is not None:
             return urlsplit(self.base_url).netloc
         return self.model.partition("/")[0] if "/" in self.model else "openai"
@@ -87,7 +87,7 @@ class Endpoint:
 
 
 def _has_port(parts: SplitResult) -> bool:
-    """Whether the port is one, or left to the scheme."""
+    """Whether the port is valid, or left out."""
     try:
         return parts.port != 0
     except ValueError:
@@ -125,8 +125,8 @@ def sent_seed(seed: int) -> int:
     return seed & 0x7FFF_FFFF
 
 
-def without_keys(text: str, key: str | None) -> str:
-    """What a server said, without any key that it quotes: ours, or one that litellm found."""
+def redact_keys(text: str, key: str | None) -> str:
+    """A server's message without any key that it quotes: ours, or one that litellm found."""
     known = [value for name, value in os.environ.items() if name.endswith(("_KEY", "_TOKEN"))]
     secrets = [value for value in known if len(value) >= 8]  # shorter ones occur in plain words
     for secret in (key, *secrets):
@@ -137,7 +137,7 @@ def without_keys(text: str, key: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A server's whole answer; `usage` is None when the server did not say."""
+    """A server's answer to one request; `usage` is None when the server did not report it."""
 
     text: str
     model: str
@@ -146,7 +146,7 @@ class Answer:
 
 
 class Remedy(Enum):
-    """What could help after a failed attempt."""
+    """What the caller can do after a failed attempt."""
 
     RETRY = "another attempt may succeed"
     OTHER_REQUEST = "this request will never succeed, others may"
@@ -160,7 +160,7 @@ class Failure:
     Attributes:
         reason: the end of a sentence that begins with the endpoint's name; holds no key.
         was_billed: False if surely not, None if it cannot be known.
-        retry_after_s: for how long the server wants to be left alone.
+        retry_after_s: how long the server asks callers to wait.
     """
 
     reason: str
@@ -170,31 +170,30 @@ class Failure:
 
 
 class Transport(Protocol):
-    """A way to a model that makes one attempt at a time, and never tries again by itself."""
+    """Sends requests to a model; each call is one attempt, without retries."""
 
     async def send(self, request: ChatRequest, key: str | None) -> Answer | Failure:
-        """Make one attempt; raises nothing but what cancels it."""
+        """Make one attempt; raises nothing but cancellation."""
         ...
 
     async def close(self) -> None:
-        """Close what is open; belongs into the event loop that the transport was used in."""
+        """Close the connections; call it in the event loop that the transport was used in."""
         ...
 
 
-def refusal(
-    endpoint: Endpoint, status: int, said: str, *, retry_after_s: float | None = None
+def failure_of_status(
+    endpoint: Endpoint, status: int, message: str, *, retry_after_s: float | None = None
 ) -> Failure:
-    """What an HTTP status other than 200 means.
+    """The failure that an HTTP status other than 200 stands for.
 
     Args:
-        said: what the server said, without any key; whole, for the code that tells what is wrong
-            often comes last.
+        message: the server's message without any key; whole, since the error code often comes last.
     """
-    said = " ".join(said.split())
-    lower = said.lower()
-    reason = f"answered {status}" + (f": {said[:300]}" if said else "")
-    if status in (401, 403):  # what it said may quote the key, whole or in part
-        variable = endpoint.api_key_env or usual_variables(endpoint)
+    message = " ".join(message.split())
+    lower = message.lower()
+    reason = f"answered {status}" + (f": {message[:300]}" if message else "")
+    if status in (401, 403):  # its message may quote the key, whole or in part
+        variable = endpoint.api_key_env or key_variable_hint(endpoint)
         return Failure(
             f"answered {status}, which refuses the key; set {variable} to one that may use it.",
             Remedy.OTHER_CONFIG,
@@ -211,13 +210,13 @@ def refusal(
         return Failure(reason, Remedy.RETRY, was_billed=False, retry_after_s=retry_after_s)
     if status >= 500:  # it may have worked before it broke
         return Failure(reason, Remedy.RETRY, was_billed=None, retry_after_s=retry_after_s)
-    if status == 413 or any(hint in lower for hint in ABOUT_THIS_REQUEST):
+    if status == 413 or any(hint in lower for hint in REQUEST_FAULTS):
         return Failure(reason, Remedy.OTHER_REQUEST, was_billed=False)
     reason += f"; correct the options of {endpoint.model!r}."
     return Failure(reason, Remedy.OTHER_CONFIG, was_billed=False)
 
 
-ABOUT_THIS_REQUEST = (
+REQUEST_FAULTS = (
     "context_length",
     "context length",
     "context window",
@@ -233,11 +232,11 @@ ABOUT_THIS_REQUEST = (
     "usage policy",
     "data_inspection_failed",
 )
-"""What servers say with a 400 that concerns one conversation and not the configuration."""
+"""Parts of messages that come with a 400 when one request is at fault, not the configuration."""
 
 
-def usual_variables(endpoint: Endpoint) -> str:
-    """Where the key of an endpoint without `api_key_env` is looked for, in words."""
+def key_variable_hint(endpoint: Endpoint) -> str:
+    """Which variable to set where an endpoint has no `api_key_env`, in words."""
     if endpoint.base_url is not None:
         return "api_key_env to the name of an environment variable, and that variable"
     return (

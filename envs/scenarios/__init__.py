@@ -1,8 +1,8 @@
-"""Scenario families that a program can check, the open one, and how scenarios are drawn.
+"""Draws scenarios: those of families that a program can check, and the open ones.
 
-A scenario's id ("division/train/17", "division-hard/train/17") says all: the same id always draws
-the same scenario. Which split a context belongs to is decided by a hash of the context itself, so
-that no two splits share one, however many scenarios are drawn and whatever their difficulty.
+A scenario is determined by its id, such as "division/train/17" or "division-hard/train/17". Its
+split is decided by a hash of its context. No two splits therefore share a context, however many
+scenarios are drawn and whatever their difficulty.
 """
 
 from __future__ import annotations

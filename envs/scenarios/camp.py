@@ -1,7 +1,8 @@
-"""Camp: neighbours at a camp site divide supplies that they need for reasons of their own.
+"""The family camp: neighbours at a camp site divide supplies.
 
-After CaSiNo (arXiv 2103.15721): three kinds of supplies, each side with a high, a medium and a low
-priority. Pools and the steepness of the priorities vary, so that contexts don't run out.
+After CaSiNo (arXiv 2103.15721): there are three kinds of supplies, and each side has a high, a
+medium and a low priority. The numbers of supplies and the priorities' points vary, which makes
+enough different contexts.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from envs.referee import reaching
+from envs.referee import deals_reaching_aims
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
-from envs.scenarios.item_split import SplitTask, aimed, brief, item_words, key
+from envs.scenarios.item_split import SplitTask, brief, item_words, key, with_nash_aims
 from envs.scenarios.story import Story
 
 __all__ = ["ITEMS", "WORDS", "draw_task", "key", "tell"]
@@ -40,13 +41,13 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a difficulty means.
+    """The generator's parameters at one difficulty.
 
     Attributes:
-        packs: of each supply, fewest and most.
-        share: of the Nash share that the aims ask for.
-        reaching: at most that many splits reach both aims.
-        same_need: both need the same supply most.
+        packs: the fewest and most packs of each supply.
+        share: the part of the Nash bargaining solution that the aims ask for.
+        reaching: the most splits that may reach both aims.
+        same_need: whether both need the same supply most.
     """
 
     packs: tuple[int, int]
@@ -63,7 +64,7 @@ _SETTINGS: Mapping[Difficulty, _Setting] = {
 
 
 def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> SplitTask:
-    """Some of each supply; each side's priorities are a permutation of a drawn steepness."""
+    """Draw the number of each supply, and each side's points as a permutation of a drawn triple."""
     setting = _SETTINGS[difficulty]
     while True:
         pool = tuple(rng.randint(*setting.packs) for _ in ITEMS)
@@ -71,8 +72,8 @@ def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> SplitT
         second = tuple(rng.sample(rng.choice(_PRIORITIES), 3))
         if first == second or (setting.same_need and _first_need(first) != _first_need(second)):
             continue
-        task = aimed(ITEMS, pool, (first, second), setting.share)
-        if reaching(task) <= setting.reaching:
+        task = with_nash_aims(ITEMS, pool, (first, second), setting.share)
+        if deals_reaching_aims(task) <= setting.reaching:
             return task
 
 

@@ -1,4 +1,4 @@
-"""CaSiNo's camp-site negotiations between people, as episodes (arXiv 2103.15721).
+"""Reads CaSiNo's camp-site negotiations between people as episodes (arXiv 2103.15721).
 
     load_casino("path/to/casino_train.json")
 
@@ -40,14 +40,14 @@ _CONTEXT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CasinoTask(SplitTask):
-    """A split in which no deal is worth something too."""
+    """A split in which seats get points also without a deal."""
 
     def no_deal(self, seat: int) -> float:
         return WALK_AWAY_POINTS
 
 
 class Message(Strict):
-    """One entry of the chat: words, or one of four acts with its data."""
+    """A message of the chat: words, or one of four acts with its data."""
 
     text: str
     task_data: dict[str, Any]
@@ -55,7 +55,7 @@ class Message(Strict):
 
 
 class Outcomes(Strict):
-    """What a participant got and said about it afterwards."""
+    """A participant's points, and its answers about them afterwards."""
 
     points_scored: int
     satisfaction: str
@@ -63,7 +63,7 @@ class Outcomes(Strict):
 
 
 class Participant(Strict):
-    """One side: what it wants, why, and how it came out of it."""
+    """One side of a negotiation: its priorities, their reasons, and its outcome."""
 
     value2issue: dict[Priority, Issue]
     value2reason: dict[Priority, str]
@@ -87,7 +87,7 @@ class Participant(Strict):
 
 
 class Dialogue(Strict):
-    """One negotiation."""
+    """A negotiation with both participants."""
 
     dialogue_id: int
     chat_logs: tuple[Message, ...] = Field(min_length=1)
@@ -96,7 +96,7 @@ class Dialogue(Strict):
 
 
 def load_casino(path: Path | str) -> HumanData:
-    """The negotiations of one of CaSiNo's files, in its order.
+    """Read the negotiations of one of CaSiNo's files, in its order.
 
     Raises:
         DataError: the file is not as CaSiNo's are; names file, entry and field.
@@ -132,7 +132,7 @@ def _episode(dialogue: Dialogue, stem: str) -> HumanEpisode | Remark:
 
 
 def _action(message: Message) -> Action:
-    """The message as an action; words that only look like an act are said."""
+    """The message as an action; words that only look like an act are speech."""
     match message.text, message.task_data:
         case "Submit-Deal", {"issue2youget": mine, "issue2theyget": theirs}:
             for item, count in zip(ITEMS, POOL, strict=True):

@@ -1,4 +1,4 @@
-"""The twenty characters of our own scenarios: `data/characters.jsonl`, in SOTOPIA's schema."""
+"""The twenty characters of the families and open scenarios, in SOTOPIA's schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deal or No Deal's dialogues between people, as episodes (arXiv 1706.05125).
+"""Reads Deal or No Deal's dialogues between people as episodes (arXiv 1706.05125).
 
     load_dealornodeal("path/to/val.txt")
 
@@ -17,7 +17,7 @@ from typing import Final
 
 from envs.errors import DataError
 from envs.scenarios.human import HumanData, HumanEpisode, Remark, Reported, recorded_episode
-from envs.scenarios.item_split import aimed
+from envs.scenarios.item_split import with_nash_aims
 from envs.scenarios.records import place, read_text
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario
 
@@ -41,7 +41,7 @@ _CONTEXT: Final = (
 
 
 def load_dealornodeal(path: Path | str) -> HumanData:
-    """The dialogues of one of the dataset's files, in its order; line n is number n - 1.
+    """Read the dialogues of one of the dataset's files; line n is number n - 1.
 
     Raises:
         DataError: a line is not as the dataset's are; names file, line and field.
@@ -82,7 +82,7 @@ def _episode(name: str, fields: re.Match[str], where: str) -> HumanEpisode | Rem
 
 
 def _sides(text: str, field: str, where: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """How many there are of each item, and what one of each is worth."""
+    """The number of each item, and the points of one of each."""
     words = text.split()
     if len(words) != 2 * len(ITEMS) or not all(word.isdecimal() for word in words):
         raise DataError(f"{where}, field {field!r}: got {text!r}, expected six whole numbers.")
@@ -91,7 +91,7 @@ def _sides(text: str, field: str, where: str) -> tuple[tuple[int, ...], tuple[in
 
 
 def _taken(output: str, where: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """What each side takes; None where nothing was agreed."""
+    """The items that each side takes; None where nothing was agreed."""
     if output.split()[0] in _NO_DEAL:
         return None
     counts = tuple(map(int, _CHOICE.findall(output)))
@@ -131,8 +131,8 @@ def _scenario(
 ) -> Scenario:
     things = ", ".join(f"{n} {i}{'s' if n != 1 else ''}" for n, i in zip(pool, ITEMS, strict=True))
     stem = name.split("/")[1]
-    task = aimed(ITEMS, pool, values)
-    # Where no split is worth something to both, the Nash share of one is 0, which is no aim.
+    task = with_nash_aims(ITEMS, pool, values)
+    # Where no split gives both points, the Nash solution gives one side 0, which is no aim.
     task = replace(task, aims=(max(1.0, task.aims[0]), max(1.0, task.aims[1])))
     return Scenario(
         id=name,

@@ -1,4 +1,4 @@
-"""How hard a family's tasks are; what that means in each family is written in the family."""
+"""The difficulties of scenarios; each family defines what they mean for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Difficulty(StrEnum):
-    """Three settings of each family; the middle one is the setting unless another is chosen."""
+    """How hard the tasks of a family are; medium is the default."""
 
     EASY = "easy"
     MEDIUM = "medium"

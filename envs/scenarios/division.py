@@ -1,4 +1,4 @@
-"""Division: three kinds of items and private values, as in Deal or No Deal (arXiv 1706.05125)."""
+"""The family division: share three kinds of items, as in Deal or No Deal (arXiv 1706.05125)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 from itertools import product
 from random import Random
 
-from envs.referee import reaching
+from envs.referee import deals_reaching_aims
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
-from envs.scenarios.item_split import SplitTask, aimed, brief, item_words, key
+from envs.scenarios.item_split import SplitTask, brief, item_words, key, with_nash_aims
 from envs.scenarios.story import Story
 
 __all__ = ["ITEMS", "WORDS", "draw_task", "key", "tell"]
@@ -30,13 +30,13 @@ _SCENES = (
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a difficulty means.
+    """The generator's parameters at one difficulty.
 
     Attributes:
-        items: how many items there are, fewest and most.
-        total: points of the whole pool to either seat.
-        share: of the Nash share that the aims ask for.
-        reaching: at most that many splits reach both aims.
+        items: the fewest and most items.
+        total: the points of the whole pool for either seat.
+        share: the part of the Nash bargaining solution that the aims ask for.
+        reaching: the most splits that may reach both aims.
     """
 
     items: tuple[int, int]
@@ -53,7 +53,7 @@ _SETTINGS: Mapping[Difficulty, _Setting] = {
 
 
 def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> SplitTask:
-    """A pool that is worth the same to both seats as a whole, while tastes differ."""
+    """Draw a pool and different values for the seats, for whom the whole pool is worth the same."""
     setting = _SETTINGS[difficulty]
     fewest, most = setting.items
     while True:
@@ -66,14 +66,14 @@ def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> SplitT
         first, second = rng.choice(options), rng.choice(options)
         if first == second:
             continue
-        task = aimed(ITEMS, pool, (first, second), setting.share)
-        if min(task.aims) >= 1 and reaching(task) <= setting.reaching:
+        task = with_nash_aims(ITEMS, pool, (first, second), setting.share)
+        if min(task.aims) >= 1 and deals_reaching_aims(task) <= setting.reaching:
             return task
 
 
 @cache
 def _valuations(pool: tuple[int, ...], total: int) -> list[tuple[int, ...]]:
-    """All whole values per item under which the whole pool is worth `total` points, in order."""
+    """All whole values per item for which the whole pool is worth `total` points, in order."""
     values = product(range(_HIGHEST_VALUE + 1), repeat=len(pool))
     return [v for v in values if sum(n * each for n, each in zip(pool, v, strict=True)) == total]
 

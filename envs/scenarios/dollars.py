@@ -1,9 +1,9 @@
-"""A price in dollars between a buyer's and a seller's target, as in SOTOPIA's Craigslist scenarios.
+"""Tasks of a price in dollars with two targets, as in SOTOPIA's Craigslist scenarios.
 
-SOTOPIA says that a price beyond one's target is penalised where it is "significantly" so, and that
-a better one earns a bonus. Read as numbers: significant is more than a third of the listed price,
-and there one is better off without a deal; nobody pays more than the listed price. Points are the
-cents between the price and that limit. Seat 0 buys, seat 1 sells.
+SOTOPIA says that a price "significantly" beyond a seat's target is penalised, and that a better one
+earns a bonus. In numbers: a seat's limit is a third of the listed price beyond its target, and
+beyond that limit it is better off without a deal; nobody pays more than the listed price. Points
+are the cents between the price and the limit. Seat 0 buys, seat 1 sells.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class DollarTask(Task):
         return (int(self.utility(seat, deal)),)
 
 
-def targeted(listed_cents: int, targets_cents: tuple[int, int]) -> DollarTask:
-    """The task of two targets.
+def from_targets(listed_cents: int, targets_cents: tuple[int, int]) -> DollarTask:
+    """The task for two target prices, in cents.
 
     A seat's aim is its own target where one price meets both targets, else its side of the Nash
     bargaining solution, which is the price midway between the limits.
@@ -86,12 +86,12 @@ def _meets(task: DollarTask, aims: tuple[float, float], deal: Deal) -> bool:
 
 
 def step_cents(listed_cents: int) -> int:
-    """Ten cents, or a dollar where the thing is listed for a thousand dollars or more."""
+    """The step of prices: ten cents, or a dollar if the listed price is $1000 or more."""
     return 100 if listed_cents >= _COARSE_FROM_CENTS else 10
 
 
 def dollars(cents: int) -> str:
-    """An amount as people write it: $5000, $17.30."""
+    """An amount as text, such as $5000 or $17.30."""
     return f"${cents // 100}" if cents % 100 == 0 else f"${cents // 100}.{cents % 100:02}"
 
 

@@ -1,4 +1,4 @@
-"""What a scenario family is, and all families by name.
+"""The registry of scenario families.
 
 To add one, write a module with a `Task` of its own and end it with `FAMILIES.add(Family(...))`.
 """
@@ -17,12 +17,12 @@ from envs.scenarios.story import Story
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family(Component):
-    """A registered scenario family: a generator of tasks and the words for them.
+    """A registered scenario family: a generator of tasks, and the texts that tell them.
 
     Attributes:
-        make: draws a task of a difficulty from a seeded generator.
-        key: what makes two tasks the same context; contexts are dealt to the splits by it.
-        tell: the words around a task.
+        make: draws a task of a difficulty with a seeded random generator.
+        key: the identity of a task's context, which decides its split.
+        tell: writes the texts of a task.
         words: the words of its briefs, offers and statements that not all families share (see
             `agents.vocabulary`): small models have one token a word.
     """
@@ -38,4 +38,4 @@ FAMILIES: Registry[Family] = Registry(
     group="families",
     modules=[f"envs.scenarios.{name}" for name in ("camp", "division", "match", "plans", "price")],
 )
-"""All families whose goals a program checks, by name."""
+"""All families by name; a program checks the goals of their tasks."""

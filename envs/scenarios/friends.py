@@ -1,4 +1,4 @@
-"""Find the mutual friend, as in SOTOPIA's MutualFriends scenarios (arXiv 1704.07130)."""
+"""Tasks of finding a mutual friend, as in SOTOPIA's MutualFriends scenarios (arXiv 1704.07130)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from envs.types import Deal
 
 POINTS: Final = 10
 LISTED: Final = 3
-"""So many of one's own friends named in one breath is listing them."""
+"""Naming that many of one's own friends in one turn counts as listing them."""
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class FriendsTask(Task):
-    """Whom each seat knows; a deal is an index into `names`.
+    """The friends of each seat; a deal is an index into `names`.
 
     Attributes:
         known: each seat's friends by first name, in the order of its goal.
-        mutual: the names of those whom both know with all that is told of them.
+        mutual: the names of those who are in both lists with the same details.
     """
 
     known: tuple[tuple[str, ...], tuple[str, ...]]
@@ -31,7 +31,7 @@ class FriendsTask(Task):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everybody, in alphabetical order."""
+        """The names of all friends, in alphabetical order."""
         return tuple(sorted({*self.known[0], *self.known[1]}))
 
     def deals(self) -> tuple[Deal, ...]:
@@ -58,6 +58,6 @@ class FriendsTask(Task):
         return (int(self.utility(seat, deal)),)
 
     def leaks(self, seat: int, text: str) -> bool:
-        """Whether `text` simply lists the seat's friends, which its goal forbids."""
+        """Whether `text` lists the seat's friends, which its goal forbids."""
         words = set(_WORD.findall(text))
         return sum(name in words for name in self.known[seat]) >= LISTED

@@ -1,4 +1,4 @@
-"""Dialogues between people as episodes of our own: replayed, and held against what was recorded."""
+"""Recorded dialogues between people as episodes, and how their points compare with the record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.types import Action, EndReason, Episode, Scenario, Turn
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What was recorded of one seat; the words are the data's own, empty where it has none."""
+    """The recorded outcome of one seat; the texts are the data's own, empty where it has none."""
 
     points: float
     satisfaction: str = ""
@@ -22,26 +22,26 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class HumanEpisode:
-    """An episode and what was recorded of each seat."""
+    """An episode with the recorded outcome of each seat."""
 
     episode: Episode
     reported: tuple[Reported, Reported]
 
     @property
     def points(self) -> tuple[float, float]:
-        """Both seats' points by our referee."""
+        """Both seats' points as `envs.referee` computes them."""
         task = self.episode.scenario.task
         return (0.0, 0.0) if task is None else utilities(task, self.episode.deal)
 
     @property
     def agrees(self) -> bool:
-        """Whether the referee's points are the recorded ones, for both seats."""
+        """Whether the computed points equal the recorded ones for both seats."""
         return self.points == tuple(one.points for one in self.reported)
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A dialogue that is worth a remark, and why."""
+    """A note about one dialogue: its id and the reason for the note."""
 
     id: str
     reason: str
@@ -49,13 +49,13 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class HumanData:
-    """What came of a file.
+    """The dialogues of one file.
 
     Attributes:
         episodes: the dialogues that replay to their recorded end.
-        left_out: those that don't.
-        remarks: episodes among the first that are special in some way, such as without a record
-            of what the two sides chose.
+        left_out: those that do not.
+        remarks: notes about some of `episodes`, such as those without a record of what the two
+            sides chose.
     """
 
     episodes: tuple[HumanEpisode, ...]
@@ -64,7 +64,7 @@ class HumanData:
 
     @property
     def disagreeing(self) -> tuple[Remark, ...]:
-        """Episodes whose points by our referee are not the recorded ones."""
+        """Episodes whose computed points differ from the recorded ones."""
         return tuple(
             Remark(
                 one.episode.scenario.id,
@@ -78,9 +78,9 @@ class HumanData:
 def recorded_episode(
     scenario: Scenario, said: Sequence[tuple[int, Action]], end: EndReason
 ) -> Episode | str:
-    """The episode in which (seat, action) after (seat, action) happened, or why there is none.
+    """Replay recorded (seat, action) pairs: the episode, or the reason why they do not replay.
 
-    The seats act in the order of the record: people do speak twice in a row. Nothing is inserted.
+    The seats act in the order of the record, also where somebody speaks twice in a row.
     """
     seats = tuple(seat for seat, _ in said)
     rules = Rules(max_turns=len(said), max_stale=len(said), recorded=seats)

@@ -1,6 +1,6 @@
-"""Splitting a pool of countable items between two seats with private values per item.
+"""Tasks in which two seats divide countable items, each with private values per item.
 
-The common ground of the families division and camp. A deal is what seat 0 gets of each item.
+The families division and camp share it. A deal is the number of each item that seat 0 gets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PART = re.compile(r"([a-z]+)\s*[=:]\s*(\d{1,3})")
 
 @dataclass(frozen=True, slots=True)
 class SplitTask(Task):
-    """A pool of items and what one unit of each is worth to each seat.
+    """The number of each item, and each seat's points for one unit of it.
 
     Attributes:
         items: item names, single lower-case words.
@@ -116,16 +116,16 @@ def _splits(pool: tuple[int, ...]) -> tuple[Deal, ...]:
     return tuple(product(*(range(n + 1) for n in pool)))
 
 
-def aimed(
+def with_nash_aims(
     items: tuple[str, ...],
     pool: tuple[int, ...],
     values: tuple[tuple[int, ...], tuple[int, ...]],
     share: float = 1.0,
 ) -> SplitTask:
-    """A task whose aims are the two sides of its Nash bargaining solution: feasible together.
+    """A task whose aims are each seat's points in the Nash bargaining solution.
 
     Args:
-        share: how much of them is asked for, in (0, 1], in whole points rounded down.
+        share: the part of these points to ask for, in (0, 1]; aims are rounded down.
     """
     task = SplitTask(aims=(1.0, 1.0), items=items, pool=pool, values=values)
     first, second = utilities(task, attainable(task).nash_deal)
@@ -151,7 +151,7 @@ def item_words(items: Sequence[str], *, most: int, highest: int) -> tuple[str, .
 
 
 def brief(family: str, task: SplitTask, seat: int) -> str:
-    """`seat`'s private side in the line language: the pool, the points of one unit, the aim."""
+    """The private side of `seat` in the line language: the pool, the points of a unit, the aim."""
     pool = " ".join(f"{i}={n}" for i, n in zip(task.items, task.pool, strict=True))
     worth = " ".join(f"{i}*{v}" for i, v in zip(task.items, task.values[seat], strict=True))
     return f"{family} {pool} worth {worth} aim={task.aims[seat]:.0f}"

@@ -1,7 +1,7 @@
-"""SOTOPIA's markup: which words of a scene or a goal are for whom.
+"""SOTOPIA's markup, which says what parts of a scene or a goal each seat may read.
 
-`<extra_info>` is for the owner of the goal, `<clarification_hint>` and `<strategy_hint>` are for
-nobody who plays, and `<p viewer="agent_0">` is for that seat alone (`"environment"` for none).
+`<extra_info>` is for the owner of the goal. `<clarification_hint>` and `<strategy_hint>` are for no
+player. `<p viewer="agent_0">` is for that seat alone (`"environment"` for none).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EMPTIED: Final = re.compile(r"\(\s*\)")
 
 
 def check_markup(text: str) -> str:
-    """`text` itself where every tag is known and closed in order.
+    """Check that every tag of `text` is known and closed in order; returns `text`.
 
     Raises:
         ValueError: one is not. (Pydantic turns it into an error that names the field.)
@@ -39,12 +39,12 @@ def check_markup(text: str) -> str:
 
 
 def seen_by(text: str, seat: int) -> str:
-    """What `seat` reads of a checked `text` that is meant for it."""
+    """The parts of a checked `text` that `seat` may read: its own goal, or the scene."""
     return _render(text, f"agent_{seat}")
 
 
 def seen_by_all(text: str) -> str:
-    """What everybody may read of a checked `text`."""
+    """The parts of a checked `text` that all seats may read."""
     return _render(text, None)
 
 

@@ -1,7 +1,7 @@
-"""Match: find the shared acquaintance without giving away a secret one, after MutualFriends.
+"""The family match: find the shared acquaintance without mentioning a secret one.
 
-(arXiv 1704.07130.) Each side knows a few people by name and place; one person is known to both.
-One of each side's people must not be mentioned to the other.
+After MutualFriends (arXiv 1704.07130). Each side knows a few people by name and place, and both
+know exactly one of them. Each side has one person that it must not mention to the other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KNOWN: Mapping[Difficulty, int] = {
     Difficulty.MEDIUM: 4,
     Difficulty.HARD: 8,
 }
-"""How many people each side knows."""
+"""The number of people that each side knows."""
 
 _SCENES = (
     "{a} and {b} meet at a wedding and are sure that they know somebody in common.",
@@ -40,11 +40,11 @@ _SCENES = (
 
 @dataclass(frozen=True, slots=True)
 class MatchTask(Task):
-    """Whom each seat knows; a deal is an index into all (name, place) pairs.
+    """The people that each seat knows; a deal is an index into all (name, place) pairs.
 
     Attributes:
-        known: for each seat the people it knows, as "name@place", in alphabetical order.
-        secrets: for each seat the one of them that it must not mention.
+        known: the people that each seat knows, as "name@place", in alphabetical order.
+        secrets: the one of them that each seat must not mention.
     """
 
     known: tuple[tuple[str, ...], tuple[str, ...]]
@@ -99,7 +99,7 @@ class MatchTask(Task):
 
 
 def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> MatchTask:
-    """As many people a side, exactly one of them shared, a secret one on each side."""
+    """Draw equally many people for each side, with one of them shared and one of each secret."""
     known = _KNOWN[difficulty]
     people = rng.sample(PEOPLE, 2 * known - 1)
     shared, first, second = people[0], people[1:known], people[known:]

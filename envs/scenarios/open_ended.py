@@ -1,7 +1,7 @@
-"""Open scenarios of our own, `data/open.jsonl`: goals that only a judge can score.
+"""The open scenarios, whose goals only a judge can score.
 
-Scenes and goals are in SOTOPIA's schema; who plays them is drawn from the cast. A scene belongs to
-one split, by its place in the file, so that no two splits share one.
+Scenes and goals are in `data/open.jsonl`, in SOTOPIA's schema; the characters are drawn. A scene's
+position in the file decides its split, so that no two splits share one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OPEN: Final = "open"
 """The family of these scenarios."""
 
 _PLACES: Final[Mapping[str, tuple[int, ...]]] = {"train": (0, 1, 2), "dev": (3,), "test": (4,)}
-"""Which of five scenes in a row belong to which split."""
+"""Which of each five consecutive scenes belong to which split."""
 
 
 @cache
@@ -41,7 +41,7 @@ def open_scenes(split: str) -> tuple[EnvironmentRecord, ...]:
 
 @lru_cache(maxsize=65536)
 def draw_open(split: str, index: int) -> Scenario:
-    """Scenario number `index` of a split: scenes in turn, each time with characters drawn anew.
+    """Scenario number `index` of a split: scenes take turns, each time with other characters.
 
     Raises:
         DataError: no such split.

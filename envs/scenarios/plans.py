@@ -1,4 +1,4 @@
-"""Plans: agree on one of some options, with private tastes for all of them."""
+"""The family plans: agree on one of several options, with private points for each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import floor
 from random import Random
 
 from envs.errors import ActionError
-from envs.referee import attainable, reaching, utilities
+from envs.referee import attainable, deals_reaching_aims, utilities
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
@@ -83,13 +83,13 @@ class PlansTask(Task):
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a difficulty means.
+    """The generator's parameters at one difficulty.
 
     Attributes:
-        share: of what the best compromise is worth that the aims ask for.
-        reaching: how many options reach both aims, fewest and most.
-        torn: to each side there is something better than the compromise, which is not half as
-            good as the compromise to the other.
+        share: the part of the best compromise's points that the aims ask for.
+        reaching: the fewest and most options that may reach both aims.
+        torn: whether each side prefers an option to the compromise that is worth less than half of
+            the compromise to the other.
     """
 
     share: float
@@ -105,7 +105,7 @@ _SETTINGS: Mapping[Difficulty, _Setting] = {
 
 
 def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PlansTask:
-    """Tastes 0-10 for each option; a compromise worth 4 or more to both exists."""
+    """Draw points from 0 to 10 for each option, with a compromise worth 4 or more to both."""
     setting = _SETTINGS[difficulty]
     fewest, most = setting.reaching
     while True:
@@ -117,12 +117,12 @@ def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PlansT
             continue
         aims = (float(floor(setting.share * worth[0])), float(floor(setting.share * worth[1])))
         task = replace(task, aims=aims)
-        if fewest <= reaching(task) <= most:
+        if fewest <= deals_reaching_aims(task) <= most:
             return task
 
 
 def _torn(task: PlansTask) -> bool:
-    """Whether each likes best what is no compromise at all."""
+    """Whether each side prefers an option that is bad for the other to the compromise."""
     (compromise,) = attainable(task).nash_deal
     for own, other in (task.tastes, task.tastes[::-1]):
         likes_best = own.index(max(own))

@@ -1,6 +1,7 @@
-"""Price: a buyer and a seller with private limits agree on a price, after Craigslist bargaining.
+"""The family price: a buyer and a seller with private limits agree on a price.
 
-(arXiv 1808.09637.) Prices are whole tens of dollars. Seat 0 buys, seat 1 sells.
+After Craigslist bargaining (arXiv 1808.09637). Prices are whole tens of dollars. Seat 0 buys, seat
+1 sells.
 """
 
 from __future__ import annotations
@@ -69,17 +70,17 @@ class PriceTask(Task):
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a difficulty means.
+    """The generator's parameters at one difficulty.
 
     Attributes:
-        gap: between the limits, least and greatest.
-        share: the buyer's part of what the aims ask for, least and greatest.
-        asked: how much of the gap the two aims ask for together.
+        gap: the least and greatest difference between the limits.
+        share: the buyer's least and greatest part of the sum of both aims.
+        aim_share: the part of the gap that the two aims sum to.
     """
 
     gap: tuple[int, int]
     share: tuple[float, float]
-    asked: float
+    aim_share: float
 
 
 _SETTINGS: Mapping[Difficulty, _Setting] = {
@@ -90,16 +91,16 @@ _SETTINGS: Mapping[Difficulty, _Setting] = {
 
 
 def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PriceTask:
-    """Limits with a gap between them, of which the aims ask for uneven parts, at random.
+    """Draw two limits with a gap between them, and aims that ask for uneven parts of the gap.
 
-    An aim of exactly half the gap would tell each side the other's limit.
+    If an aim were always half of the gap, it would tell each side the other's limit.
     """
     setting = _SETTINGS[difficulty]
     gap = rng.randint(*setting.gap)
     seller = rng.randint(LOWEST + 1, HIGHEST - gap)
-    asked = round(gap * setting.asked)
-    share = min(asked - 1, max(1, round(asked * rng.uniform(*setting.share))))
-    return PriceTask(aims=(float(share), float(asked - share)), limits=(seller + gap, seller))
+    aim_share = round(gap * setting.aim_share)
+    share = min(aim_share - 1, max(1, round(aim_share * rng.uniform(*setting.share))))
+    return PriceTask(aims=(float(share), float(aim_share - share)), limits=(seller + gap, seller))
 
 
 def key(task: PriceTask) -> tuple[object, ...]:

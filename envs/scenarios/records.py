@@ -1,6 +1,7 @@
-"""SOTOPIA's file formats: one pydantic model a record, errors that name file, line and field.
+"""SOTOPIA's file formats: a pydantic model for each kind of record, and readers of the files.
 
-Field names are SOTOPIA's (arXiv 2310.11667). Our own open scenarios and characters use them too.
+Field names are SOTOPIA's (arXiv 2310.11667); the open scenarios and the characters use them too.
+Errors name file, line and field.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -26,7 +28,7 @@ from envs.scenarios.markup import check_markup
 from envs.types import Profile, Relationship
 
 OLDEST: Final = 130
-"""Years; an age above it is a typing error."""
+"""The highest plausible age in years; a higher one is an error in the data."""
 
 _AGES: Final = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 
@@ -43,7 +45,7 @@ Id = Annotated[str, Field(min_length=1)]
 
 
 class Strict(BaseModel):
-    """A record without fields that we do not know."""
+    """A record that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +53,7 @@ class Strict(BaseModel):
 class EnvironmentRecord(Strict):
     """A scenario: the public scene, each seat's private goal, how well the seats know each other.
 
-    The constraints say which characters fit; the combinations already keep them.
+    The constraints say which characters fit; the files' combinations already respect them.
     """
 
     env_id: Id = Field(validation_alias=AliasChoices("env_id", "pk"))
@@ -103,27 +105,17 @@ class AgentRecord(Strict):
     mbti: str = ""
 
     def profile(self) -> Profile:
-        """The character as the world knows it."""
-        return Profile(
-            first_name=self.first_name,
-            last_name=self.last_name,
-            age=self.age,
-            occupation=self.occupation,
-            gender=self.gender,
-            pronoun=self.gender_pronoun,
-            public_info=self.public_info,
-            big_five=self.big_five,
-            moral_values=tuple(value.strip() for value in self.moral_values),
-            schwartz_personal_values=tuple(v.strip() for v in self.schwartz_personal_values),
-            personality_and_values=self.personality_and_values,
-            decision_making_style=self.decision_making_style,
-            secret=self.secret,
-            id=self.agent_id,
-        )
+        """The character as a `Profile`."""
+        same = set(type(self).model_fields) & {field.name for field in fields(Profile)}
+        values = self.model_dump(include=same) | {
+            "moral_values": tuple(value.strip() for value in self.moral_values),
+            "schwartz_personal_values": tuple(v.strip() for v in self.schwartz_personal_values),
+        }
+        return Profile(**values, pronoun=self.gender_pronoun, id=self.agent_id)
 
 
 class RelationshipRecord(Strict):
-    """What two characters are to each other."""
+    """The relationship of two characters."""
 
     relationship_id: Id = Field(validation_alias=AliasChoices("relationship_id", "pk"))
     agent1_id: Id = Field(validation_alias=AliasChoices("agent1_id", "agent_1_id"))
@@ -133,7 +125,7 @@ class RelationshipRecord(Strict):
 
 
 class ComboRecord(Strict):
-    """A scenario and the characters that play it, in seat order."""
+    """A scenario with the characters that play it, in seat order."""
 
     combo_id: Id = Field(validation_alias=AliasChoices("combo_id", "pk"))
     env_id: Id
@@ -141,7 +133,7 @@ class ComboRecord(Strict):
 
 
 def read_jsonl(path: Path, model: type[Record]) -> list[Record]:
-    """The records of a file with one JSON object a line, record n in line n.
+    """Read a file with one JSON object a line; record n is line n.
 
     Raises:
         DataError: the file cannot be read, or a line is not such a record.
@@ -154,7 +146,7 @@ def read_jsonl(path: Path, model: type[Record]) -> list[Record]:
 
 
 def read_json_list(path: Path, model: type[Record]) -> list[Record]:
-    """The records of a file that is one JSON list.
+    """Read a file that is one JSON list.
 
     Raises:
         DataError: the file cannot be read, or an entry is not such a record.
@@ -163,7 +155,7 @@ def read_json_list(path: Path, model: type[Record]) -> list[Record]:
     if not isinstance(values, list):
         raise DataError(f"{path} holds a JSON {type(values).__name__}, expected a list.")
     return [
-        parsed(fields, model, place(path, number)) for number, fields in enumerate(values, start=1)
+        parsed(entry, model, place(path, number)) for number, entry in enumerate(values, start=1)
     ]
 
 
@@ -182,18 +174,18 @@ def read_text(path: Path) -> str:
 
 
 def place(path: Path, number: int) -> str:
-    """Where record `number` of a file is, from 1: a line of JSON lines, an entry of a JSON list."""
+    """The location of record `number`, from 1: a line of JSON lines, or an entry of a JSON list."""
     return f"{path}, {'entry' if path.suffix == '.json' else 'line'} {number}"
 
 
-def parsed(fields: object, model: type[Record], where: str) -> Record:
-    """`fields` as a record.
+def parsed(values: object, model: type[Record], where: str) -> Record:
+    """Validate `values` as a record.
 
     Raises:
         DataError: what was found `where` is not one; names the first field that is wrong.
     """
     try:
-        return model.model_validate(fields)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the record"

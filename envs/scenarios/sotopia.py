@@ -1,4 +1,4 @@
-"""SOTOPIA's own files as scenarios: every combination of scene and characters, in a fixed order.
+"""Reads SOTOPIA's files as scenarios: every combination of scene and characters, in fixed order.
 
     load_sotopia("path/to/sotopia", split="hard")
 
@@ -29,16 +29,16 @@ from envs.scenarios.sotopia_tasks import Verifiable, read_verifiable
 from envs.types import Profile, Relationship, Scenario
 
 PROTOCOL: Final = "parley-sotopia/1"
-"""Name and version of: all combinations of a split in this order, both seats, tasks where there
-are any. Write it into results; the version rises when any of that changes."""
+"""Name and version of this protocol: all combinations of a split in this order, both seats, with
+tasks where there are any. Results name it; the version rises when any of that changes."""
 
 PLAIN_PROTOCOL: Final = "parley-sotopia-plain/1"
-"""The same without tasks and without a word that SOTOPIA did not write."""
+"""The protocol without tasks, where every word is SOTOPIA's own."""
 
 SPLITS: Final = ("all", "hard", "cooperative", "competitive")
 
 CONTESTED_SOURCES: Final = frozenset({"deal-or-no-deal", "craigslist_bargains"})
-"""Sources in which every scenario lets one seat gain only what the other forgoes."""
+"""Sources in whose scenarios one seat gains only what the other loses."""
 
 CONTESTED_CODENAMES: Final = frozenset(
     {
@@ -71,7 +71,7 @@ CONTESTED_CODENAMES: Final = frozenset(
         "borrow_money",
     }
 )
-"""Of the other sources the scenarios whose goals, as written, cannot both be met in full."""
+"""Scenarios of other sources whose goals, as written, cannot both be met in full."""
 
 _FILES: Final = {
     "environments": "environment_profiles.jsonl",
@@ -84,7 +84,7 @@ _FILES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SotopiaFiles:
-    """A folder of SOTOPIA's files, checked; each list in the file's order."""
+    """The checked contents of a folder with SOTOPIA's files, in the files' order."""
 
     folder: Path
     environments: tuple[EnvironmentRecord, ...]
@@ -101,7 +101,7 @@ class SotopiaFiles:
 
     @property
     def relationships(self) -> tuple[RelationshipRecord, ...]:
-        """What the characters are to each other beyond the scenarios; the world needs it not."""
+        """The characters' relationships beyond the scenarios, which episodes do not use."""
         path = self.folder / _FILES["relationships"]
         records = read_jsonl(path, RelationshipRecord)
         known = {agent.agent_id for agent in self.agents}
@@ -141,7 +141,7 @@ def needed_files(split: str) -> tuple[str, ...]:
 
 
 def sources_of(path: Path | str) -> dict[str, str]:
-    """Where each scene comes from, such as "craigslist_bargains", by its env_id.
+    """The source of each scene, such as "craigslist_bargains", by its env_id.
 
     Raises:
         DataError: the files are not as they should be.

@@ -1,6 +1,6 @@
-"""SOTOPIA's scenarios that a program can check: their prose read into tasks, one parser a source.
+"""Reads tasks from the prose of those SOTOPIA scenarios that a program can check.
 
-A scene or goal that does not read as its source promises is an error, never a silent guess.
+There is one parser for each source. A scene or goal that it cannot read is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from envs.errors import DataError
-from envs.scenarios.dollars import dollars, targeted
+from envs.scenarios.dollars import dollars, from_targets
 from envs.scenarios.friends import FriendsTask
-from envs.scenarios.item_split import aimed
+from envs.scenarios.item_split import with_nash_aims
 from envs.scenarios.markup import seen_by, seen_by_all
 from envs.scenarios.records import EnvironmentRecord
 from envs.scenarios.task import Task
@@ -26,11 +26,11 @@ _FRIEND: Final = re.compile(r"([^:\n]+): ((?:Hobby|School|Major|Company|Time|Loc
 
 @dataclass(frozen=True, slots=True)
 class Verifiable:
-    """A task and the words that tell the seats how to act in it.
+    """A task, and texts that tell the seats how to act in it.
 
     Attributes:
-        acts: for everybody, after the scene.
-        notes: for each seat, after its goal; may be empty.
+        acts: a text for all seats, to follow the scene.
+        notes: a text for each seat, to follow its goal; may be empty.
     """
 
     task: Task
@@ -56,13 +56,13 @@ def read_verifiable(record: EnvironmentRecord) -> Verifiable | None:
 
 
 def _read_division(record: EnvironmentRecord) -> Verifiable:
-    """Items and their number from the scene, the points of one of each from the goals."""
+    """Read the items and their numbers from the scene, their points from the goals."""
     pool = {_singular(noun): int(n) for n, noun in _COUNTED.findall(seen_by_all(record.scenario))}
     if len(pool) < 2:
         raise _unreadable(record, "scene", "the numbers of two or more kinds of items")
     items = tuple(pool)
     first, second = (_values(record, seat, items) for seat in (0, 1))
-    task = aimed(items, tuple(pool.values()), (first, second))
+    task = with_nash_aims(items, tuple(pool.values()), (first, second))
     form = " ".join(f"{item}=<n>" for item in items)
     return Verifiable(
         task,
@@ -89,7 +89,7 @@ def _singular(noun: str) -> str:
 
 
 def _read_bargain(record: EnvironmentRecord) -> Verifiable:
-    """The listed price from the scene, the two targets from the goals."""
+    """Read the listed price from the scene, the two targets from the goals."""
     listed = _cents(_AMOUNT.findall(record.scenario), record, "scene", "one price")
     buyer, seller = (
         _cents(_TARGET.findall(goal), record, f"goal {seat}", "one target price")
@@ -97,7 +97,7 @@ def _read_bargain(record: EnvironmentRecord) -> Verifiable:
     )
     if "buyer" not in record.agent_goals[0] or "seller" not in record.agent_goals[1]:
         raise _unreadable(record, "goals", "a buyer first and a seller second")
-    task = targeted(listed, (buyer, seller))
+    task = from_targets(listed, (buyer, seller))
     return Verifiable(
         task,
         "To propose a price, act `offer price=<dollars>`, such as"
@@ -117,7 +117,7 @@ def _cents(found: list[str], record: EnvironmentRecord, where: str, what: str) -
 
 
 def _read_friends(record: EnvironmentRecord) -> Verifiable:
-    """Each seat's friends with all that is told of them; who is in both lists is mutual."""
+    """Read each seat's friends and their details; those in both lists are mutual."""
     first, second = (_friends(record, seat) for seat in (0, 1))
     mutual = tuple(sorted(name for name, about in first.items() if second.get(name) == about))
     if not mutual:
@@ -153,4 +153,4 @@ READERS: dict[str, Callable[[EnvironmentRecord], Verifiable]] = {
     "craigslist_bargains": _read_bargain,
     "mutual_friends": _read_friends,
 }
-"""How to read the goals of a source."""
+"""The parser of each source."""

@@ -1,4 +1,4 @@
-"""How a task is told: the public scene and each seat's private side, in prose and in brief."""
+"""The texts of a scenario: the public scene and each seat's private side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """The words around a task.
+    """The texts that tell a task to the players.
 
     Attributes:
         context: the public scene; `{a}` and `{b}` stand for the two first names.

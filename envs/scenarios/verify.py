@@ -1,4 +1,4 @@
-"""Check data that others published: what loads, what a program can check, what replays.
+"""Checks published data sets: what loads, what a program can check, what replays.
 
 python -m envs.scenarios.verify <SOTOPIA's folder> [--casino FILE ...] [--dealornodeal FILE ...]
 
@@ -75,7 +75,7 @@ def _dialogues(folder: Path) -> list[Path]:
 
 
 def sources_view(files: SotopiaFiles) -> Table:
-    """Per source how many scenarios and combinations loaded, and how many a program can check."""
+    """A table of scenarios and combinations by source, with how many a program can check."""
     hard = {combo.env_id for combo in files.hard}
     combos = Counter(combo.env_id for combo in files.combos)
     table = _table(
@@ -105,7 +105,7 @@ def sources_view(files: SotopiaFiles) -> Table:
 
 
 def splits_view(files: SotopiaFiles) -> Table:
-    """How many combinations each split has, and how many of them a program can check."""
+    """A table of combinations by split, with how many a program can check."""
     table = _table("SOTOPIA by split", "split", "scenarios", "combinations", "verifiable")
     for split in SPLITS:
         scenarios = load_sotopia(files.folder, split)
@@ -116,7 +116,7 @@ def splits_view(files: SotopiaFiles) -> Table:
 
 
 def tasks_view(files: SotopiaFiles) -> Table:
-    """The attainable best and the aim of each side of every scenario that can be checked."""
+    """A table of each side's best attainable points and aim in every scenario with a task."""
     table = _table(
         "What is attainable", "scenario", "deals", "best", "aims", "Nash deal, by seat 0"
     )
@@ -152,7 +152,7 @@ def _points(task: Task, both: Iterable[float]) -> str:
 
 
 def human_view(human: Human) -> Table:
-    """Per file how many dialogues replay, how they end and how many agree in points."""
+    """A table of files: how many dialogues replay, how they end, how many agree in points."""
     table = _table(
         "Dialogues between people",
         *("file", "dialogues", "replayed", "deals", "left", "not in turn", "long", "points agree"),
@@ -182,7 +182,7 @@ def _out_of_turn(seats: list[int]) -> bool:
 
 
 def remarks_on(human: Human) -> list[str]:
-    """A line for every dialogue that does not replay or agree, and for every kind of remark."""
+    """A line for every dialogue that does not replay or agree, and for each kind of remark."""
     lines = []
     for path, data in human:
         lines += [f"{one.id} is left out: it {one.reason}" for one in data.left_out]

@@ -105,7 +105,7 @@ class Provider:
         self._latency_s, self._retry_after = latency_s, retry_after
         self._key, self._gives_usage, self._refuses = key, gives_usage, refuses
         self._models = models
-        self._under_way: Counter[int] = Counter()
+        self._in_flight: Counter[int] = Counter()
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -158,15 +158,15 @@ class Provider:
         account.faults[str(fault)] += 1
         if fault in REFUSED:
             return self._turn_away(fault)
-        self._under_way[number] = worst
-        account.most_at_once = max(account.most_at_once, len(self._under_way))
+        self._in_flight[number] = worst
+        account.most_at_once = max(account.most_at_once, len(self._in_flight))
         self._watch()
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
         text = self._reply(body)
         completion_tokens = min(body["max_tokens"], 1 + len(text) // 4)
         cost = prompt_tokens * self._input_nanousd + completion_tokens * self._output_nanousd
-        del self._under_way[number]
+        del self._in_flight[number]
         if fault is None:
             account.delivered += cost
             account.answers[body["messages"][-1]["content"]] += 1
@@ -187,7 +187,7 @@ class Provider:
 
     def _watch(self) -> None:
         account = self.account
-        now = account.delivered + account.undelivered + self._under_way.total()
+        now = account.delivered + account.undelivered + self._in_flight.total()
         account.most = max(account.most, now)
 
     def _turn_away(self, fault: Fault) -> web.Response:

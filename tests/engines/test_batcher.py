@@ -183,7 +183,7 @@ def test_who_steps_aside_holds_up_nobody(batcher: Batcher, engine: Echo) -> None
 
     async def judged_slowly() -> str:
         await engine.ask("a0")
-        with batcher.aside():
+        with batcher.detached():
             await free.wait()  # set by the other episode only after two more batches
         return await engine.ask("a1")
 
@@ -203,7 +203,7 @@ def test_who_plays_others_waits_for_those_that_stepped_aside(
     free = asyncio.Event()
 
     async def judged_slowly() -> str:
-        with batcher.aside():
+        with batcher.detached():
             await free.wait()
         return "judged"
 

@@ -1,4 +1,4 @@
-"""Kept keys and values: found by the longest prefix, laid out and taken apart without a change."""
+"""Cached keys and values: found by the longest prefix, joined and split without a change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from engines.kv_cache import Kept, KeptStreams, assemble, extract
+from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
 from tests.llamas import random_llama
 
 LAYERS, HEADS, SIZE = 2, 3, 4
@@ -18,40 +18,41 @@ def states(length: int, fill: float = 1.0) -> torch.Tensor:
 
 
 def test_the_longest_stream_that_a_prompt_goes_beyond_is_found() -> None:
-    streams = KeptStreams()
+    streams = PrefixCache()
     for token_ids in ((5,), (5, 6), (5, 6, 7), (5, 9, 9, 9)):
-        streams.keep(token_ids, states(len(token_ids), fill=len(token_ids)))
-    found = streams.longest((5, 6, 7, 8))
+        streams.add(token_ids, states(len(token_ids), fill=len(token_ids)))
+    found = streams.longest_prefix((5, 6, 7, 8))
     assert found is not None
     assert found.length == 3
-    same = streams.longest((5, 6, 7))  # nothing new to encode would leave no logits
+    same = streams.longest_prefix((5, 6, 7))  # nothing new to encode would leave no logits
     assert same is not None
     assert same.length == 2
-    assert streams.longest((6, 5)) is None
+    assert streams.longest_prefix((6, 5)) is None
 
 
 def test_the_least_recently_used_stream_is_forgotten() -> None:
-    streams = KeptStreams(capacity_bytes=3 * states(1).nbytes)
-    streams.keep((1,), states(1))
-    streams.keep((2,), states(1))
-    assert streams.longest((1, 9)) is not None  # now (2,) is the oldest
-    streams.keep((3, 3), states(2))  # as much as two of one token
-    assert streams.longest((2, 9)) is None
-    assert streams.longest((1, 9)) is not None
+    streams = PrefixCache(capacity_bytes=3 * states(1).nbytes)
+    streams.add((1,), states(1))
+    streams.add((2,), states(1))
+    assert streams.longest_prefix((1, 9)) is not None  # now (2,) is the oldest
+    streams.add((3, 3), states(2))  # as much as two of one token
+    assert streams.longest_prefix((2, 9)) is None
+    assert streams.longest_prefix((1, 9)) is not None
     streams.clear()
-    assert streams.longest((3, 3, 9)) is None
+    assert streams.longest_prefix((3, 3, 9)) is None
 
 
 @given(lengths=st.lists(st.none() | st.integers(1, 6), min_size=1, max_size=5))
 def test_what_is_assembled_can_be_extracted(lengths: list[int | None]) -> None:
     torch.manual_seed(0)
     rows = [
-        None if n is None else Kept(n, torch.randn(2 * LAYERS, HEADS, n, SIZE)) for n in lengths
+        None if n is None else CachedPrefix(n, torch.randn(2 * LAYERS, HEADS, n, SIZE))
+        for n in lengths
     ]
-    cache, mask = assemble(rows)
+    cache, mask = join_prefixes(rows)
     assert mask.sum(1).tolist() == [n or 0 for n in lengths]
     if mask.shape[1]:
-        back = extract(cache, torch.arange(len(rows)), mask)
+        back = split_prefixes(cache, torch.arange(len(rows)), mask)
         for row, state in zip(rows, back, strict=True):
             if row is not None:
                 assert_close(state, row.states, rtol=0, atol=0)
@@ -70,9 +71,11 @@ def test_a_kept_prefix_gives_the_logits_of_a_plain_pass() -> None:
     ids = torch.tensor([[3, 4, 5, 6, 7, 8]])
     with torch.no_grad():
         plain = model(ids)
-        first = model(ids[:, :4], past_key_values=assemble([None])[0])
-        kept = Kept(4, extract(first.past_key_values, torch.tensor([0]), torch.ones(1, 4))[0])
-        cache, mask = assemble([kept])
+        first = model(ids[:, :4], past_key_values=join_prefixes([None])[0])
+        kept = CachedPrefix(
+            4, split_prefixes(first.past_key_values, torch.tensor([0]), torch.ones(1, 4))[0]
+        )
+        cache, mask = join_prefixes([kept])
         rest = model(
             input_ids=ids[:, 4:],
             attention_mask=torch.cat([mask, torch.ones(1, 2, dtype=torch.long)], dim=1),

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from engines.chat import ChatRequest, Message
-from engines.remote.answers import Answers
+from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat, price_at, transport_to
-from engines.remote.direct import DirectTransport
+from engines.remote.direct_transport import DirectTransport
 from engines.remote.ledger import Ledger, Usage
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price
@@ -158,7 +158,7 @@ def test_no_server_makes_us_wait_for_longer_than_the_cap(ledger: Ledger) -> None
 
 def test_a_kept_answer_costs_nothing(ledger: Ledger, tmp_path: Path) -> None:
     transport = Scripted(answer("one"), answer("two"), answer("three"))
-    with Answers(tmp_path / "answers.sqlite", policy="all") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite", policy="all") as answers:
         chat = chat_over(transport, ledger, answers=answers)
 
         async def ask(**options: Any) -> tuple[str, float | None, bool]:
@@ -174,7 +174,7 @@ def test_a_kept_answer_costs_nothing(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_another_model_or_other_weights_have_other_answers(ledger: Ledger, tmp_path: Path) -> None:
-    with Answers(tmp_path / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers:
         for change in ({}, {"model": "model-b"}, {"weights_version": "7"}):
             endpoint = replace(ENDPOINT, **change)
             chat = RemoteChat(
@@ -185,7 +185,7 @@ def test_another_model_or_other_weights_have_other_answers(ledger: Ledger, tmp_p
 
 
 def test_what_the_store_does_not_cover_is_asked_each_time(ledger: Ledger, tmp_path: Path) -> None:
-    with Answers(tmp_path / "answers.sqlite", policy="greedy") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite", policy="greedy") as answers:
         for temperature, calls in ((0.0, 1), (0.7, 2)):
             transport = Scripted()
             chat = chat_over(transport, ledger, answers=answers)
@@ -196,17 +196,17 @@ def test_what_the_store_does_not_cover_is_asked_each_time(ledger: Ledger, tmp_pa
 
 def test_an_empty_answer_is_kept_as_well(ledger: Ledger, tmp_path: Path) -> None:
     """It was paid for, and whoever got it went on from it."""
-    with Answers(tmp_path / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers:
         chat = chat_over(Scripted(answer(""), answer("there")), ledger, answers=answers)
         assert [asyncio.run(chat.ask(question())).text for _ in range(2)] == ["", ""]
 
 
 def test_offline_nobody_is_called(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    with Answers(path) as answers:
+    with AnswerStore(path) as answers:
         asyncio.run(chat_over(Scripted(), ledger, answers=answers).ask(question()))
     transport = Scripted()
-    with Answers(path, offline=True) as answers:
+    with AnswerStore(path, offline=True) as answers:
         chat = chat_over(transport, ledger, answers=answers)
         assert asyncio.run(chat.ask(question())).is_cached
         with pytest.raises(RemoteError, match="no answer to this request"):
@@ -222,12 +222,12 @@ def test_the_same_question_at_the_same_time_is_asked_once(ledger: Ledger, tmp_pa
         transport.free.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    with Answers(tmp_path / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers:
         transport = Scripted()
         replies = asyncio.run(main(chat_over(transport, ledger, answers=answers), transport))
         assert [reply.is_cached for reply in replies] == [False, True, True, True, True]
         assert len(transport.asked) == 1
-    with Answers(tmp_path / "others.sqlite") as answers:  # and a failure is everybody's
+    with AnswerStore(tmp_path / "others.sqlite") as answers:  # and a failure is everybody's
         transport = Scripted(replace(AGAIN, remedy=Remedy.OTHER_REQUEST))
         errors = asyncio.run(main(chat_over(transport, ledger, answers=answers), transport))
         assert [type(error) for error in errors] == [RemoteError] * 5
@@ -251,7 +251,7 @@ def test_what_was_sent_is_kept_for_the_others_though_the_first_is_cancelled(
         transport.free.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    with Answers(tmp_path / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers:
         cancelled, second, third = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
     assert isinstance(cancelled, asyncio.CancelledError)
     assert (second.is_cached, third.is_cached) == (True, True)
@@ -272,7 +272,7 @@ def test_when_the_first_of_several_is_cancelled_and_fails_another_one_asks(
         transport.free.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    with Answers(tmp_path / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers:
         cancelled, second, third = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
     assert isinstance(cancelled, asyncio.CancelledError)
     assert (second.is_cached, third.is_cached) == (False, True)
@@ -295,7 +295,7 @@ def test_what_is_under_way_when_all_is_over_is_kept_and_not_tried_again(
         await asyncio.gather(*tasks, return_exceptions=True)
         transport.free.set()
 
-    with Answers(tmp_path / "answers.sqlite") as answers, asyncio.Runner() as loop:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers, asyncio.Runner() as loop:
         limiter = Limiter(max_concurrent=2)  # so the third waits, and is never sent
         chat = chat_over(transport, ledger, limiter=limiter, answers=answers)
         loop.run(leave(chat))
@@ -390,7 +390,7 @@ def test_a_key_appears_nowhere(
     async def with_everything() -> None:
         with (
             Ledger(tmp_path / "ledger.sqlite") as ledger,
-            Answers(tmp_path / "answers.sqlite") as answers,
+            AnswerStore(tmp_path / "answers.sqlite") as answers,
         ):
             async with chat_at(provider, ledger, answers=answers) as chat:
                 await main(chat)

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from engines.remote.estimate import (
     Dialogues,
-    Load,
     PlannedCalls,
+    Workload,
     estimate,
     judge_calls,
     partner_calls,
 )
 from engines.remote.prices import LongPrompts, Price
-from engines.remote.tallies import Account
+from engines.remote.usage_totals import Account
 
 GPT = Price(2.5, 10.0)
 PARTNER = Account("partner", "gpt-4o")
@@ -27,22 +27,24 @@ def test_a_dialogue_by_hand() -> None:
         dialogues=10, calls=4, first_prompt_tokens=500, growth_tokens=60, reply_tokens=30
     )
     # prompts of 500, 560, 620 and 680 tokens: 2,360 a dialogue, and 4 * 30 of replies
-    load = dialogues.load(GPT)
+    load = dialogues.workload(GPT)
     assert (load.calls, load.prompt_tokens, load.completion_tokens) == (40, 23_600, 1200)
     assert load.cost_nusd == 23_600 * 2500 + 1200 * 10_000
     assert load.cost_usd == pytest.approx(0.071)
-    assert dialogues.load(None).cost_nusd == 0
+    assert dialogues.workload(None).cost_nusd == 0
 
 
 @given(calls=st.integers(0, 60), first=st.integers(0, 5000), growth=st.integers(0, 500))
 def test_prompt_tokens_grow_with_the_square(calls: int, first: int, growth: int) -> None:
-    load = Dialogues(3, calls, first, growth, reply_tokens=7).load(GPT)
+    load = Dialogues(3, calls, first, growth, reply_tokens=7).workload(GPT)
     assert load.prompt_tokens == 3 * (calls * first + growth * calls * (calls - 1) // 2)
 
 
 def test_a_dialogue_that_grows_long_costs_more_from_there_on() -> None:
     price = Price(1.0, 1.0, long_prompts=LongPrompts(1000, Price(2.0, 2.0)))
-    load = Dialogues(1, 3, first_prompt_tokens=800, growth_tokens=150, reply_tokens=0).load(price)
+    load = Dialogues(1, 3, first_prompt_tokens=800, growth_tokens=150, reply_tokens=0).workload(
+        price
+    )
     # 800 and 950 at 1,000 nano-dollars, 1,100 at 2,000
     assert load.cost_nusd == 1_750_000 + 2_200_000
 
@@ -100,8 +102,8 @@ def test_plans_add_up_by_purpose_and_model() -> None:
         (PARTNER, 2, 4),
         (JUDGE, 3, 9),
     ]
-    assert sums.expected == Load(5, 5000, 500, 5 * 3_500_000)
-    assert sums.worst == Load(13, 13_000, 1300, 13 * 3_500_000)
+    assert sums.expected == Workload(5, 5000, 500, 5 * 3_500_000)
+    assert sums.worst == Workload(13, 13_000, 1300, 13 * 3_500_000)
     assert sums.describe() == (
         "about 5 calls, at most 13; about 5,500 tokens; about $0.0175, at most $0.0455"
     )
@@ -124,7 +126,7 @@ def test_a_free_model_is_known_to_cost_nothing() -> None:
 
 def test_nothing_planned_is_nothing() -> None:
     assert estimate([]).describe() == "no remote calls"
-    assert estimate([]).worst == Load()
+    assert estimate([]).worst == Workload()
 
 
 @given(

@@ -16,8 +16,8 @@ from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price
 from engines.remote.retries import Retries
-from engines.remote.tallies import Totals
 from engines.remote.transport import Endpoint
+from engines.remote.usage_totals import UsageReport
 from envs.errors import BudgetError, RemoteError
 from tests.engines.remote_provider import FAULTS, REFUSED, Fault, Provider
 
@@ -58,10 +58,10 @@ def run(
     path: Path | None = None,
     budget_usd: float | None = None,
     max_calls: int | None = None,
-) -> tuple[list[Outcome], Totals]:
+) -> tuple[list[Outcome], UsageReport]:
     """64 callers share so many different questions."""
 
-    async def main() -> tuple[list[Outcome], Totals]:
+    async def main() -> tuple[list[Outcome], UsageReport]:
         async with provider:
             with Ledger(path, budget_usd=budget_usd, max_calls=max_calls) as ledger:
                 chat = RemoteChat(

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from engines.chat import ChatRequest, Message
 from engines.remote.ledger import Ledger, PlannedCall, Reservation, Usage
 from engines.remote.prices import LongPrompts, Price
-from engines.remote.tallies import Tally, dollars, nano_dollars
+from engines.remote.usage_totals import UsageTotals, dollars, nano_dollars
 from envs.errors import BudgetError, ConfigError, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,7 +192,7 @@ def test_totals_divide_by_purpose_and_model_and_go_into_json() -> None:
 
 
 def test_totals_are_said_in_a_sentence() -> None:
-    tally = Tally(
+    tally = UsageTotals(
         calls=412,
         unknown_price_calls=3,
         cached_answers=120,
@@ -203,9 +203,9 @@ def test_totals_are_said_in_a_sentence() -> None:
         "412 calls, $1.23 settled, at most $0.0400 uncertain, 3 of unknown price, "
         "120 answers from the store"
     )
-    assert Tally(calls=1, free_calls=1).describe() == "1 call, 1 free"
-    assert Tally().describe() == "0 calls"
-    assert Tally(calls=1200, open_calls=1, reserved_nusd=1).describe() == (
+    assert UsageTotals(calls=1, free_calls=1).describe() == "1 call, 1 free"
+    assert UsageTotals().describe() == "0 calls"
+    assert UsageTotals(calls=1200, open_calls=1, reserved_nusd=1).describe() == (
         "1,200 calls, $0.00 settled, at most less than $0.0001 under way"
     )
 
@@ -409,8 +409,8 @@ class Interleavings(RuleBasedStateMachine):
         assert (totals.settled_nusd, totals.uncertain_nusd) == (self.settled, self.uncertain)
         assert (totals.calls, totals.open_calls) == (self.calls + len(self.open), len(self.open))
         for parts in (totals.by_purpose, totals.by_model):
-            together = sum(parts.values(), Tally())
-            assert Tally.as_dict(together) == Tally.as_dict(totals)
+            together = sum(parts.values(), UsageTotals())
+            assert UsageTotals.as_dict(together) == UsageTotals.as_dict(totals)
 
 
 def test_any_interleaving_keeps_the_budget_and_the_file() -> None:
@@ -419,9 +419,9 @@ def test_any_interleaving_keeps_the_budget_and_the_file() -> None:
     )
 
 
-@given(st.lists(st.builds(Tally, *(st.integers(0, 2**62) for _ in range(13))), max_size=3))
-def test_tallies_add_field_by_field(tallies: list[Tally]) -> None:
-    together = sum(tallies, Tally())
+@given(st.lists(st.builds(UsageTotals, *(st.integers(0, 2**62) for _ in range(13))), max_size=3))
+def test_tallies_add_field_by_field(tallies: list[UsageTotals]) -> None:
+    together = sum(tallies, UsageTotals())
     assert together.settled_nusd == sum(tally.settled_nusd for tally in tallies)
     assert together.reserved_nusd == sum(tally.reserved_nusd for tally in tallies)
     assert together.calls == sum(tally.calls for tally in tallies)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.chat import ChatRequest, Message
-from engines.remote.limits import Limiter, Rate, likely_tokens
+from engines.remote.limits import Limiter, Rate, estimated_tokens
 from envs.errors import ConfigError
 
 
@@ -104,7 +104,7 @@ def test_tokens_a_minute_and_a_call_larger_than_the_burst() -> None:
 
 def test_likely_tokens() -> None:
     messages = (Message("system", "x" * 300), Message("user", "\u4e2d" * 100))
-    assert likely_tokens(ChatRequest(messages, None, max_tokens=50)) == 100 + 100 + 2 * 8 + 50
+    assert estimated_tokens(ChatRequest(messages, None, max_tokens=50)) == 100 + 100 + 2 * 8 + 50
 
 
 def test_no_more_than_so_many_at_once() -> None:

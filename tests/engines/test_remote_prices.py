@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from engines.chat import ChatRequest, Message
 from engines.remote import prices
-from engines.remote.bounds import prompt_tokens_bound
 from engines.remote.prices import (
     LongPrompts,
     Price,
@@ -27,6 +26,7 @@ from engines.remote.prices import (
     retirement_of,
     why_unknown,
 )
+from engines.remote.token_bound import prompt_tokens_bound
 from envs.errors import ConfigError
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from envs.contract import check_scenario
 from envs.errors import DataError
-from envs.referee import reaching
+from envs.referee import deals_reaching_aims
 from envs.scenarios import FAMILIES, SPLITS, draw, draw_mixture, scenario_of
 from envs.scenarios.difficulty import Difficulty
-from envs.scenarios.item_split import SplitTask, aimed
+from envs.scenarios.item_split import SplitTask, with_nash_aims
 from envs.scenarios.match import MatchTask
 from envs.scenarios.plans import OPTIONS, PlansTask
 from envs.scenarios.price import PriceTask
@@ -90,7 +90,7 @@ def test_both_aims_can_be_reached_at_every_difficulty(
     for index in range(40):
         task = draw(family, split, index, difficulty).task
         assert task is not None
-        assert reaching(task) >= 1
+        assert deals_reaching_aims(task) >= 1
 
 
 @pytest.mark.parametrize("difficulty", [EASY, HARD])
@@ -115,7 +115,7 @@ def room(scenario: Scenario) -> float:
     assert task is not None
     if isinstance(task, MatchTask):
         return 1 / len(task.known[0])
-    return reaching(task) / len(task.deals())
+    return deals_reaching_aims(task) / len(task.deals())
 
 
 def zone(scenario: Scenario) -> float:
@@ -145,24 +145,24 @@ def tasks(family: str, difficulty: Difficulty) -> list[object]:
 def test_in_a_hard_split_one_deal_alone_reaches_both_aims() -> None:
     for task in (*tasks("division", HARD), *tasks("camp", HARD)):
         assert isinstance(task, SplitTask)
-        assert reaching(task) == 1
+        assert deals_reaching_aims(task) == 1
         assert 8 <= sum(task.pool) <= 12
 
 
 def test_an_easy_split_asks_for_part_of_what_the_same_pool_can_give() -> None:
     for task in (*tasks("division", EASY), *tasks("camp", EASY)):
         assert isinstance(task, SplitTask)
-        full = aimed(task.items, task.pool, task.values)
+        full = with_nash_aims(task.items, task.pool, task.values)
         assert all(asked <= aim for asked, aim in zip(task.aims, full.aims, strict=True))
-        assert reaching(task) >= reaching(full)
+        assert deals_reaching_aims(task) >= deals_reaching_aims(full)
 
 
 def test_aims_are_rounded_down() -> None:
     # Each side gets the one item that it wants; three quarters of 4 are 3, seven tenths are 2.8.
     pool, values = (1, 1, 1), ((4, 0, 0), (0, 4, 0))
-    assert aimed(("a", "b", "c"), pool, values).aims == (4.0, 4.0)
-    assert aimed(("a", "b", "c"), pool, values, 0.75).aims == (3.0, 3.0)
-    assert aimed(("a", "b", "c"), pool, values, 0.7).aims == (2.0, 2.0)
+    assert with_nash_aims(("a", "b", "c"), pool, values).aims == (4.0, 4.0)
+    assert with_nash_aims(("a", "b", "c"), pool, values, 0.75).aims == (3.0, 3.0)
+    assert with_nash_aims(("a", "b", "c"), pool, values, 0.7).aims == (2.0, 2.0)
 
 
 def test_in_a_hard_camp_both_need_the_same_most() -> None:
@@ -179,17 +179,17 @@ def test_prices_leave_slack_when_easy_and_none_when_hard() -> None:
         # Six tenths of 10-16 are asked for, so that 5 to 7 prices reach both aims.
         assert 10 <= gap <= 16
         assert sum(task.aims) == round(0.6 * gap)
-        assert reaching(task) == gap - sum(task.aims) + 1
+        assert deals_reaching_aims(task) == gap - sum(task.aims) + 1
     for task in tasks("price", HARD):
         assert isinstance(task, PriceTask)
         assert 3 <= task.limits[0] - task.limits[1] <= 6
-        assert reaching(task) == 1
+        assert deals_reaching_aims(task) == 1
 
 
 def test_plans_are_a_choice_when_easy_and_a_compromise_when_hard() -> None:
     for task in tasks("plans", EASY):
         assert isinstance(task, PlansTask)
-        assert reaching(task) >= 2
+        assert deals_reaching_aims(task) >= 2
     for task in tasks("plans", HARD):
         assert isinstance(task, PlansTask)
         (best,) = (option for option in range(len(OPTIONS)) if reaches(task, option))

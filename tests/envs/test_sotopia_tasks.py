@@ -9,7 +9,7 @@ import pytest
 from envs.contract import check_task
 from envs.errors import ActionError, DataError
 from envs.referee import attainable, goal_score
-from envs.scenarios.dollars import DollarTask, dollars, step_cents, targeted
+from envs.scenarios.dollars import DollarTask, dollars, from_targets, step_cents
 from envs.scenarios.friends import FriendsTask
 from envs.scenarios.item_split import SplitTask
 from envs.scenarios.records import EnvironmentRecord
@@ -68,7 +68,7 @@ def test_other_sources_are_for_judges() -> None:
 
 def test_a_price_between_compatible_targets_meets_both() -> None:
     # Listed at $30, so significant is more than $10: limits $28 and $5, both targets reachable.
-    task = targeted(30_00, (18_00, 15_00))
+    task = from_targets(30_00, (18_00, 15_00))
     assert task.limits_cents == (28_00, 5_00)
     assert task.aims == (10_00, 10_00)
     assert [goal_score(task, seat, (17_00,)) for seat in (0, 1)] == [10, 10]
@@ -78,7 +78,7 @@ def test_a_price_between_compatible_targets_meets_both() -> None:
 
 def test_targets_apart_are_met_halfway_between_the_limits() -> None:
     # Limits $20 (the listed price) and $14; Nash is the middle, $17, with $3 of points for each.
-    task = targeted(20_00, (15_00, 20_00 + 66))
+    task = from_targets(20_00, (15_00, 20_00 + 66))
     assert task.limits_cents == (20_00, 14_00)
     assert task.aims == (3_00, 3_00)
     assert attainable(task).nash_deal == (17_00,)
@@ -87,7 +87,7 @@ def test_targets_apart_are_met_halfway_between_the_limits() -> None:
 
 
 def test_limits_are_rounded_inwards_to_the_grid() -> None:
-    task = targeted(20_00, (10_00, 12_00))
+    task = from_targets(20_00, (10_00, 12_00))
     # 10 + 20/3 = 16.666 is cut to 16.60; 12 - 20/3 = 5.333 is raised to 5.40.
     assert task.limits_cents == (16_60, 5_40)
 
@@ -97,7 +97,7 @@ def test_limits_are_rounded_inwards_to_the_grid() -> None:
     [("price=17.30", 17_30), ("17.3", 17_30), ("$17", 17_00), ("price = $17.00", 17_00)],
 )
 def test_prices_are_read_as_people_write_them(text: str, cents: int) -> None:
-    assert targeted(20_00, (15_00, 16_00)).parse_terms(0, text) == (cents,)
+    assert from_targets(20_00, (15_00, 16_00)).parse_terms(0, text) == (cents,)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_prices_are_read_as_people_write_them(text: str, cents: int) -> None:
 )
 def test_what_is_no_price_is_refused(text: str) -> None:
     with pytest.raises(ActionError, match=r"steps of \$0.10; write it as 'price=20.00'"):
-        targeted(20_00, (15_00, 16_00)).parse_terms(0, text)
+        from_targets(20_00, (15_00, 16_00)).parse_terms(0, text)
 
 
 def test_dollars_and_steps() -> None:
     assert [dollars(c) for c in (5_000_00, 17_30, 5)] == ["$5000", "$17.30", "$0.05"]
-    assert targeted(5_000_00, (4_000_00, 3_000_00)).parse_terms(1, "$4,600") == (4_600_00,)
+    assert from_targets(5_000_00, (4_000_00, 3_000_00)).parse_terms(1, "$4,600") == (4_600_00,)
     assert [step_cents(c) for c in (999_99, 1_000_00)] == [10, 100]
 
 
@@ -191,7 +191,7 @@ def test_all_thirty_of_sotopias_are_read_as_they_are_written(published: Path) ->
     for name, task in tasks.items():
         if isinstance(task, DollarTask):
             listed, buyer, seller = PRICES[codenames[name]]
-            assert task == targeted(listed, (buyer, seller))
+            assert task == from_targets(listed, (buyer, seller))
         if isinstance(task, FriendsTask):
             number = int(codenames[name].removeprefix("mutual_friend_"))
             assert task.mutual == (MUTUAL[number],)
@@ -199,7 +199,7 @@ def test_all_thirty_of_sotopias_are_read_as_they_are_written(published: Path) ->
 
 def test_every_bargain_of_sotopia_has_room_for_both(published: Path) -> None:
     for listed, buyer, seller in PRICES.values():
-        task = targeted(listed, (buyer, seller))
+        task = from_targets(listed, (buyer, seller))
         assert task.limits_cents[0] > task.limits_cents[1]
         check_task(task)
         both_met = buyer >= seller

@@ -19,7 +19,7 @@ import pytest
 
 import training.play.remote
 from engines.remote.retries import Retries
-from engines.remote.tallies import nano_dollars
+from engines.remote.usage_totals import nano_dollars
 from envs.errors import BudgetError, StoreError
 from judges.transcript_view import shown_name
 from tests.engines.remote_provider import FAULTS, Provider, serving

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engines.remote.tallies import dollars, nano_dollars
+from engines.remote.usage_totals import dollars, nano_dollars
 from judges.base import DIMENSION_RANGES
 from training.evaluation.table_cells import HEADLINE, difference_cell, markdown_cell, mean_cell
 

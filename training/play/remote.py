@@ -7,12 +7,12 @@ from pathlib import Path
 
 from engines.chat import Chat
 from engines.models import ModelConfig, Resources
-from engines.remote.answers import Answers
+from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.retries import Retries
-from engines.remote.tallies import Totals
+from engines.remote.usage_totals import UsageReport
 from envs.errors import ConfigError
 from training.config import RunConfig
 from training.config.endpoint import ANSWERS, endpoint_of
@@ -36,7 +36,7 @@ class Remote:
         )
         run.on_close(self._ledger.close)
         file = Path(api.answers_file) if api.answers_file else run.folder / ANSWERS
-        self._answers = Answers(file, policy=api.answers, offline=api.offline)
+        self._answers = AnswerStore(file, policy=api.answers, offline=api.offline)
         run.on_close(self._answers.close)
         self._limiter = Limiter(
             max_concurrent=api.concurrency,
@@ -58,7 +58,7 @@ class Remote:
             )
         return self._chats[model]
 
-    def totals(self) -> Totals:
+    def totals(self) -> UsageReport:
         """The calls so far and their cost."""
         return self._ledger.totals()
 

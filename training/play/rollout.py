@@ -93,7 +93,7 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
         judgement = Judgement(judge.id, judge.version, (), (f"Not played to its end: {error}",))
     else:
         episode = state.episode()
-        with batcher.aside():
+        with batcher.detached():
             judgement = await judge.judge(episode)
     return PlayedEpisode(
         id=plan.id,

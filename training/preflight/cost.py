@@ -18,7 +18,7 @@ from agents.remote import ASKS_AGAIN
 from engines.models import ModelConfig, models_in
 from engines.remote.client import price_at
 from engines.remote.estimate import Estimate, PlannedCalls, estimate, judge_calls, partner_calls
-from engines.remote.tallies import Account, dollars
+from engines.remote.usage_totals import Account, dollars
 from envs.social import view_of
 from envs.types import EndReason, Episode, Scenario
 from judges.rubric import rubric_request

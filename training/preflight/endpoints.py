@@ -73,7 +73,7 @@ def check_endpoint(option: str, endpoint: Endpoint) -> None:
         ask_for_models(option, endpoint)
         return
     read_key(endpoint)
-    from engines.remote.providers import import_litellm
+    from engines.remote.litellm_transport import import_litellm
 
     litellm = import_litellm()
     try:

@@ -1,11 +1,11 @@
-"""A store of answers: who asks the same again is answered without a call, also years later.
+"""A store of answers on disk: a request that was answered before is not sent again.
 
-The file may be shared by processes one after another and at once. Reading waits for nobody.
-Writing takes a lock of its own, because SQLite before 3.51.3 can damage a WAL that two connections
-write to or checkpoint at the same moment; the operating system drops it when its process dies. An
-answer is with the operating system when `put` returns, and survives a killed process. A rollback
-journal would need no such lock, but waits 0.6 to 8 ms for the disk with each answer, where this
-takes 0.05 ms, and all other calls of the process would wait with it.
+Several processes may share the file, also at the same time. Readers never wait. Writers take a
+separate file lock, because SQLite before 3.51.3 can damage a WAL that two connections write to or
+checkpoint at the same moment; the operating system releases it when its process dies. An answer has
+reached the operating system when `put` returns, so it survives a killed process. A rollback journal
+would need no such lock, but waits 0.6 to 8 ms for the disk with each answer, and all other calls of
+the process with it, where this takes 0.05 ms.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from engines.chat import ChatRequest, Reply
-from engines.remote.schema import set_up
+from engines.remote.sqlite_file import prepare_database
 from envs.errors import ConfigError, RemoteError, StoreError
 
 SCHEMA_VERSION = 1
 
 Policy = Literal["off", "greedy", "all"]
-"""Which requests are answered from the store: none, those of temperature 0, or samples as well."""
+"""Which requests are answered from the store: none, those at temperature 0, or samples as well."""
 
 _SCHEMA = """
 CREATE TABLE answers (
@@ -38,13 +38,13 @@ CREATE TABLE answers (
 
 
 def answer_key(model: str, request: ChatRequest, *, weights_version: str = "") -> str:
-    """The SHA-256 of all that an answer depends on.
+    """The key of a request's answer: the SHA-256 of everything that the answer depends on.
 
-    The seed is left out at temperature 0, where all samples are one; a schema's properties count
-    in their order, in which the model fills them in.
+    The seed is left out at temperature 0, where it changes nothing. The order of a schema's
+    properties matters, since the model fills them in in that order.
 
     Args:
-        model: its pinned name, and where it is served when that is not its maker.
+        model: its pinned name, and the server when that is not its provider's.
         weights_version: tells apart answers of local models that changed under the same name.
     """
     temperature = request.temperature
@@ -60,14 +60,14 @@ def answer_key(model: str, request: ChatRequest, *, weights_version: str = "") -
     return hashlib.sha256(_json(parts).encode("ascii")).hexdigest()
 
 
-class Answers:
-    """Requests and their replies, whole, in one SQLite file on a local disk.
+class AnswerStore:
+    """Requests and their replies in one SQLite file on a local disk.
 
     Args:
-        path: made with its folder when it is not there.
-        policy: which requests are answered from here, and their answers kept.
+        path: created with its folder when it is not there.
+        policy: which requests are looked up here and their answers kept.
         offline: answer all requests from here, whatever the policy, and fail where there is no
-            answer: to replay what was played with a model that may be gone.
+            answer: to replay a run whose model may be gone.
     """
 
     def __init__(self, path: Path, *, policy: Policy = "greedy", offline: bool = False) -> None:
@@ -90,7 +90,9 @@ class Answers:
                 self._db = sqlite3.connect(path, isolation_level=None)
                 try:
                     with self._writing():
-                        set_up(self._db, _SCHEMA, SCHEMA_VERSION, path, "name another file")
+                        prepare_database(
+                            self._db, _SCHEMA, SCHEMA_VERSION, path, "name another file"
+                        )
                 except BaseException:
                     self._db.close()
                     raise
@@ -111,16 +113,16 @@ class Answers:
         os.close(self._lock)
 
     def covers(self, request: ChatRequest) -> bool:
-        """Whether a request is to be looked up here, and its answer kept."""
+        """Whether the policy says to look the request up here and to keep its answer."""
         if self.offline or self.policy == "all":
             return True
         return self.policy == "greedy" and request.temperature == 0
 
     def get(self, key: str) -> Reply | None:
-        """The answer under a key, as a cached one that cost nothing.
+        """The stored answer with that key, marked as cached and free of cost; None without one.
 
         Raises:
-            RemoteError: there is none, and nobody may be called.
+            RemoteError: there is none, and the store is offline.
         """
         with self._errors_named():
             row = self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,)).fetchone()
@@ -135,7 +137,7 @@ class Answers:
         return None
 
     def put(self, key: str, request: ChatRequest, reply: Reply) -> None:
-        """Keep an answer; the first one under a key stays, so that replays agree."""
+        """Store an answer; the first one with a key stays, so that replays agree."""
         row = (key, time.time(), _json(_fields(request)), _json(_fields(reply)))
         with self._writing():
             self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row)
@@ -153,7 +155,7 @@ class Answers:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Be the only one of all processes who writes or checkpoints."""
+        """Exclude all other processes from writing and checkpointing."""
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             with self._errors_named():
@@ -174,10 +176,10 @@ class Answers:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """What a dataclass holds; unlike `asdict`, without copying all that those hold in turn."""
+    """A dataclass's fields by name; unlike `asdict` it copies nothing inside them."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _json(value: Any) -> str:
-    """JSON that is the same for the same value: without spaces, in ASCII."""
+    """JSON without spaces, in ASCII: equal values give equal texts."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_fields)

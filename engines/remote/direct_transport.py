@@ -1,4 +1,4 @@
-"""Straight to any OpenAI-compatible server (vLLM, llama.cpp, Ollama), with little CPU per call."""
+"""Calls OpenAI-compatible servers (vLLM, llama.cpp, Ollama) directly, with little CPU per call."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from engines.remote.transport import (
     Endpoint,
     Failure,
     Remedy,
-    refusal,
+    failure_of_status,
+    redact_keys,
     response_format,
     sent_seed,
-    without_keys,
 )
 from envs.errors import ConfigError
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 KEEP_ALIVE_S = 4.0
-"""Idle connections are closed before uvicorn would (5 s), lest a request meets a closing one."""
+"""Idle connections are closed before uvicorn does it (after 5 s), which could lose a request."""
 
 
 class _PromptDetails(BaseModel):
@@ -45,8 +45,8 @@ class _Usage(BaseModel):
     completion_tokens: int = Field(default=0, ge=0)
     prompt_tokens_details: _PromptDetails | None = None
 
-    def counted(self) -> Usage | None:
-        """As the ledger books it; None where it says nothing, for no prompt has no tokens."""
+    def to_usage(self) -> Usage | None:
+        """As the ledger takes it; None where 0 prompt tokens are reported, which cannot be."""
         if not self.prompt_tokens:
             return None
         details = self.prompt_tokens_details
@@ -74,10 +74,10 @@ class _Body(BaseModel):
 
 
 class DirectTransport:
-    """POST {base_url}/chat/completions over kept connections.
+    """Sends requests to {base_url}/chat/completions over persistent connections.
 
-    What a server refuses by name with a 400 (structured output, seeds, `max_tokens`) is left out or
-    renamed from then on, with a warning.
+    An option that the server refuses by name with a 400 (structured output, seeds, `max_tokens`) is
+    left out or renamed from then on, with a warning.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -104,7 +104,7 @@ class DirectTransport:
                 self._url,
                 data=json.dumps(body).encode(),
                 headers=headers,
-                allow_redirects=False,  # a key goes nowhere else
+                allow_redirects=False,  # the key must not be sent elsewhere
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -121,13 +121,13 @@ class DirectTransport:
         return self._refused(response, content, body, key)
 
     async def close(self) -> None:
-        """Close the kept connections."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     def _open(self) -> ClientSession:
-        """The session, opened with the first call, in the loop that makes it."""
+        """The session, opened by the first call in the event loop of that call."""
         import aiohttp
 
         if self._session is None:
@@ -170,29 +170,31 @@ class DirectTransport:
             text=choice.message.content or choice.message.refusal or "",
             model=body.model,
             finish_reason=choice.finish_reason or "stop",
-            usage=body.usage.counted() if body.usage else None,
+            usage=body.usage.to_usage() if body.usage else None,
         )
 
     def _refused(
         self, response: ClientResponse, content: bytes, body: dict[str, Any], key: str | None
     ) -> Failure:
-        said = without_keys(content.decode(errors="replace"), key)
-        if response.status in (400, 422) and (option := refused_option(said, body)):
+        message = redact_keys(content.decode(errors="replace"), key)
+        if response.status in (400, 422) and (option := refused_option(message, body)):
             if option not in self._refused_options:
                 self._refused_options.add(option)
-                log.warning("%s does not take %s: %s", self._endpoint.id, option, said[:300])
+                log.warning("%s does not take %s: %s", self._endpoint.id, option, message[:300])
             reason = f"does not take {option}"
             return Failure(reason, Remedy.RETRY, was_billed=False)
         retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
-        return refusal(self._endpoint, response.status, said, retry_after_s=retry_after_s)
+        return failure_of_status(
+            self._endpoint, response.status, message, retry_after_s=retry_after_s
+        )
 
 
-def refused_option(said: str, body: dict[str, Any]) -> str | None:
-    """Which of the options that one can do without a server complains about."""
-    if "response_format" in body and "response_format" in said:
+def refused_option(message: str, body: dict[str, Any]) -> str | None:
+    """The dispensable option that a server's error message complains about, if any."""
+    if "response_format" in body and "response_format" in message:
         return "response_format"
-    if "max_tokens" in body and re.search(r"use ['`\"\\]*max_completion_tokens", said.lower()):
+    if "max_tokens" in body and re.search(r"use ['`\"\\]*max_completion_tokens", message.lower()):
         return "max_tokens"
-    if "seed" in body and re.search(r"\bseed\b", said):
+    if "seed" in body and re.search(r"\bseed\b", message):
         return "seed"
     return None

@@ -1,7 +1,7 @@
-"""To any maker's API by litellm, which is used as a translator alone.
+"""Calls the APIs of all providers through litellm, which only translates requests and replies.
 
-Its retries, caches, callbacks and budgets stay off: we have one layer of each. It costs some
-milliseconds of CPU a call, and seconds to import; servers of one's own are called directly.
+Its retries, caches, callbacks and budgets stay off, since the client has its own. It costs some
+milliseconds of CPU a call and seconds to import, so servers with a base URL are called directly.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from engines.remote.transport import (
     Endpoint,
     Failure,
     Remedy,
-    refusal,
+    failure_of_status,
+    redact_keys,
     response_format,
     sent_seed,
-    without_keys,
 )
 from envs.errors import ConfigError
 
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class LitellmTransport:
-    """One attempt by `litellm.acompletion`."""
+    """Sends requests by `litellm.acompletion`."""
 
     _in_use: ClassVar[set[LitellmTransport]] = set()
-    """litellm keeps its connections for all of them together."""
+    """All transports in use: litellm shares its connections among them."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -66,11 +66,11 @@ class LitellmTransport:
             text=choice.message.content or "",
             model=response.model or self._endpoint.model,
             finish_reason=choice.finish_reason or "stop",
-            usage=counted(getattr(response, "usage", None)),
+            usage=to_usage(getattr(response, "usage", None)),
         )
 
     async def close(self) -> None:
-        """Close litellm's kept connections, if nobody else uses them."""
+        """Close litellm's connections, unless another transport still uses them."""
         from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
         self._in_use.discard(self)
@@ -97,24 +97,24 @@ class LitellmTransport:
         return arguments
 
     def _failure(self, error: Exception, key: str | None) -> Failure:
-        """What litellm's exception means; its own message is cleaned of keys."""
+        """The failure that litellm's exception stands for; keys are removed from its message."""
         litellm = self._litellm
-        said = " ".join(without_keys(str(error), key).split())
+        message = " ".join(redact_keys(str(error), key).split())
         this_request = (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError)
         if isinstance(error, this_request):
-            return Failure(f"refused: {said[:300]}", Remedy.OTHER_REQUEST, was_billed=False)
+            return Failure(f"refused: {message[:300]}", Remedy.OTHER_REQUEST, was_billed=False)
         status = getattr(error, "status_code", None)
         if isinstance(error, litellm.APIConnectionError) or not isinstance(status, int):
-            return Failure(f"broke off: {said[:300]}", Remedy.RETRY, was_billed=None)
+            return Failure(f"broke off: {message[:300]}", Remedy.RETRY, was_billed=None)
         headers = getattr(error, "litellm_response_headers", None) or {}
         retry_after_s = parse_retry_after(headers.get("retry-after"))
-        return refusal(self._endpoint, status, said, retry_after_s=retry_after_s)
+        return failure_of_status(self._endpoint, status, message, retry_after_s=retry_after_s)
 
 
-def counted(usage: Any) -> Usage | None:
-    """A response's usage as the ledger books it; None where there is none.
+def to_usage(usage: Any) -> Usage | None:
+    """A response's usage as the ledger takes it; None where there is none.
 
-    litellm fills in zeros where a maker says nothing, but no prompt has no tokens.
+    litellm reports 0 prompt tokens where the provider says nothing.
     """
     if usage is None or not usage.prompt_tokens:
         return None
@@ -124,7 +124,7 @@ def counted(usage: Any) -> Usage | None:
 
 
 def import_litellm() -> Any:
-    """Litellm with all that it does beside translating switched off.
+    """Import litellm and switch off everything that it does beside translating.
 
     Raises:
         ConfigError: it is not installed.

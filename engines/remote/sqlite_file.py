@@ -1,4 +1,4 @@
-"""The tables of the client's two SQLite files."""
+"""How the SQLite files of the remote client are opened: the ledger and the store of answers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from pathlib import Path
 from envs.errors import StoreError
 
 
-def set_up(db: sqlite3.Connection, tables: str, version: int, place: Path | None, do: str) -> None:
-    """Write to the system at once and to the disk now and then; make the tables, or check them.
+def prepare_database(
+    db: sqlite3.Connection, tables: str, version: int, place: Path | None, do: str
+) -> None:
+    """Create the tables of a new file, or check the version of an old one; turn the WAL on.
+
+    Writes reach the operating system at once and the disk now and then.
 
     Args:
-        do: what to do about a file of another version, for the error.
+        do: what to do about a file of another version, for the error message.
 
     Raises:
-        StoreError: it is of another version.
+        StoreError: the file is of another version.
     """
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")

@@ -1,6 +1,6 @@
-"""What was called and what it cost, counted: sums that people and summaries read.
+"""Totals of calls, tokens and costs, by ledger account and together.
 
-Money is kept in whole nano-dollars, because floats that are added a million times no longer add up.
+Money is counted in whole nano-dollars, because sums of a million floats are inexact.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ NUSD_PER_USD = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts of calls, tokens and money that can be added.
+class UsageTotals:
+    """Numbers of calls, tokens and nano-dollars, which can be added up.
 
     Attributes:
         calls: attempts that were billed or may have been, those under way included.
         open_calls: of these, those under way.
-        uncertain_calls: of these, those of which nobody knows whether or how much was billed.
+        uncertain_calls: of these, those of which it is unknown whether or how much was billed.
         unknown_price_calls: of these, those that ended and whose model has no known price.
         free_calls: of these, those to models that cost nothing.
         exceeding_calls: of these, those that were billed more than was reserved for them.
         refused_calls: attempts, not among `calls`, that were surely not billed.
-        cached_answers: answers from the store, for which nobody was called.
+        cached_answers: answers from the store, without a call.
         prompt_tokens: as billed, cached ones included.
         settled_nusd: what was billed, in nano-dollars.
-        uncertain_nusd: at most so much more was billed.
-        reserved_nusd: at most so much will be billed for the calls under way.
+        uncertain_nusd: the most that may have been billed beyond that.
+        reserved_nusd: the most that the calls under way can cost.
     """
 
     calls: int = 0
@@ -57,26 +57,26 @@ class Tally:
             uncertain_nusd=worst_nusd or 0,
         )
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
+    def __add__(self, other: UsageTotals) -> UsageTotals:
+        return UsageTotals(*(getattr(self, name) + getattr(other, name) for name in COUNT_NAMES))
 
     @property
     def settled_usd(self) -> float:
-        """What was billed."""
+        """What was billed, in dollars."""
         return self.settled_nusd / NUSD_PER_USD
 
     @property
     def uncertain_usd(self) -> float:
-        """At most so much more was billed."""
+        """The most that may have been billed beyond that, in dollars."""
         return self.uncertain_nusd / NUSD_PER_USD
 
     @property
     def reserved_usd(self) -> float:
-        """At most so much will be billed for the calls under way."""
+        """The most that the calls under way can cost, in dollars."""
         return self.reserved_nusd / NUSD_PER_USD
 
     def describe(self) -> str:
-        """All that is not zero, for people.
+        """A phrase with everything that is not zero.
 
         For example "412 calls, $1.23 settled, at most $0.0400 uncertain, 120 answers from the
         store".
@@ -99,52 +99,52 @@ class Tally:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: all counts, and the money in dollars."""
-        counts = {name: getattr(self, name) for name in COUNTS if not name.endswith("_nusd")}
+        counts = {name: getattr(self, name) for name in COUNT_NAMES if not name.endswith("_nusd")}
         money = {name: getattr(self, name) for name in ("settled_usd", "uncertain_usd")}
         return counts | money | {"reserved_usd": self.reserved_usd}
 
 
-COUNTS = tuple(count.name for count in fields(Tally))
+COUNT_NAMES = tuple(count.name for count in fields(UsageTotals))
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a call was made for, and whom it went to."""
+    """What calls are counted under: their purpose and their model."""
 
     purpose: str
     model: str
 
 
 @dataclass(frozen=True, slots=True)
-class Totals(Tally):
-    """The tally of all calls, and the same divided by purpose and by model."""
+class UsageReport(UsageTotals):
+    """The totals of all calls, and the same by purpose and by model."""
 
-    by_purpose: Mapping[str, Tally] = field(default_factory=dict)
-    by_model: Mapping[str, Tally] = field(default_factory=dict)
+    by_purpose: Mapping[str, UsageTotals] = field(default_factory=dict)
+    by_model: Mapping[str, UsageTotals] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tallies: Mapping[Account, Tally]) -> Self:
-        """Add up the tallies of all accounts."""
-        everything = Tally()
-        by_purpose: defaultdict[str, Tally] = defaultdict(Tally)
-        by_model: defaultdict[str, Tally] = defaultdict(Tally)
-        for account, tally in tallies.items():
-            everything += tally
-            by_purpose[account.purpose] += tally
-            by_model[account.model] += tally
-        counts = {name: getattr(everything, name) for name in COUNTS}
+    def of(cls, accounts: Mapping[Account, UsageTotals]) -> Self:
+        """Add up the totals of all accounts."""
+        everything = UsageTotals()
+        by_purpose: defaultdict[str, UsageTotals] = defaultdict(UsageTotals)
+        by_model: defaultdict[str, UsageTotals] = defaultdict(UsageTotals)
+        for account, totals in accounts.items():
+            everything += totals
+            by_purpose[account.purpose] += totals
+            by_model[account.model] += totals
+        counts = {name: getattr(everything, name) for name in COUNT_NAMES}
         return cls(**counts, by_purpose=dict(by_purpose), by_model=dict(by_model))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: all counts, the money in dollars, and both again by purpose and model."""
-        return Tally.as_dict(self) | {
-            "by_purpose": {name: tally.as_dict() for name, tally in self.by_purpose.items()},
-            "by_model": {name: tally.as_dict() for name, tally in self.by_model.items()},
+        return UsageTotals.as_dict(self) | {
+            "by_purpose": {name: totals.as_dict() for name, totals in self.by_purpose.items()},
+            "by_model": {name: totals.as_dict() for name, totals in self.by_model.items()},
         }
 
 
 def dollars(nusd: int) -> str:
-    """Money for people: to the cent from a dollar on, to a hundredth of a cent below."""
+    """An amount as text: to the cent from a dollar on, to a hundredth of a cent below."""
     if 0 < nusd < NUSD_PER_USD // 10_000:
         return "less than $0.0001"
     return f"${nusd / NUSD_PER_USD:,.{2 if nusd >= NUSD_PER_USD or nusd == 0 else 4}f}"

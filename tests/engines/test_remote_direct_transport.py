@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from engines.chat import ChatRequest, Message
-from engines.remote.direct import DirectTransport
+from engines.remote.direct_transport import DirectTransport
 from engines.remote.ledger import Usage
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy, read_key, refusal
+from engines.remote.transport import Answer, Endpoint, Failure, Remedy, failure_of_status, read_key
 from envs.errors import ConfigError
 from tests.engines.remote_provider import Fault, Provider
 
@@ -203,7 +203,7 @@ def test_nobody_listens() -> None:
 def test_what_a_status_means(
     status: int, said: str, remedy: Remedy, was_billed: bool | None
 ) -> None:
-    failure = refusal(Endpoint("m", api_key_env="SOME_KEY"), status, said)
+    failure = failure_of_status(Endpoint("m", api_key_env="SOME_KEY"), status, said)
     assert (failure.remedy, failure.was_billed) == (remedy, was_billed)
     assert f"answered {status}" in failure.reason
     assert len(failure.reason) < 400

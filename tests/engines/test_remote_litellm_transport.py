@@ -18,7 +18,7 @@ from engines.chat import ChatRequest, Message
 from engines.remote.client import RemoteChat, transport_to
 from engines.remote.ledger import Ledger, Usage
 from engines.remote.limits import Limiter
-from engines.remote.providers import LitellmTransport, import_litellm
+from engines.remote.litellm_transport import LitellmTransport, import_litellm
 from engines.remote.retries import Retries
 from engines.remote.transport import Answer, Endpoint, Failure, Remedy
 from envs.errors import ConfigError, ParleyError
@@ -163,16 +163,16 @@ def test_a_key_appears_nowhere(
 
 
 REPLAYED = """
-import sys, asyncio, engines.remote.providers
+import sys, asyncio, engines.remote.litellm_transport
 from pathlib import Path
 from engines.chat import ChatRequest, Message, Reply
-from engines.remote.answers import Answers, answer_key
+from engines.remote.answer_store import AnswerStore, answer_key
 from engines.remote.client import RemoteChat
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.transport import Endpoint
 request = ChatRequest((Message("user", "Hello"),), 0.0, 9)
-with Answers(Path(sys.argv[1])) as answers:
+with AnswerStore(Path(sys.argv[1])) as answers:
     answers.put(answer_key("gpt-4o", request), request, Reply("Hi.", "gpt-4o", 1, 1, 0.0))
     chat = RemoteChat(Endpoint("gpt-4o"), ledger=Ledger(None), limiter=Limiter(), answers=answers)
     assert asyncio.run(chat.ask(request)).text == "Hi."
@@ -185,7 +185,7 @@ def test_litellm_is_imported_only_where_it_is_called(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REPLAYED, str(tmp_path / "answers.sqlite")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = done.stdout
-    assert "'engines.remote.providers'" in loaded
+    assert "'engines.remote.litellm_transport'" in loaded
     assert "'litellm'" not in loaded
     assert "'aiohttp'" not in loaded
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.chat import ChatRequest, Message, Reply
-from engines.remote.answers import Answers, Policy, answer_key
+from engines.remote.answer_store import AnswerStore, Policy, answer_key
 from envs.errors import ConfigError, RemoteError, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,19 +27,19 @@ REPLY = Reply("Hello", "gpt-4o-2024-08-06", 12, 3, cost_usd=0.25, finish_reason=
 
 
 def test_an_answer_comes_back_whole_and_costs_nothing_again(tmp_path: Path) -> None:
-    with Answers(tmp_path / "new" / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "new" / "answers.sqlite") as answers:
         key = answer_key("gpt-4o", GREEDY)
         assert answers.get(key) is None
         answers.put(key, GREEDY, REPLY)
         assert answers.get(key) == replace(REPLY, cost_usd=0.0, is_cached=True)
-    with Answers(tmp_path / "new" / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "new" / "answers.sqlite") as answers:
         assert answers.get(key) == replace(REPLY, cost_usd=0.0, is_cached=True)
 
 
 def test_the_request_is_kept_whole(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     request = replace(GREEDY, schema={"type": "object"}, purpose="judge", seed=7)
-    with Answers(path) as answers:
+    with AnswerStore(path) as answers:
         answers.put(answer_key("m", request), request, REPLY)
     db = sqlite3.connect(path)
     (said, replied) = db.execute("SELECT request, reply FROM answers").fetchone()
@@ -59,7 +59,7 @@ def test_the_request_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_the_first_answer_stays(tmp_path: Path) -> None:
-    with Answers(tmp_path / "answers.sqlite") as answers:
+    with AnswerStore(tmp_path / "answers.sqlite") as answers:
         answers.put("key", GREEDY, REPLY)
         answers.put("key", GREEDY, replace(REPLY, text="Another"))
         found = answers.get("key")
@@ -124,19 +124,19 @@ def test_any_text_has_a_key_of_its_own(one: str, other: str) -> None:
 )
 def test_the_policy_says_what_is_kept(tmp_path: Path, policy: Policy, covered: object) -> None:
     asked = (GREEDY, SAMPLED, replace(GREEDY, temperature=None))
-    with Answers(tmp_path / "answers.sqlite", policy=policy) as answers:
+    with AnswerStore(tmp_path / "answers.sqlite", policy=policy) as answers:
         assert tuple(answers.covers(request) for request in asked) == covered
-    with Answers(tmp_path / "answers.sqlite", policy=policy, offline=True) as answers:
+    with AnswerStore(tmp_path / "answers.sqlite", policy=policy, offline=True) as answers:
         assert all(answers.covers(request) for request in asked)
 
 
 def test_offline_nobody_is_called(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with pytest.raises(ConfigError, match="offline=false"):
-        Answers(path, offline=True)
-    with Answers(path) as answers:
+        AnswerStore(path, offline=True)
+    with AnswerStore(path) as answers:
         answers.put("key", GREEDY, REPLY)
-    with Answers(path, offline=True) as answers:
+    with AnswerStore(path, offline=True) as answers:
         assert answers.get("key") is not None
         with pytest.raises(RemoteError, match="holds no answer"):
             answers.get("another")
@@ -144,27 +144,27 @@ def test_offline_nobody_is_called(tmp_path: Path) -> None:
 
 def test_a_misspelt_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'gready', but must be one of off, greedy, all"):
-        Answers(tmp_path / "answers.sqlite", policy="gready")  # type: ignore[arg-type]
+        AnswerStore(tmp_path / "answers.sqlite", policy="gready")  # type: ignore[arg-type]
 
 
 def test_another_file_is_no_store(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_text("not a database, but long enough to be taken for one by its size" * 20)
     with pytest.raises(StoreError, match="is such a store"):
-        Answers(path)
+        AnswerStore(path)
     path.unlink()
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="choose a folder"):
-        Answers(tmp_path / "file" / "answers.sqlite")
+        AnswerStore(tmp_path / "file" / "answers.sqlite")
 
 
 WRITER = """
 import sys
 from pathlib import Path
 from engines.chat import ChatRequest, Message, Reply
-from engines.remote.answers import Answers
+from engines.remote.answer_store import AnswerStore
 name, count = sys.argv[2], int(sys.argv[3])
-with Answers(Path(sys.argv[1])) as answers:
+with AnswerStore(Path(sys.argv[1])) as answers:
     for k in range(count):
         request = ChatRequest((Message("user", f"{name} {k} " + "x" * 3000),), 0.0, 9)
         answers.put(f"{name} {k}", request, Reply(f"{k}", name, 1, 1, 0.0))
@@ -188,7 +188,7 @@ def is_whole(path: Path) -> bool:
 def test_several_processes_share_a_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     names = ("a", "b", "c")
-    with Answers(path) as answers:
+    with AnswerStore(path) as answers:
         for process in [writer(path, name, 600) for name in names]:
             process.communicate()
             assert process.returncode == 0
@@ -206,7 +206,7 @@ def test_a_killed_process_loses_no_answer_and_holds_up_nobody(tmp_path: Path) ->
         process.kill()
         said = process.stdout.readlines()
     assert process.returncode == -signal.SIGKILL
-    with Answers(path) as answers:
+    with AnswerStore(path) as answers:
         kept = [answers.get(f"a {k}") for k in range(1500 + len(said))]
         answers.put("after", GREEDY, REPLY)
     assert None not in kept

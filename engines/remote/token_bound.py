@@ -1,4 +1,4 @@
-"""How many tokens a prompt can have at most, known before any tokenizer has seen it."""
+"""An upper bound on the prompt tokens of a request, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TOKENS_PER_REQUEST = 256
 """More than the preambles that chat templates add: the date, a default system message."""
 
 TOKENS_PER_SCHEMA = 1024
-"""More than what providers say to a model to make it keep to a schema."""
+"""More than what providers add to a prompt to make the model keep to a schema."""
 
 _FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 
 def prompt_tokens_bound(request: ChatRequest) -> int:
-    """How many prompt tokens a request can be at most, whatever the tokenizer.
+    """The most prompt tokens that a request can have, whatever the tokenizer.
 
     A token of a byte-level vocabulary, or of one that falls back to bytes, stands for at least one
     byte, so a text has no more tokens than UTF-8 bytes. A tokenizer may normalise the text first,
     so the longest of its normal forms is counted. Chat templates and providers add text of their
-    own, which nobody can bound for all; what is allowed for it here is several times what is known
-    of them. English comes out about four times too long.
+    own, which cannot be bounded in general; the allowance here is several times what they are known
+    to add. For English the bound is about four times too high.
     """
     tokens = TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * len(request.messages)
     tokens += sum(_longest_form_bytes(message.content) for message in request.messages)

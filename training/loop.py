@@ -62,7 +62,7 @@ from training.play.collect import collect, sampled_tokens
 from training.play.waves import Progress
 from training.preflight.memory import check_memory
 from training.preflight.setup import set_up
-from training.report.console import show_place, show_summary
+from training.report.console import show_alarm, show_place, show_summary
 from training.report.page import write_report
 from training.report.stopwatch import Stopwatch
 from training.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -103,6 +103,8 @@ def train(config: RunConfig) -> Path:
             played = ahead or play(trainer, iteration, watch)
             groups = played.branches.groups
             examples = pair(run.store, iteration, groups, trainer.pairing, trainer.value)
+            if not examples:
+                show_alarm(watch.console, _nothing_to_learn(iteration, len(groups)))
             report, ahead = learn(trainer, iteration, examples, watch)
             version = learner.publish()
             metrics = {
@@ -139,6 +141,14 @@ def train(config: RunConfig) -> Path:
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
+
+
+def _nothing_to_learn(iteration: int, groups: int) -> str:
+    return (
+        f"Iteration {iteration} has nothing to learn from: none of its {groups} branch groups gave "
+        "an example, and the policy stays as it is. The report counts the reasons; a lower "
+        "pairing.margin, more branch.points or a policy that makes valid actions may help."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def summarise(
         "notes": [
             *context.notes,
             *_why_unscored(outcomes),
+            *invalid_turns(outcomes),
             *([f"Behind APIs: {calls.describe()}."] if calls else []),
         ],
         "api": calls.as_dict() if calls else None,
@@ -108,6 +109,35 @@ def _why_unscored(outcomes: Outcomes) -> list[str]:
         return []
     ((reason, count),) = reasons.most_common(1)
     return [f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}"]
+
+
+MOST_INVALID = 0.1
+"""The share of a player's turns above which invalid ones are an alarm."""
+
+
+def invalid_turns(outcomes: Outcomes) -> list[str]:
+    """An alarm for each policy of whose seats, or whose partner's, many turns are no valid action.
+
+    Scores of such episodes say little: a player that is not understood does nothing.
+    """
+    notes = []
+    for name, found in outcomes.items():
+        for partner, outcome in found.items():
+            turns: Counter[str] = Counter()
+            faults: dict[str, list[str]] = {}
+            for played in outcome.episodes:
+                for turn in played.episode.turns:
+                    player = played.players[turn.seat]
+                    turns[player] += 1
+                    if turn.action.invalid is not None:
+                        faults.setdefault(player, []).append(turn.action.invalid)
+            notes += [
+                f"ALARM: {len(invalid)} of {turns[player]} turns of {player} ({name} against "
+                f"{partner}) are no valid action and did nothing. The first one: {invalid[0]}"
+                for player, invalid in faults.items()
+                if len(invalid) > MOST_INVALID * turns[player]
+            ]
+    return notes
 
 
 def _statistics(outcomes: Outcomes, seed: int) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def show_place(console: Console, what: str, place: Path) -> None:
     console.print(f"{what}: [bold]{escape(str(place))}[/bold]", soft_wrap=True)
 
 
+def show_alarm(console: Console, sentence: str) -> None:
+    """Print that something came to nothing, where a zero alone might be taken for a result."""
+    console.print(f"[bold yellow]alarm:[/bold yellow] {escape(sentence)}")
+
+
 def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
     """Print one table per partner: the policies side by side, and their paired differences.
 

@@ -328,8 +328,12 @@ def test_a_finished_run_plays_nothing_again_and_can_be_prolonged(
 # Other ways through
 
 
-def test_without_examples_the_policy_stays_as_it_was(fresh: Path, finished: Path) -> None:
+def test_without_examples_the_policy_stays_as_it_was(
+    fresh: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = run(fresh, "iterations=1", "pairing.margin=20")  # no two values are that far apart
+    said = " ".join(capsys.readouterr().out.split())
+    assert "alarm: Iteration 1 has nothing to learn from: none of its" in said
     (line,) = read_metrics(folder)[1:]
     assert (line["examples"], line["update"]) == (0, {})
     assert line["weights_version"] == weights_version(folder / "checkpoints" / "0000")

@@ -20,7 +20,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What a player is told when it takes a seat in an episode.
+    """What a player is given when it takes a seat in an episode.
 
     Attributes:
         view: what the seat may know of the scenario, with the seat's number.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agents.base import Agent, Move, Seat
-from agents.prompts import VERBS
+from agents.prompts import VERBS, known_facts
 from envs.actions import CODECS
 from envs.bargaining import EMPTY_TABLE, Table, apply_act
 from envs.errors import ActionError
@@ -33,8 +33,8 @@ Plain words are said aloud. Beside them you can type
   /scene            show everything once more
   /help             show this"""
 _DEAL_HELP = """
-and, in the form that the scene tells,
-  /offer <terms>    put an offer on the table, such as it says after "offer"
+and, in the form that the scene asks for,
+  /offer <terms>    put an offer on the table, such as the scene shows after "offer"
   /accept           close the deal on the other's offer
   /reject           turn it down"""
 _COMMANDS = {"/do": "do", "/gesture": "gesture", "/none": "none", "/leave": "leave"}
@@ -184,14 +184,7 @@ def _scene(view: View) -> str:
 def _about(profile: Profile | None) -> str:
     if profile is None:
         return "a stranger."
-    facts = [
-        profile.name,
-        f"{profile.age} years old" if profile.age is not None else "",
-        profile.occupation,
-        profile.public_info,
-        profile.personality_and_values,
-    ]
-    return "; ".join(fact.rstrip(".") for fact in facts if fact) + "."
+    return known_facts(profile, profile.public_info, profile.personality_and_values)
 
 
 def _turn_text(turn: Turn, seat: int) -> str:

@@ -110,10 +110,8 @@ _SCHEMA: dict[str, Any] = {
 def _describe(profile: Profile | None) -> str:
     if profile is None:
         return "a stranger, of whom you know nothing."
-    facts = [
-        profile.name,
-        f"{profile.age} years old" if profile.age is not None else "",
-        profile.occupation,
+    return known_facts(
+        profile,
         profile.pronoun,
         profile.public_info,
         profile.big_five,
@@ -121,7 +119,13 @@ def _describe(profile: Profile | None) -> str:
         ", ".join(profile.schwartz_personal_values),
         profile.personality_and_values,
         profile.decision_making_style,
-    ]
+    )
+
+
+def known_facts(profile: Profile, *more: str) -> str:
+    """A character's name, age, occupation and more, as far as they are known, on one line."""
+    age = f"{profile.age} years old" if profile.age is not None else ""
+    facts = (profile.name, age, profile.occupation, *more)
     return "; ".join(fact.rstrip(".") for fact in facts if fact) + "."
 
 

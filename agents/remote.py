@@ -24,7 +24,7 @@ class RemotePlayer:
     """A chat model with a prompt style.
 
     Attributes:
-        temperature: None leaves it to the provider, for models that refuse to be told.
+        temperature: None leaves it to the provider, for models that take none.
         max_tokens: a reply is cut after that many tokens; models that think need room for it.
         asks_again: how often at most a reply that cannot be read is sent back with the reason;
             after that the turn is an invalid action. 0 never asks again.

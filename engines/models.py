@@ -23,13 +23,13 @@ class ModelConfig:
         base_url: of an OpenAI-compatible server (vLLM, llama.cpp, Ollama), such as
             http://127.0.0.1:8000/v1; it is called directly. None: litellm finds the provider.
         api_key_env: the NAME of the environment variable that holds the key; never the key.
-        temperature: None where the model refuses to be told.
+        temperature: None for models that take none.
         max_tokens: a reply is cut after that many tokens.
         timeout_s: of one attempt, seconds.
         input_usd_per_mtok, output_usd_per_mtok: dollars per million tokens, where the price is not
             known or is another one. A server on this machine is free without them.
-        weights_version: whatever tells apart weights that a server has under one name; "" where
-            they do not change.
+        weights_version: any text that distinguishes weights which a server has under one name; ""
+            where they do not change.
         prompt_style: of players: "brief" for the line language of the small model, "full" for plain
             English with SOTOPIA's JSON actions.
     """

@@ -168,9 +168,14 @@ class VllmEngine:
         future = self._waiting.pop(output.request_id, None)
         if future is None or future.done():
             return
-        (said,) = output.outputs
-        logps = [at[token].logprob for at, token in zip(said.logprobs, said.token_ids, strict=True)]
-        future.set_result(Completion(tuple(said.token_ids), tuple(logps), self.weights_version))
+        (completion,) = output.outputs
+        logps = [
+            at[token].logprob
+            for at, token in zip(completion.logprobs, completion.token_ids, strict=True)
+        ]
+        future.set_result(
+            Completion(tuple(completion.token_ids), tuple(logps), self.weights_version)
+        )
 
     def _reset_cache(self) -> None:
         """Empty the cache before a wave, so that it is computed as if it were the first."""

@@ -114,7 +114,7 @@ def _check_garbage(task: Task, seat: int, name: str) -> None:
 
 
 def check_privacy(scenario: Scenario) -> None:
-    """Check that no seat's view tells another seat's goal, brief or secret."""
+    """Check that no seat's view reveals another seat's goal, brief or secret."""
     seats = range(len(scenario.goals))
     for seat in seats:
         view = view_of(scenario, seat)

@@ -82,7 +82,7 @@ def _first_need(values: tuple[int, ...]) -> int:
 
 
 def tell(task: SplitTask, rng: Random) -> Story:
-    """The scene and both private sides in prose and in the line language."""
+    """Write the scene and both private sides, in prose and in the line language."""
     pool = ", ".join(f"{n} packs of {item}" for n, item in zip(task.pool, ITEMS, strict=True))
     acts = (
         " To propose a split, act `offer you food=<n> water=<n> wood=<n>`: what the other gets; you"

@@ -79,7 +79,7 @@ def _valuations(pool: tuple[int, ...], total: int) -> list[tuple[int, ...]]:
 
 
 def tell(task: SplitTask, rng: Random) -> Story:
-    """The scene and both private sides in prose and in the line language."""
+    """Write the scene and both private sides, in prose and in the line language."""
     pool = ", ".join(
         f"{n} {item}{'s' if n > 1 else ''}" for n, item in zip(task.pool, ITEMS, strict=True)
     )

@@ -93,7 +93,7 @@ class SplitTask(Task):
         return f"i need no {self.items[values.index(min(values))]}"
 
     def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
-        """The other's share, each item weighted by what the other said of it and kept of it."""
+        """The other's share, where items count more that it said it wants or kept in its offers."""
         other = 1 - seat
         weight = dict.fromkeys(self.items, 2.0)
         for words in spoken_words(other, turns):
@@ -133,7 +133,7 @@ def with_nash_aims(
 
 
 def key(task: SplitTask) -> tuple[object, ...]:
-    """What makes two tasks the same context, whoever sits where."""
+    """The identity of a task's context, regardless of the seats."""
     return (task.pool, tuple(sorted(task.values)))
 
 

@@ -111,12 +111,12 @@ def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> MatchT
 
 
 def key(task: MatchTask) -> tuple[object, ...]:
-    """What makes two tasks the same context, whoever sits where."""
+    """The identity of a task's context, regardless of the seats."""
     return tuple(sorted(zip(task.known, task.secrets, strict=True)))
 
 
 def tell(task: MatchTask, rng: Random) -> Story:
-    """The scene and both private sides in prose and in the line language."""
+    """Write the scene and both private sides, in prose and in the line language."""
     acts = (
         " To name somebody whom both of you may know, act `offer <name>@<place>`. Act `accept` if"
         " you know that person too, `reject` if not."

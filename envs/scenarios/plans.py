@@ -132,12 +132,12 @@ def _torn(task: PlansTask) -> bool:
 
 
 def key(task: PlansTask) -> tuple[object, ...]:
-    """What makes two tasks the same context, whoever sits where."""
+    """The identity of a task's context, regardless of the seats."""
     return tuple(sorted(task.tastes))
 
 
 def tell(task: PlansTask, rng: Random) -> Story:
-    """The scene and both private sides in prose and in the line language."""
+    """Write the scene and both private sides, in prose and in the line language."""
     acts = (
         " To propose one, act `offer <option>`. Act `accept` to settle on the other's proposal,"
         " `reject` to turn it down. Without an agreement each stays at home."

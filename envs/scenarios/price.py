@@ -104,12 +104,12 @@ def draw_task(rng: Random, difficulty: Difficulty = Difficulty.MEDIUM) -> PriceT
 
 
 def key(task: PriceTask) -> tuple[object, ...]:
-    """What makes two tasks the same context."""
+    """The identity of a task's context."""
     return (task.limits, task.aims)
 
 
 def tell(task: PriceTask, rng: Random) -> Story:
-    """The scene and both private sides in prose and in the line language."""
+    """Write the scene and both private sides, in prose and in the line language."""
     thing = rng.choice(_THINGS)
     acts = (
         " Prices are in tens of dollars, from 1 to 20. To propose a price, act `offer price=<n>`."

@@ -72,12 +72,12 @@ def _read_division(record: EnvironmentRecord) -> Verifiable:
 
 
 def _values(record: EnvironmentRecord, seat: int, items: tuple[str, ...]) -> tuple[int, ...]:
-    told = seen_by(record.agent_goals[seat], seat).lower()
+    goal = seen_by(record.agent_goals[seat], seat).lower()
     values = []
     for item in items:
         # From the item to its points no other number may come: "an orange is 3 points".
-        found = re.findall(rf"\b{item}s?\b[^\d.,;]*(\d+) points?\b", told)
-        found += re.findall(rf"\b{item}s? = (\d+) points?\b", told)
+        found = re.findall(rf"\b{item}s?\b[^\d.,;]*(\d+) points?\b", goal)
+        found += re.findall(rf"\b{item}s? = (\d+) points?\b", goal)
         if len(set(found)) != 1:
             raise _unreadable(record, f"goal {seat}", f"the points of one {item}")
         values.append(int(found[0]))
@@ -131,8 +131,8 @@ def _read_friends(record: EnvironmentRecord) -> Verifiable:
 
 
 def _friends(record: EnvironmentRecord, seat: int) -> Mapping[str, str]:
-    told = seen_by(record.agent_goals[seat], seat)
-    lines = filter(None, map(_FRIEND.match, told.split("\n")))
+    goal = seen_by(record.agent_goals[seat], seat)
+    lines = filter(None, map(_FRIEND.match, goal.split("\n")))
     friends = {line[1].strip(): line[2].strip() for line in lines}
     if len(friends) < 2:
         raise _unreadable(record, f"goal {seat}", "two or more friends, one a line")

@@ -57,7 +57,7 @@ class Task(ABC):
         return 0.0
 
     def leaks(self, seat: int, text: str) -> bool:
-        """Whether `text`, said by `seat`, gives away what its goal asks it to keep."""
+        """Whether `text` by `seat` reveals what its goal asks it to keep secret."""
         return False
 
     def statement(self, seat: int, rng: Random) -> str | None:
@@ -68,7 +68,7 @@ class Task(ABC):
         """The deals that `seat` could offer, given what it knows.
 
         Args:
-            careful: leave out offers that give away what the goal asks to keep.
+            careful: leave out offers that reveal what the goal asks to keep secret.
         """
         return list(self.deals())
 

@@ -237,10 +237,8 @@ def test_the_same_question_at_the_same_time_is_asked_once(ledger: Ledger, tmp_pa
     assert len(transport.asked) == 5
 
 
-def test_what_was_sent_is_kept_for_the_others_though_the_first_is_cancelled(
-    ledger: Ledger, tmp_path: Path
-) -> None:
-    transport = Scripted()
+def others_of_a_cancelled_first(transport: Scripted, ledger: Ledger, folder: Path) -> list[Any]:
+    """What two callers get who ask the same as a first one, which is cancelled after it sent."""
 
     async def main(chat: RemoteChat) -> list[Any]:
         transport.free.clear()
@@ -251,9 +249,17 @@ def test_what_was_sent_is_kept_for_the_others_though_the_first_is_cancelled(
         transport.free.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    with AnswerStore(tmp_path / "answers.sqlite") as answers:
-        cancelled, second, third = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
-    assert isinstance(cancelled, asyncio.CancelledError)
+    with AnswerStore(folder / "answers.sqlite") as answers:
+        first, *others = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
+    assert isinstance(first, asyncio.CancelledError)
+    return others
+
+
+def test_what_was_sent_is_kept_for_the_others_though_the_first_is_cancelled(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    transport = Scripted()
+    second, third = others_of_a_cancelled_first(transport, ledger, tmp_path)
     assert (second.is_cached, third.is_cached) == (True, True)
     assert (ledger.totals().calls, ledger.totals().uncertain_calls) == (1, 0)
 
@@ -262,19 +268,7 @@ def test_when_the_first_of_several_is_cancelled_and_fails_another_one_asks(
     ledger: Ledger, tmp_path: Path
 ) -> None:
     transport = Scripted(BUSY)
-
-    async def main(chat: RemoteChat) -> list[Any]:
-        transport.free.clear()
-        tasks = [asyncio.create_task(chat.ask(question())) for _ in range(3)]
-        await asyncio.sleep(0.01)
-        tasks[0].cancel()
-        await asyncio.sleep(0.01)
-        transport.free.set()
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    with AnswerStore(tmp_path / "answers.sqlite") as answers:
-        cancelled, second, third = asyncio.run(main(chat_over(transport, ledger, answers=answers)))
-    assert isinstance(cancelled, asyncio.CancelledError)
+    second, third = others_of_a_cancelled_first(transport, ledger, tmp_path)
     assert (second.is_cached, third.is_cached) == (False, True)
     assert (ledger.totals().calls, ledger.totals().refused_calls) == (1, 1)
 

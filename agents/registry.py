@@ -9,7 +9,7 @@ from typing import TypeVar
 from agents.human import HumanPlayer
 from agents.scripted import ScriptedExperts
 from engines.models import Resources
-from envs.registry import Component, NoOptions, Registry, options_type
+from envs.registry import Component, NoOptions, Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +33,7 @@ M = TypeVar("M", bound=Callable[..., object])
 
 def player(name: str, *, needs_task: bool = False, is_person: bool = False) -> Callable[[M], M]:
     """Register a player by its name; see `PlayerSpec` for the rest."""
-
-    def register(make: M) -> M:
-        PLAYERS.add(
-            PlayerSpec(
-                name=name,
-                make=make,
-                options=options_type(make),
-                needs_task=needs_task,
-                is_person=is_person,
-            )
-        )
-        return make
-
-    return register
+    return PLAYERS.registers(PlayerSpec, name, needs_task=needs_task, is_person=is_person)
 
 
 @player("experts", needs_task=True)

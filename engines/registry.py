@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from engines.batcher import Batcher
 from engines.types import LoadedEngine
 from engines.vllm_options import VllmOptions
-from envs.registry import Component, NoOptions, Registry, options_type
+from envs.registry import Component, NoOptions, Registry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,21 +41,9 @@ def engine(
     name: str, *, library: str | None = None, shares_weights: bool = False, on_gpu: bool = False
 ) -> Callable[[M], M]:
     """Register an engine by its name; see `EngineSpec` for the rest."""
-
-    def register(make: M) -> M:
-        ENGINES.add(
-            EngineSpec(
-                name=name,
-                make=make,
-                options=options_type(make),
-                library=library,
-                shares_weights=shares_weights,
-                on_gpu=on_gpu,
-            )
-        )
-        return make
-
-    return register
+    return ENGINES.registers(
+        EngineSpec, name, library=library, shares_weights=shares_weights, on_gpu=on_gpu
+    )
 
 
 @engine("local", shares_weights=True)

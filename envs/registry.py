@@ -67,6 +67,7 @@ class Component:
 
 
 S = TypeVar("S", bound=Component)
+M = TypeVar("M", bound=Callable[..., object])
 
 
 class Registry(Mapping[str, S], Generic[S]):
@@ -99,6 +100,20 @@ class Registry(Mapping[str, S], Generic[S]):
             )
         self._found[component.name] = component
         return component
+
+    def registers(self, kind: type[S], name: str, **traits: Any) -> Callable[[M], M]:
+        """A decorator that registers a class or a builder, with the options that it takes.
+
+        Args:
+            kind: of the component.
+            traits: the component's fields beside its name, maker and options.
+        """
+
+        def register(make: M) -> M:
+            self.add(kind(name=name, make=make, options=options_type(make), **traits))
+            return make
+
+        return register
 
     def __getitem__(self, name: str) -> S:
         self._load()

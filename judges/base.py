@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from envs.registry import Component, Registry, options_type
+from envs.registry import Component, Registry
 from envs.types import EndReason, Episode
 
 DIMENSION_RANGES: dict[str, tuple[float, float]] = {
@@ -103,12 +103,7 @@ M = TypeVar("M", bound=Callable[..., object])
 
 def judge(name: str, *, sees_task: bool = False) -> Callable[[M], M]:
     """Register a judge by its name; see `JudgeSpec` for the rest."""
-
-    def register(make: M) -> M:
-        JUDGES.add(JudgeSpec(name=name, make=make, options=options_type(make), sees_task=sees_task))
-        return make
-
-    return register
+    return JUDGES.registers(JudgeSpec, name, sees_task=sees_task)
 
 
 def unscored(judge: Judge, reason: str, details: Mapping[str, float] | None = None) -> Judgement:

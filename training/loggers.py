@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from envs.errors import ConfigError
-from envs.registry import Component, NoOptions, Registry, options_type
+from envs.registry import Component, NoOptions, Registry
 
 Track = Callable[[int, Mapping[str, Any]], None]
 """Called with the iteration and its metrics."""
@@ -22,12 +22,7 @@ L = TypeVar("L", bound=Callable[..., AbstractContextManager[Track]])
 
 def logger(name: str) -> Callable[[L], L]:
     """Register a logger by its name."""
-
-    def register(make: L) -> L:
-        LOGGERS.add(Component(name=name, make=make, options=options_type(make)))
-        return make
-
-    return register
+    return LOGGERS.registers(Component, name)
 
 
 @logger("jsonl")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from envs.errors import ConfigError
-from envs.registry import Component, Registry, options_type
+from envs.registry import Component, Registry
 from envs.types import Episode
 
 ValueProbe = Callable[[int], Coroutine[Any, Any, float]]
@@ -127,21 +127,9 @@ def critic(
     name: str, *, locates: bool = False, measures: bool = False, everywhere: bool = False
 ) -> Callable[[M], M]:
     """Register a critic by its name; see `CriticSpec` for the rest."""
-
-    def register(make: M) -> M:
-        CRITICS.add(
-            CriticSpec(
-                name=name,
-                make=make,
-                options=options_type(make),
-                locates=locates,
-                measures=measures,
-                everywhere=everywhere,
-            )
-        )
-        return make
-
-    return register
+    return CRITICS.registers(
+        CriticSpec, name, locates=locates, measures=measures, everywhere=everywhere
+    )
 
 
 def own_turns(episode: Episode, seat: int, since: int = 0) -> tuple[int, ...]:

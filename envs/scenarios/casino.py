@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator
 
 from envs.referee import attainable, utilities
+from envs.scenarios.families.item_split import SplitTask
 from envs.scenarios.human import HumanData, HumanEpisode, Remark, Reported, recorded_episode
-from envs.scenarios.item_split import SplitTask
 from envs.scenarios.records import Strict, read_json_list
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from envs.errors import DataError
+from envs.scenarios.families.item_split import with_nash_aims
 from envs.scenarios.human import HumanData, HumanEpisode, Remark, Reported, recorded_episode
-from envs.scenarios.item_split import with_nash_aims
 from envs.scenarios.records import place, read_text
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario
 

@@ -34,8 +34,6 @@ class Family(Component):
 
 
 FAMILIES: Registry[Family] = Registry(
-    "family",
-    group="families",
-    modules=[f"envs.scenarios.{name}" for name in ("camp", "division", "match", "plans", "price")],
+    "family", group="families", modules=["envs.scenarios.families"]
 )
 """All families by name; a program checks the goals of their tasks."""

@@ -12,8 +12,8 @@ from typing import Final
 
 from envs.errors import DataError
 from envs.scenarios.dollars import dollars, from_targets
+from envs.scenarios.families.item_split import with_nash_aims
 from envs.scenarios.friends import FriendsTask
-from envs.scenarios.item_split import with_nash_aims
 from envs.scenarios.markup import seen_by, seen_by_all
 from envs.scenarios.records import EnvironmentRecord
 from envs.scenarios.task import Task

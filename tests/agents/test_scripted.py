@@ -20,7 +20,7 @@ from envs.random_play import play_randomly
 from envs.referee import goal_score
 from envs.scenarios import FAMILIES, draw
 from envs.scenarios.difficulty import Difficulty
-from envs.scenarios.price import PriceTask
+from envs.scenarios.families.price import PriceTask
 from envs.scenarios.task import Task
 from envs.types import Action, ActionType, Observation, Scenario
 from tests.agents.dialogues import RULES, after, bargainers, scenarios, talk, turns_of

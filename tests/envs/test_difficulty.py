@@ -14,10 +14,10 @@ from envs.errors import DataError
 from envs.referee import deals_reaching_aims
 from envs.scenarios import FAMILIES, SPLITS, draw, draw_mixture, scenario_of
 from envs.scenarios.difficulty import Difficulty
-from envs.scenarios.item_split import SplitTask, with_nash_aims
-from envs.scenarios.match import MatchTask
-from envs.scenarios.plans import OPTIONS, PlansTask
-from envs.scenarios.price import PriceTask
+from envs.scenarios.families.item_split import SplitTask, with_nash_aims
+from envs.scenarios.families.match import MatchTask
+from envs.scenarios.families.plans import OPTIONS, PlansTask
+from envs.scenarios.families.price import PriceTask
 from envs.types import Scenario
 
 EASY, MEDIUM, HARD = Difficulty

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envs.errors import ActionError
-from envs.scenarios.item_split import SplitTask
+from envs.scenarios.families.item_split import SplitTask
 
 TASK = SplitTask((1.0, 1.0), ("book", "hat", "ball"), (1, 2, 3), ((1, 2, 3), (3, 2, 1)))
 

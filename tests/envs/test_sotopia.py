@@ -12,8 +12,8 @@ from envs.contract import check_environments, check_privacy, check_scenario
 from envs.errors import DataError
 from envs.scenarios import scenario_of
 from envs.scenarios.dollars import DollarTask
+from envs.scenarios.families.item_split import SplitTask
 from envs.scenarios.friends import FriendsTask
-from envs.scenarios.item_split import SplitTask
 from envs.scenarios.sotopia import (
     CONTESTED_CODENAMES,
     CONTESTED_SOURCES,

@@ -10,8 +10,8 @@ from envs.contract import check_task
 from envs.errors import ActionError, DataError
 from envs.referee import attainable, goal_score
 from envs.scenarios.dollars import DollarTask, dollars, from_targets, step_cents
+from envs.scenarios.families.item_split import SplitTask
 from envs.scenarios.friends import FriendsTask
-from envs.scenarios.item_split import SplitTask
 from envs.scenarios.records import EnvironmentRecord
 from envs.scenarios.sotopia import read_sotopia
 from envs.scenarios.sotopia_tasks import read_verifiable

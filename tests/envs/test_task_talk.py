@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from envs.scenarios import FAMILIES
-from envs.scenarios.item_split import SplitTask
-from envs.scenarios.match import PEOPLE, MatchTask
-from envs.scenarios.plans import PlansTask
-from envs.scenarios.price import PriceTask
+from envs.scenarios.families.item_split import SplitTask
+from envs.scenarios.families.match import PEOPLE, MatchTask
+from envs.scenarios.families.plans import PlansTask
+from envs.scenarios.families.price import PriceTask
 from envs.scenarios.task import Task
 from envs.types import Action, ActionType, Deal, Turn
 from tests.agents.dialogues import scenarios, turns_of

@@ -11,7 +11,7 @@ from agents.policy import ModelPlayer
 from agents.prompts import STYLES
 from engines.batcher import Batcher
 from engines.types import Completion, Sampling
-from envs.scenarios.plans import PlansTask
+from envs.scenarios.families.plans import PlansTask
 from envs.social import Rules
 from envs.types import Profile, Relationship, Scenario
 from judges.base import Judge

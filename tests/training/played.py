@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from engines.types import Generation, Sampling
-from envs.scenarios.plans import PlansTask
+from envs.scenarios.families.plans import PlansTask
 from envs.types import Action, ActionType, EndReason, Episode, Profile, Relationship, Scenario, Turn
 from judges.base import Judgement, Scores
 from training.methods.records import BranchGroup, PlayedEpisode

@@ -9,7 +9,7 @@ from math import isnan
 import pytest
 
 from envs.actions import LineCodec
-from envs.scenarios.plans import PlansTask
+from envs.scenarios.families.plans import PlansTask
 from envs.social import Order, Rules, SocialState
 from judges.base import DIMENSION_RANGES
 from judges.verifiable import VerifiableJudge

@@ -16,9 +16,9 @@ from agents.embedded import Shape, make_model, make_tokenizer
 from engines.weights import weights_version
 from envs.actions import LineCodec
 from envs.scenarios import FAMILIES, draw
-from envs.scenarios.item_split import SplitTask
-from envs.scenarios.plans import PlansTask
-from envs.scenarios.price import PriceTask
+from envs.scenarios.families.item_split import SplitTask
+from envs.scenarios.families.plans import PlansTask
+from envs.scenarios.families.price import PriceTask
 from envs.social import Rules, SocialState
 from envs.types import Turn
 from judges.critics.base import own_turns

@@ -10,8 +10,8 @@ from random import Random
 
 from envs.referee import deals_reaching_aims
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.families.item_split import SplitTask, brief, item_words, key, with_nash_aims
 from envs.scenarios.family import FAMILIES, Family
-from envs.scenarios.item_split import SplitTask, brief, item_words, key, with_nash_aims
 from envs.scenarios.story import Story
 
 __all__ = ["ITEMS", "WORDS", "draw_task", "key", "tell"]

@@ -10,24 +10,18 @@ It plays the same scene with agents that answer at once, on the same machine, in
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from common import HERE, SOTOPIA_VARIABLES, parser, table
 from gymnasium import spaces
 from pettingzoo import AECEnv
 from rich.console import Console
-from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from timing import Worker, WorkerEnded, ask_in_turns, in_turns
 
 from envs.actions import CODECS
 from envs.aec import SocialAEC
@@ -38,7 +32,7 @@ TURNS = 20
 SCENARIO = draw("division", "train", 0)
 WORDS = "what about this one?"
 REPLY = f"say {WORDS}"
-SOTOPIA_LIMIT_S = 600
+SOTOPIA_ROWS = {"with its rules for the end": True, "without any evaluator": False}
 
 
 class MinimalAEC(AECEnv):
@@ -104,16 +98,12 @@ def aec_episode(env: Any, action: Any) -> None:
         env.step(action)
 
 
-def us_per_turn(episode: Callable[[], None], repeats: int, episodes: int) -> list[float]:
-    """Microseconds a turn in each of `repeats` timings of `episodes` episodes."""
-    episode()
-    timings = []
-    for _ in range(repeats):
-        start_s = time.perf_counter()
-        for _ in range(episodes):
-            episode()
-        timings.append((time.perf_counter() - start_s) / (episodes * TURNS) * 1e6)
-    return timings
+def us_per_turn(episode: Callable[[], None], episodes: int) -> float:
+    """Play so many episodes; microseconds a turn."""
+    start_s = time.perf_counter()
+    for _ in range(episodes):
+        episode()
+    return (time.perf_counter() - start_s) / (episodes * TURNS) * 1e6
 
 
 def sotopia_timings(python: str | None, repeats: int, episodes: int) -> dict[str, list[float]]:
@@ -124,41 +114,43 @@ def sotopia_timings(python: str | None, repeats: int, episodes: int) -> dict[str
     """
     if python is None:
         raise LookupError("no interpreter that has it was given with --sotopia-python")
-    setting = {
+    names = [(profile.first_name, profile.last_name) for profile in SCENARIO.profiles]
+    job = {
         "context": SCENARIO.context,
         "goals": SCENARIO.goals,
-        "names": [(profile.first_name, profile.last_name) for profile in SCENARIO.profiles],
+        "profiles": [{"first_name": first, "last_name": last} for first, last in names],
         "reply": WORDS,
         "turns": TURNS,
-        "repeats": repeats,
         "episodes": episodes,
     }
+    command = [python, str(HERE / "sotopia_workers.py")]
     with TemporaryDirectory() as home:  # where it keeps its files without a Redis server
+        variables = {**SOTOPIA_VARIABLES, "HOME": home}
         try:
-            done = subprocess.run(
-                [python, str(Path(__file__).with_name("sotopia_episode.py"))],
-                input=json.dumps(setting),
-                env={**os.environ, "SOTOPIA_STORAGE_BACKEND": "local", "HOME": home},
-                capture_output=True,
-                text=True,
-                timeout=SOTOPIA_LIMIT_S,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise LookupError(f"{python} could not be run to its end ({error})") from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word on stderr"])[-1]
-        raise LookupError(f"{python} said: {last}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return {f"SOTOPIA {found['version']}, {row}": t for row, t in found["timings"].items()}
+            workers = {
+                row: Worker(row, command, {**job, "has_end": has_end}, **variables)
+                for row, has_end in SOTOPIA_ROWS.items()
+            }
+            took = ask_in_turns(workers, repeats)
+        except OSError as error:
+            raise LookupError(f"{python} could not be run ({error})") from error
+        except WorkerEnded as error:
+            raise LookupError(f"{python} said: {str(error).splitlines()[-1]}") from error
+    return {
+        f"SOTOPIA {each[0]['version']}, {row}": [
+            one["wall_s"] / (episodes * TURNS) * 1e6 for one in each
+        ]
+        for row, each in took.items()
+    }
 
 
 def main() -> None:
     """Time everything and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--episodes", type=int, default=30, help="episodes per repeat")
-    parser.add_argument("--sotopia-python", help="an interpreter that has SOTOPIA")
-    options = parser.parse_args()
+    arguments = parser(__doc__, repeats=15)
+    arguments.add_argument("--episodes", type=int, default=30, help="episodes per repeat")
+    arguments.add_argument("--sotopia-python", help="an interpreter that has SOTOPIA")
+    options = arguments.parse_args()
+    repeats, episodes = options.repeats, options.episodes
     social, minimal = SocialAEC([SCENARIO]), MinimalAEC()
     subjects: dict[str, Callable[[], None]] = {
         "state machine (decode, step, observe)": machine_episode,
@@ -166,22 +158,20 @@ def main() -> None:
         "SocialAEC (last, step)": lambda: aec_episode(social, REPLY),
         "minimal PettingZoo AEC (last, step)": lambda: aec_episode(minimal, 0),
     }
-    table = Table(title=f"Microseconds a turn, {TURNS}-turn episodes, {options.repeats} repeats")
-    for column in ("", "median", "fastest", "slowest"):
-        table.add_column(column, justify="left" if not column else "right")
-    rows = {
-        name: us_per_turn(episode, options.repeats, options.episodes)
-        for name, episode in subjects.items()
-    }
+    rows = in_turns(
+        {name: partial(us_per_turn, play, episodes) for name, play in subjects.items()}, repeats
+    )
     missing = ""
     try:
-        rows |= sotopia_timings(options.sotopia_python, options.repeats, options.episodes)
+        rows |= sotopia_timings(options.sotopia_python, repeats, episodes)
     except LookupError as error:
         missing = f"SOTOPIA's own environment is missing here: {error}."
+    title = f"Microseconds a turn, {TURNS}-turn episodes, {repeats} repeats"
+    shown = table("", "median", "fastest", "slowest", title=title)
     for name, timings in rows.items():
         numbers = (statistics.median(timings), min(timings), max(timings))
-        table.add_row(name, *(f"{number:.1f}" for number in numbers))
-    Console().print(table, missing)
+        shown.add_row(name, *(f"{number:.1f}" for number in numbers))
+    Console().print(shown, missing)
 
 
 if __name__ == "__main__":

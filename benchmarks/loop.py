@@ -11,27 +11,19 @@ stay below 5 %.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import gc
-import os
-import platform
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from inspect import iscoroutinefunction
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
-from rich.box import SIMPLE
+from common import SHORT_RUN, machine, parser, table
 from rich.console import Console
-from rich.table import Table
 
 import training.loop
 from agents.policy import _SeatedModel
@@ -157,45 +149,31 @@ def _around_waves(timers: Timers) -> None:
     Store.wave = timed  # type: ignore[method-assign]
 
 
-def machine() -> str:
-    """What the figures were measured on."""
-    return (
-        f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch "
-        f"{torch.__version__}, {torch.get_num_threads()} threads; load at the start "
-        f"{os.getloadavg()[0]:.1f}"
-    )
-
-
 def main() -> None:
     """Run and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--iterations", type=int, default=2)
-    parser.add_argument("options", nargs="*", metavar="KEY=VALUE")
-    given = parser.parse_args()
-    note = machine()
+    arguments = parser(__doc__)
+    arguments.add_argument("--iterations", type=int, default=2)
+    arguments.add_argument("options", nargs="*", metavar="KEY=VALUE")
+    given = arguments.parse_args()
+    note = machine("torch", threads=torch.get_num_threads())
     with TemporaryDirectory() as folder:
-        small = ["evaluation.scenarios=2", "evaluation.curve_scenarios=0", "threads=1"]
         config = compose(
-            [f"output_root={folder}", f"iterations={given.iterations}", *small, *given.options]
+            [
+                *(f"output_root={folder}", f"iterations={given.iterations}", "threads=1"),
+                *(*SHORT_RUN, *given.options),
+            ]
         )
         timers = put_timers()
         training.loop.train(config)
     total_s = sum(timers.seconds.values())
-    table = Table(
-        title=f"CPU time of {given.iterations} iterations: {total_s:.1f} s",
-        caption=note,
-        box=SIMPLE,
-    )
-    for heading in ("", "s", "share"):
-        table.add_column(heading, justify="right" if heading else "left")
+    title = f"CPU time of {given.iterations} iterations: {total_s:.1f} s"
+    shown = table("", "s", "share", title=title, caption=note)
     for label, seconds in timers.seconds.most_common():
-        table.add_row(label, f"{seconds:.2f}", f"{seconds / total_s:.1%}")
+        shown.add_row(label, f"{seconds:.2f}", f"{seconds / total_s:.1%}")
     other_s = total_s - sum(timers.seconds[name] for name in (GENERATING, JUDGING, UPDATING))
-    table.add_section()
-    table.add_row("everything else", f"{other_s:.2f}", f"{other_s / total_s:.1%}")
-    Console().print(table)
+    shown.add_section()
+    shown.add_row("everything else", f"{other_s:.2f}", f"{other_s / total_s:.1%}")
+    Console().print(shown)
 
 
 if __name__ == "__main__":

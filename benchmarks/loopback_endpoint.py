@@ -8,11 +8,12 @@ its own: it reads no request beyond its length.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
 import sys
+
+from common import parser
 
 WORDS = (
     "Thank you for coming. I have thought about what you said, and I believe that we can find "
@@ -75,9 +76,9 @@ async def serve(latency_s: float) -> None:
 
 def main() -> None:
     """Read the options and serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--latency-ms", type=float, default=50.0)
-    asyncio.run(serve(parser.parse_args().latency_ms / 1000))
+    arguments = parser(__doc__)
+    arguments.add_argument("--latency-ms", type=float, default=50.0)
+    asyncio.run(serve(arguments.parse_args().latency_ms / 1000))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ documentation. Under a grammar its replies have the right form and no meaning.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
+from common import ROOT, parser
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = ROOT / "docs"
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<eos>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -55,6 +55,6 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    write(parser.parse_args().folder)
+    arguments = parser(__doc__)
+    arguments.add_argument("folder", type=Path)
+    write(arguments.parse_args().folder)

@@ -17,21 +17,20 @@ import asyncio
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from common import HERE, SOTOPIA_VARIABLES, machine, parser, span, table
+from rich.console import Console
+from timing import Job, Took, Worker, ask_in_turns, serve
 
 FLOOR, DIRECT, STORED, LITELLM, SOTOPIA = "floor", "direct", "stored", "litellm", "sotopia"
 NAMES = {
@@ -41,18 +40,14 @@ NAMES = {
     LITELLM: "ours, by litellm",
     SOTOPIA: "SOTOPIA's runner",
 }
-SOTOPIAS_VARIABLES = {
-    "SOTOPIA_STORAGE_BACKEND": "local",  # files below the home folder, no Redis
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "CUSTOM_API_KEY": "none",
-}
-Job = dict[str, Any]
+SCENE = ("open", "test", 0)  # without a task
+PROFILE = ("first_name", "last_name", "age", "occupation", "public_info")
 
 
 # A runner's process: it plays its job once for each line that comes.
 
 
-def floor(job: Job) -> Callable[[], int]:
+def floor(job: Job) -> Callable[[], Took]:
     """As many requests, one after the other in each of as many coroutines, and nothing else."""
     import aiohttp
 
@@ -65,16 +60,17 @@ def floor(job: Job) -> Callable[[], int]:
                 json.loads(await response.read())
         return int(job["turns"])
 
-    async def play() -> int:
+    async def play() -> Took:
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
-            return sum(await asyncio.gather(*(episode(session) for _ in range(job["episodes"]))))
+            turns = await asyncio.gather(*(episode(session) for _ in range(job["episodes"])))
+            return {"turns": sum(turns)}
 
     loop = asyncio.Runner()
     return lambda: loop.run(play())
 
 
-def ours(job: Job) -> Callable[[], int]:
+def ours(job: Job) -> Callable[[], Took]:
     """Our runner, with its ledger and limiter, and the store of answers if the job has a folder."""
     from agents.prompts import STYLES
     from agents.remote import RemotePlayer
@@ -103,7 +99,7 @@ def ours(job: Job) -> Callable[[], int]:
     scene, rules, judge = scene_of(job), Rules(max_turns=job["turns"]), Nobody()
     loop, seeds = asyncio.Runner(), itertools.count()
 
-    def play() -> int:
+    def play() -> Took:
         plans = [
             EpisodePlan(str(n), scene, (player, player), next(seeds))
             for n in range(job["episodes"])
@@ -112,25 +108,18 @@ def ours(job: Job) -> Callable[[], int]:
         for one in played:
             if any(turn.action.invalid for turn in one.episode.turns) or not one.episode.turns:
                 raise SystemExit(f"Not played as it should be: {one.judgement.reasons}")
-        return sum(len(one.episode.turns) for one in played)
+        return {"turns": sum(len(one.episode.turns) for one in played)}
 
     return play
 
 
 def scene_of(job: Job) -> Any:
-    """The job's scene, which only a judge could score."""
-    from envs.types import Profile, Relationship, Scenario
+    """The job's scene, of whose characters only what the job names is known."""
+    from envs.scenarios import draw
+    from envs.types import Profile, Relationship
 
-    return Scenario(
-        id="loopback",
-        family="loopback",
-        split="test",
-        context=job["context"],
-        goals=tuple(job["goals"]),
-        briefs=("", ""),
-        profiles=tuple(Profile(**profile) for profile in job["profiles"]),
-        relationship=Relationship.STRANGER,
-    )
+    profiles = tuple(Profile(**profile) for profile in job["profiles"])
+    return replace(draw(*SCENE), profiles=profiles, relationship=Relationship.STRANGER)
 
 
 class Nobody:
@@ -146,184 +135,95 @@ class Nobody:
 
 
 def work() -> None:
-    """Play the job of the first line once for each line that follows; tell what it took."""
+    """Play the job of the first line once for each line that follows."""
     job = json.loads(sys.stdin.readline())
-    play = floor(job) if job["runner"] == FLOOR else ours(job)
-    for _ in sys.stdin:
-        start_s, start_cpu_s = time.perf_counter(), time.process_time()
-        turns = play()
-        wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
-        print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "turns": turns}), flush=True)
+    serve((floor if job["runner"] == FLOOR else ours)(job))
 
 
 # The process that asks them all.
-
-
-class Runner:
-    """A runner under its own interpreter, which plays whenever it is told to."""
-
-    def __init__(self, command: list[str], job: Job, folder: Path) -> None:
-        self.name = job["runner"]
-        self._log = folder / f"{self.name}.log"
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **SOTOPIAS_VARIABLES, "HOME": str(folder)},
-            )
-        self._input, self._output = _pipes(self._process)
-        self._say(json.dumps(job))
-
-    def play(self, turns: int) -> tuple[float, float]:
-        """Wall and CPU seconds of one repeat."""
-        self._say("go")
-        line = next((line for line in self._output if line.startswith("{")), None)
-        if line is None:
-            raise SystemExit(
-                f"The runner {self.name!r} broke off:\n{self._log.read_text()[-2000:]}"
-            )
-        took = json.loads(line)
-        if took["turns"] != turns:
-            raise SystemExit(f"{self.name!r} played {took['turns']} turns, expected {turns}.")
-        return took["wall_s"], took["cpu_s"]
-
-    def close(self) -> None:
-        """Let it end."""
-        self._input.close()
-        self._process.wait()
-
-    def _say(self, line: str) -> None:
-        self._input.write(line + "\n")
-        self._input.flush()
 
 
 @contextmanager
 def endpoint(latency_ms: float) -> Iterator[str]:
     """The base URL of an endpoint in a process of its own."""
     command = [sys.executable, str(HERE / "loopback_endpoint.py"), "--latency-ms", str(latency_ms)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    wish, told = _pipes(process)
-    try:
-        yield f"http://127.0.0.1:{int(told.readline())}/v1"
-    finally:
-        wish.close()
-        process.wait()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
 
 
-def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    return process.stdin, process.stdout
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ] or [platform.processor()]
-    installed = [name for name in ("aiohttp", "litellm") if find_spec(name)]
-    packages = ", ".join(f"{name} {version(name)}" for name in installed)
-    load = os.getloadavg()[0]
-    return (
-        f"{os.cpu_count()} x {names[0]}, Python {platform.python_version()}, {packages}; "
-        f"load before the run {load:.1f}"
-    )
-
-
-def job_of(runner: str, url: str, options: argparse.Namespace, folder: Path) -> Job:
+def job_of(runner: str, url: str, options: argparse.Namespace, folder: str) -> Job:
     """What a runner is to play: a scene of our own, without a task."""
     from envs.scenarios import draw
 
-    scene = draw("open", "test", 0)
+    scene = draw(*SCENE)
     return {
         "runner": runner,
         "url": url,
         "episodes": options.episodes,
         "turns": options.turns,
-        "folder": str(folder) if runner == STORED else None,
+        "folder": folder if runner == STORED else None,
         "context": scene.context,
         "goals": scene.goals,
-        "profiles": [
-            {
-                "first_name": profile.first_name,
-                "last_name": profile.last_name,
-                "age": profile.age,
-                "occupation": profile.occupation,
-                "public_info": profile.public_info,
-            }
-            for profile in scene.profiles
-        ],
+        "profiles": [{name: getattr(one, name) for name in PROFILE} for one in scene.profiles],
     }
 
 
-def measure(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
-    """(wall, CPU) seconds of each repeat of each runner."""
+def measure(options: argparse.Namespace) -> dict[str, list[Took]]:
+    """What each repeat of each runner took."""
     commands = {name: [sys.executable, __file__, "--work"] for name in (FLOOR, DIRECT, STORED)}
     if find_spec("litellm") and not options.without_litellm:
         commands[LITELLM] = commands[DIRECT]
     if options.sotopia_python:
-        commands[SOTOPIA] = [options.sotopia_python, str(HERE / "sotopia_rollouts.py")]
+        commands[SOTOPIA] = [options.sotopia_python, str(HERE / "sotopia_workers.py")]
+    with TemporaryDirectory() as folder, endpoint(options.latency_ms) as url:
+        variables = {**SOTOPIA_VARIABLES, "HOME": folder}
+        workers = {
+            name: Worker(name, command, job_of(name, url, options, folder), **variables)
+            for name, command in commands.items()
+        }
+        took = ask_in_turns(workers, options.repeats)
     turns = options.episodes * options.turns
-    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    with TemporaryDirectory() as folder, endpoint(options.latency_ms) as url, ExitStack() as stack:
-        runners = []
-        for name, command in commands.items():
-            job = job_of(name, url, options, Path(folder))
-            runners.append(Runner(command, job, Path(folder)))
-            stack.callback(runners[-1].close)
-        for runner in runners:
-            runner.play(turns)  # imports, connections
-        for _ in range(options.repeats):
-            for runner in runners:
-                timings[runner.name].append(runner.play(turns))
-    return timings
+    for name, each in took.items():
+        for one in each:
+            if one["turns"] != turns:
+                raise SystemExit(f"{name!r} played {one['turns']} turns, expected {turns}.")
+    return took
 
 
 def main() -> None:
     """Measure all runners and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=64)
-    parser.add_argument("--turns", type=int, default=20)
-    parser.add_argument("--latency-ms", type=float, default=50.0)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--sotopia-python", help="an interpreter that has SOTOPIA")
-    parser.add_argument("--without-litellm", action="store_true")
-    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    arguments = parser(__doc__, repeats=7)
+    arguments.add_argument("--episodes", type=int, default=64)
+    arguments.add_argument("--turns", type=int, default=20)
+    arguments.add_argument("--latency-ms", type=float, default=50.0)
+    arguments.add_argument("--sotopia-python", help="an interpreter that has SOTOPIA")
+    arguments.add_argument("--without-litellm", action="store_true")
+    arguments.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    options = arguments.parse_args()
     if options.work:
         return work()
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     least_s = options.turns * options.latency_ms / 1000
-    table = Table(
+    shown = table(
+        *("", "wall s", "from - to", "x bare", "CPU ms", "from - to"),
         title=f"{options.episodes} x {options.turns} turns, {options.latency_ms:g} ms each: "
         f"{least_s:g} s or more; CPU is per turn",
-        box=SIMPLE,
-        caption=f"{machine()}; medians of {options.repeats} repeats (fastest-slowest)",
+        caption=f"{machine('aiohttp', 'litellm')}; medians of {options.repeats} repeats "
+        "(fastest-slowest)",
     )
-    for column in ("", "wall s", "from - to", "x bare", "CPU ms", "from - to"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     timings = measure(options)
-    bare_s = statistics.median(wall_s for wall_s, _ in timings[FLOOR])
+    bare_s = statistics.median(one["wall_s"] for one in timings[FLOOR])
     per_turn = 1000 / (options.episodes * options.turns)
-    for name, taken in timings.items():
-        walls, cpus = [w for w, _ in taken], [c * per_turn for _, c in taken]
-        table.add_row(
-            NAMES[name],
-            f"{statistics.median(walls):.2f}",
-            f"{min(walls):.2f}-{max(walls):.2f}",
-            f"{statistics.median(walls) / bare_s:.2f}",
-            f"{statistics.median(cpus):.3f}",
-            f"{min(cpus):.2f}-{max(cpus):.2f}",
+    for name, each in timings.items():
+        walls, cpus = [one["wall_s"] for one in each], [one["cpu_s"] * per_turn for one in each]
+        wall_s, cpu_ms = statistics.median(walls), statistics.median(cpus)
+        shown.add_row(
+            *(NAMES[name], f"{wall_s:.2f}", span(walls, 2), f"{wall_s / bare_s:.2f}"),
+            *(f"{cpu_ms:.3f}", span(cpus, 2)),
         )
-    Console().print(table)
+    Console().print(shown)
     if not find_spec("litellm"):
         print("litellm is missing here: install parley-rl[api].")
     if SOTOPIA not in timings:

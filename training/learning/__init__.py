@@ -1,1 +1,1 @@
-"""Examples as rows that share what they share, and the update that learns from them."""
+"""How the policy learns from examples: packed rows, reference passes, updates and cloning."""

@@ -1,8 +1,8 @@
-"""What each column of packed rows attends to, for the attention kernels that a model may run.
+"""Attention masks for packed rows: what each column attends to, for each attention kernel.
 
-Rows are laid out depth first, each token followed by everything that continues it. So one number a
-column says all: a column is seen by itself and by those behind it up to, not including, its
-`until`.
+Rows are laid out depth first, each token followed by everything that continues it. So one number
+per column is enough: a column is seen by itself and by the columns after it up to, not including,
+its `until`.
 
 Axis suffixes: `_R` rows, `_T` columns.
 """
@@ -25,7 +25,7 @@ _BAND = 256
 
 
 def mask_of(model: PreTrainedModel, until_RT: Tensor) -> Tensor | BlockMask:
-    """The mask that the model's attention takes, as `attention_mask` of its forward pass."""
+    """Build the mask that the model's attention takes as `attention_mask` of its forward pass."""
     if model.config._attn_implementation == _FLEX:
         return block_mask(until_RT)
     device = model.device.type
@@ -34,7 +34,7 @@ def mask_of(model: PreTrainedModel, until_RT: Tensor) -> Tensor | BlockMask:
 
 
 def dense_mask(until_RT: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention scores: 0 where seen, else the least number.
+    """Build the mask that is added to attention scores: 0 where seen, else the least number.
 
     Returns:
         Shape (R, 1, T, T): row, head, query, key.
@@ -47,7 +47,7 @@ def dense_mask(until_RT: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def block_mask(until_RT: Tensor) -> BlockMask:
-    """The same for FlexAttention, which skips the blocks that nobody sees."""
+    """Build the mask for FlexAttention, which skips the blocks that no column sees."""
     rows, width = until_RT.shape
 
     def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -60,10 +60,10 @@ def block_mask(until_RT: Tensor) -> BlockMask:
 
 @contextmanager
 def row_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, a model that runs SDPA runs the kernel that suits packed rows on its device.
+    """Make a model that runs SDPA run the kernel that suits packed rows on its device, inside.
 
     FlexAttention on CUDA; elsewhere SDPA on bands of queries. Backward passes belong inside, too.
-    Other attention than SDPA was somebody's choice and stays.
+    Other attention than SDPA was chosen by the user and stays.
     """
     config = model.config
     before = config._attn_implementation

@@ -10,10 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engines.types import LoadedEngine
 from training.config import RunConfig
 from training.learning.low_rank import low_rank
-from training.learning.reference import consult
+from training.learning.reference import reference_pass
 from training.learning.references import move_average
 from training.learning.update import UpdateReport, steps_of, update
-from training.methods.objectives.base import Objective, State, Stateful
+from training.methods.objectives.base import Objective, Stateful
+from training.methods.objectives.types import State
 from training.methods.records import Example
 from training.play.collector import Collector
 from training.play.engines import Engines
@@ -97,11 +98,11 @@ def _update(
     reference: PreTrainedModel,
 ) -> UpdateReport:
     config = learner.config
-    measured = consult(
+    measured = reference_pass(
         reference,
         examples,
         token_budget=config.update.token_budget,
-        need=config.objective.spec.measures,
+        measures=config.objective.spec.measures,
         anchor=learner.bc,
         precision=config.update.precision,
         device=learner.model.device,

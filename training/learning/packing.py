@@ -1,4 +1,4 @@
-"""Examples as rows of tokens: each trunk is encoded once, and every branch sees it.
+"""Packs examples into rows of tokens: each trunk is encoded once, and every branch sees it.
 
 A tree is one example (trunk, branch, branch, ...) or several whose trunks begin alike: groups of
 one episode have trunks that are prefixes of one another. One row may hold several trees. A token
@@ -39,14 +39,14 @@ class PackedBatch:
     Attributes:
         input_ids_RT: tokens; 0 where padded.
         position_ids_RT: positions in the dialogue, not in the row.
-        until_RT: the column from which on nobody sees this one (`learning.attention`). Padding is
-            seen by itself alone, so that no query is without a key: its softmax would be NaN.
+        until_RT: the column from which on this one is not seen (`learning.attention`). Padding is
+            seen by itself alone: the softmax of a query without any key would be NaN.
         predictor_N: the column that predicts each loss token, as row * T + column. The last
             column of a trunk predicts the first token of every branch.
         target_ids_N: the loss tokens.
         branch_N: the branch of each loss token, 0 to B - 1.
-        turn_N: which own turn of its branch a loss token belongs to, from 0: a turn is an unbroken
-            run of loss tokens, for what the partner says comes between two of them.
+        turn_N: which own turn of its branch a loss token belongs to, from 0. A turn is an unbroken
+            run of loss tokens, since the partner's words come between two turns.
         win_prob_B: see `training.methods.records.BranchTokens`.
         loss_tokens_B: number of loss tokens.
         turns_B: number of own turns with loss.
@@ -106,7 +106,7 @@ class _Row:
 
 @dataclass(slots=True)
 class _LossTokens:
-    """Loss tokens while rows are filled; lists of one number a loss token, but the last three."""
+    """Loss tokens while rows are filled: lists by loss token, and the last three by branch."""
 
     predictors: list[int] = field(default_factory=list)
     target_ids: list[int] = field(default_factory=list)
@@ -140,7 +140,7 @@ class _LossTokens:
 def pack(
     examples: Sequence[Example], token_budget: int, *, merge_from: int = MERGE_FROM
 ) -> list[PackedBatch]:
-    """Lay examples out in batches of at most `token_budget` columns, padding included.
+    """Pack examples into batches of at most `token_budget` columns, padding included.
 
     Longest first: each batch is as wide as its longest tree, and shorter ones fill the gaps
     first fit. The order is a function of the examples alone.
@@ -196,7 +196,7 @@ def _inputs(branch: BranchTokens) -> tuple[int, ...]:
 
 
 def columns(example: Example) -> int:
-    """How many columns of a row an example takes by itself; compare with a token budget."""
+    """Count the columns that an example takes by itself, to compare with a token budget."""
     return len(example.trunk_ids) + _branch_columns(example)
 
 
@@ -205,10 +205,10 @@ def _branch_columns(example: Example) -> int:
 
 
 def _trees(examples: Sequence[Example], budget: int, merge_from: int) -> list[list[int]]:
-    """Which examples are laid out together, each tree within the budget.
+    """Choose which examples are laid out as one tree, each tree within the budget.
 
-    Within a tree trunks are sorted, so that each one shares with the one before it all that it
-    shares with any before it.
+    Within a tree trunks are sorted, so each trunk shares as much with the one before it as with
+    any earlier one.
     """
     alike: dict[tuple[int, ...] | int, list[int]] = {}
     for index, example in enumerate(examples):
@@ -236,7 +236,7 @@ def _tree_columns(examples: Sequence[Example]) -> int:
 
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """Count the tokens that both begin with."""
     unequal = (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
     return next(unequal, min(len(first), len(second)))
 
@@ -318,13 +318,13 @@ def _concatenated(example: Example) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What one model says of a batch's branches, in the batch's order.
+class ModelLogps:
+    """Log-probs of a batch's branches under one model, in the batch's order.
 
     Attributes:
         logps_B: log-probs of the loss tokens, summed, nats.
         turn_logps_BT: the same by own turn, 0 behind the last one.
-        kl_B: see `BranchLogps.kl_B`; None without a second model.
+        kl_B: see `KlLogps.kl_B`; None without a second model.
     """
 
     logps_B: Tensor
@@ -351,8 +351,8 @@ def measure(
     *,
     kl_from: PreTrainedModel | None = None,
     precision: Precision = "float32",
-) -> Measured:
-    """Everything of `branch_logps`, and by turns.
+) -> ModelLogps:
+    """Compute `branch_logps`, the same by turn, and the KL from a second model if there is one.
 
     Args:
         kl_from: measure its KL to `model` over the next token at each loss position; no gradient
@@ -372,7 +372,7 @@ def measure(
             other_NV = _loss_logits(kl_from, batch, precision).log_softmax(-1)
         kl_NV = kl_div(logits_NV.log_softmax(-1), other_NV, reduction="none", log_target=True)
         kl_B = _by_branch(kl_NV.sum(-1), batch)
-    return Measured(_by_branch(logps_N, batch), turn_logps.view(branches, turns), kl_B)
+    return ModelLogps(_by_branch(logps_N, batch), turn_logps.view(branches, turns), kl_B)
 
 
 def _by_branch(values_N: Tensor, batch: PackedBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""One update of the policy: seeded epochs over examples, one objective, stop on drift."""
+"""One update of the policy: seeded epochs over examples, one objective, an early stop on drift."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from training.learning.attention import row_attention
 from training.learning.batch import Batch
 from training.learning.passes import checkpointed, fused, mode
 from training.learning.reference import Reference
-from training.methods.objectives.base import BranchLogps, Objective, State, Stateful
+from training.methods.objectives.base import Objective, Stateful
 from training.methods.objectives.common import nll
+from training.methods.objectives.types import BranchLogps, State
 from training.methods.records import Example
 
 ADAM_BETAS = (0.9, 0.999)
@@ -27,13 +28,13 @@ ADAM_BETAS = (0.9, 0.999)
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One batch, measured before its step was made.
+    """The numbers of one batch, measured before its step was made.
 
     Attributes:
         step: counts from 0.
         loss: the objective on the whole batch plus the weighted nll.
         nll: negative log-likelihood per token of the chosen branches, nats.
-        grad_norm: before it was cut.
+        grad_norm: before clipping.
         metrics: the objective's own, on the whole batch.
         tokens: tokens encoded; `tokens_saved` more would have been without trunk sharing.
     """
@@ -51,13 +52,13 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """A whole update.
+    """The numbers of a whole update.
 
     Attributes:
         steps: optimiser steps made.
         loss_first: loss of the first batch; `loss_last`, `nll_last`, `grad_norm_last` and
             `metrics` (log-ratios, margin, accuracy ...) are of the last batch, which the policy
-            had seen once less than the number of epochs.
+            had been trained on once less than the number of epochs.
         tokens: tokens encoded for gradients; `tokens_saved` more would have been without trunk
             sharing. The reference pass is not counted.
         stopped_early: why, None when it ran to the end.
@@ -76,7 +77,7 @@ class UpdateReport:
     state: State = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
-        """What goes into metrics.jsonl."""
+        """Name the numbers that go into metrics.jsonl."""
         return {
             "steps": self.steps,
             "loss_first": self.loss_first,
@@ -107,7 +108,8 @@ def update(
     as long as the model has no dropout.
 
     Args:
-        reference: from `consult` or `reference_logps` on the same examples, in the same order.
+        reference: from `reference_pass` or `reference_logps` on the same examples in the same
+            order.
         objective: its loss must be a mean over branches or over pairs. A stateful one costs one
             more forward pass a batch.
         on_step: called before each optimiser step, and for the batch at which drift stops it.
@@ -119,7 +121,7 @@ def update(
     """
     if not isinstance(reference, Reference):
         reference = Reference(logps=reference)
-    _check(reference.logps, examples)
+    _check_given(reference.logps, examples)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters,
@@ -139,9 +141,9 @@ def update(
         for step, (epoch, indices) in enumerate(batches):
             optimizer.zero_grad()
             batch = Batch(model, reference, examples, indices, config)
-            now, state = _at(objective, batch, state)
-            whole = batch.accumulate(now)
-            output, chosen_nll = now(whole), float(nll(whole))
+            batch_objective, state = _for_batch(objective, batch, state)
+            whole = batch.accumulate(batch_objective)
+            output, chosen_nll = batch_objective(whole), float(nll(whole.branches))
             norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             rate = _learning_rate(config, step, len(batches))
             reports.append(
@@ -160,7 +162,7 @@ def update(
             _check_finite(reports[-1])
             if on_step is not None:
                 on_step(reports[-1])
-            stopped_early = _drift(whole, config.min_rejected_log_ratio)
+            stopped_early = _drift(whole.branches, config.min_rejected_log_ratio)
             if stopped_early is not None:
                 break
             for group in optimizer.param_groups:
@@ -171,19 +173,21 @@ def update(
 
 
 def steps_of(examples: int, config: UpdateConfig) -> int:
-    """Optimiser steps of an update on that many examples, unless drift stops it."""
+    """Count the optimiser steps of an update on that many examples, unless drift stops it."""
     return config.steps or -(-examples // config.batch_examples) * config.epochs
 
 
-def _at(objective: Objective | Stateful, batch: Batch, state: State) -> tuple[Objective, State]:
-    """The objective as it is for one batch, and the state for it."""
+def _for_batch(
+    objective: Objective | Stateful, batch: Batch, state: State
+) -> tuple[Objective, State]:
+    """The objective with the state for one batch filled in, and that state."""
     if not isinstance(objective, Stateful):
         return objective, state
-    loss, advanced = objective.loss, objective.advance(batch.look(), state)
-    return lambda branches: loss(branches, advanced), advanced
+    loss, advanced = objective.loss, objective.advance(batch.measure(), state)
+    return lambda part: loss(part, advanced), advanced
 
 
-def _check(reference: Sequence[Tensor], examples: Sequence[Example]) -> None:
+def _check_given(reference: Sequence[Tensor], examples: Sequence[Example]) -> None:
     if not examples:
         raise TrainingError(
             "update() got no examples, expected at least one; collect more episodes, or lower the "

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from envs.options import Positive
-from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
-from training.methods.objectives.common import over_pairs
+from training.methods.objectives import ObjectiveOutput, Pairs, objective, over_pairs
 
 
 @objective("bounded_margin")

@@ -20,7 +20,7 @@ from training.builders.players import stop_tokens
 from training.builders.trainer import Trainer, build_trainer
 from training.cli.compose import compose
 from training.learning.learner import Learner
-from training.methods.objectives.base import BranchLogps
+from training.methods.objectives.types import BranchLogps, Groups
 from training.methods.pairings import PAIRINGS
 from training.play.context import EXPERTS, FROZEN, POLICY, STUBBORN
 from training.storage.checkpoint import Checkpoint
@@ -100,7 +100,8 @@ def test_the_objective_gets_its_strength(parts: Build, words: tuple[str, ...], l
         win_prob_B=torch.tensor([1.0, 0.0]),
         loss_tokens_B=torch.tensor([3, 3]),
     )
-    assert parts(*words).learner.objective(logps).loss.item() == pytest.approx(loss, abs=1e-4)
+    batch = Groups(logps, torch.tensor([0, 0]))
+    assert parts(*words).learner.objective(batch).loss.item() == pytest.approx(loss, abs=1e-4)
 
 
 def test_turn_pairs_need_no_segment_length(parts: Build) -> None:

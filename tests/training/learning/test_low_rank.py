@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM
 from tests.llamas import random_llama
 from training.config import LoraConfig, UpdateConfig
 from training.learning.low_rank import low_rank
-from training.learning.reference import consult
+from training.learning.reference import reference_pass
 from training.learning.update import update
 from training.methods.objectives.sdpo import sdpo
 from training.methods.records import BranchTokens, Example
@@ -60,7 +60,7 @@ def logits(model: LlamaForCausalLM) -> Tensor:
 def learn(model: LlamaForCausalLM, lora: LoraConfig, seed: int = 0) -> dict[str, Tensor]:
     """Update in place; how much each weight changed."""
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    reference = consult(model, examples())
+    reference = reference_pass(model, examples())
     with low_rank(model, lora, seed=seed):
         update(model, reference, examples(), objective=OBJECTIVE, config=CONFIG, seed=1)
     return {name: w.detach() - before[name] for name, w in model.named_parameters()}

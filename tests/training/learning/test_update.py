@@ -6,7 +6,6 @@ import copy
 import math
 import random
 from dataclasses import asdict, replace
-from functools import partial
 
 import pytest
 import torch
@@ -18,16 +17,20 @@ from envs.errors import ConfigError, TrainingError
 from envs.options import build
 from tests.llamas import one_layer
 from training.config import UpdateConfig
-from training.learning.reference import consult, reference_logps
+from training.learning.reference import reference_logps, reference_pass
 from training.learning.update import StepReport, UpdateReport, update
-from training.methods.objectives.base import BranchLogps, Objective, ObjectiveOutput
+from training.methods.objectives.base import Objective
 from training.methods.objectives.sdpo import sdpo
 from training.methods.objectives.sppo import sppo
+from training.methods.objectives.types import Groups, ObjectiveOutput, pairs_of
 from training.methods.records import BranchTokens, Example
 
 VOCABULARY = 19
 BASE = UpdateConfig(learning_rate=1e-2, schedule="constant", batch_examples=3, max_grad_norm=1e9)
-SDPO = partial(sdpo, beta=0.5)
+
+
+def SDPO(batch: Groups) -> ObjectiveOutput:  # noqa: N802 (an objective with its options filled in)
+    return sdpo(pairs_of(batch.branches), beta=0.5)
 
 
 @pytest.fixture
@@ -133,8 +136,8 @@ def test_checkpointing_changes_no_gradient_and_ends(model: LlamaForCausalLM) -> 
 
 def test_in_half_precision_policy_and_reference_are_rounded_alike(model: LlamaForCausalLM) -> None:
     model, given = model.float(), examples(3)
-    plain = consult(model, given)
-    half = consult(model, given, precision="bfloat16")
+    plain = reference_pass(model, given)
+    half = reference_pass(model, given, precision="bfloat16")
     assert half.logps[0].dtype == torch.float32
     # bfloat16 has 8 bits: close, and yet not the same
     assert_close(half.logps[0], plain.logps[0], rtol=2e-2, atol=0)
@@ -162,7 +165,7 @@ def test_the_gradient_does_not_depend_on_the_split(
         objective: Objective = SDPO
         wanted = -torch.sigmoid(0.5 * (log_ratio_B[0::2] - log_ratio_B[1::2])).log().mean()
     else:
-        objective = partial(sppo, eta=2.0)
+        objective = lambda batch: sppo(batch.branches, eta=2.0)  # noqa: E731
         wanted = (log_ratio_B - 2.0 * (win_prob_B - 0.5)).square().mean() / 2
     chosen = [(logp, b) for logp, b in zip(logps_B, flat, strict=True) if b.win_prob > 0.5]
     chosen_nll = -torch.stack([logp for logp, _ in chosen]).sum()
@@ -230,10 +233,10 @@ def test_every_epoch_sees_every_example_once_in_another_order(model: LlamaForCau
     ]
     seen: list[float] = []
 
-    def spy(branches: BranchLogps) -> ObjectiveOutput:
-        if branches.policy_logps_B.requires_grad:
-            seen.extend(branches.win_prob_B.tolist())
-        return sppo(branches, eta=1.0)
+    def spy(batch: Groups) -> ObjectiveOutput:
+        if batch.branches.policy_logps_B.requires_grad:
+            seen.extend(batch.branches.win_prob_B.tolist())
+        return sppo(batch.branches, eta=1.0)
 
     report, steps, _ = run(model, given, replace(BASE, epochs=2), objective=spy)
     everyone = [i / 8 for i in range(7)]
@@ -300,8 +303,9 @@ def test_drift_stops_before_the_step_is_made(model: LlamaForCausalLM) -> None:
 
 def test_winners_do_not_count_as_drift(model: LlamaForCausalLM) -> None:
     # a pull downwards on chosen branches only
-    def downwards(branches: BranchLogps) -> ObjectiveOutput:
-        return ObjectiveOutput((branches.log_ratio_B * branches.win_prob_B).mean(), {})
+    def downwards(batch: Groups) -> ObjectiveOutput:
+        chosen_B = batch.branches.win_prob_B
+        return ObjectiveOutput((batch.branches.log_ratio_B * chosen_B).mean(), {})
 
     given = examples(3, win_probs=(1.0, 0.5))
     config = replace(BASE, epochs=10, min_rejected_log_ratio=-0.1)
@@ -332,9 +336,9 @@ def test_the_mode_is_put_back(model: LlamaForCausalLM, training: bool) -> None:
     model.train(training)
     modes: list[bool] = []
 
-    def spy(branches: BranchLogps) -> ObjectiveOutput:
+    def spy(batch: Groups) -> ObjectiveOutput:
         modes.append(model.training)
-        return SDPO(branches)
+        return SDPO(batch)
 
     run(model, examples(2), objective=spy)
     assert set(modes) == {True}
@@ -347,8 +351,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_weights_untouched(
 ) -> None:
     before = weights(model)
 
-    def broken(branches: BranchLogps) -> ObjectiveOutput:
-        output = SDPO(branches)
+    def broken(batch: Groups) -> ObjectiveOutput:
+        output = SDPO(batch)
         return ObjectiveOutput(output.loss * bad, output.metrics)
 
     with pytest.raises(TrainingError, match=r"The loss is (nan|inf) at step 0.*not made"):

@@ -1,138 +1,48 @@
-"""What objectives take and give: log-probabilities of branches in, a loss and its metrics out.
+"""How objectives are registered, and how a measured batch is laid out as each of them reads it.
 
-Axis suffixes: `_B` branches, `_P` pairs, `_T` own turns. An objective is a pure function
+An objective is a pure function of log-probs whose options are its keyword-only parameters:
 
-    objective(pairs: Pairs, *, <its own options>) -> ObjectiveOutput
-    objective(branches: BranchLogps, *, <its own options>) -> ObjectiveOutput
+    @objective("dpo")
+    def dpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput: ...
 
-whose loss is a mean over branches or over pairs, so that a batch may be split and the parts
-averaged by their numbers of branches. Branches of one example lie side by side; a pair is
-(chosen, rejected), so that pairs lie chosen, rejected, chosen, rejected, ...
-
-What is a number of the whole batch, or of the batches before it, does not fit into that. It is
-kept in a state of plain numbers, which a second pure function advances once a batch: `Stateful`.
+Its loss is a mean over pairs or over branches, so that a batch may be split and the parts averaged
+by their numbers of branches. A number of the whole batch, or of the batches before it, does not fit
+into such a mean: it is kept in a state of plain numbers, which a second pure function advances once
+a batch (`Stateful`).
 """
 
-# ruff: noqa: N802, N815 (axis suffixes)
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Concatenate, Literal, TypeVar, overload
 
 from envs.errors import ConfigError, TrainingError
 from envs.registry import Component, Registry, described, keywords_of, options_of
-from training.methods.lazy_torch import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from training.methods.objectives.types import (
+    LOGPS_WITH,
+    BranchLogps,
+    Groups,
+    Measurement,
+    ObjectiveOutput,
+    Pairs,
+    State,
+    pairs_of,
+)
 
 Shape = Literal["pairs", "rated_pairs", "branches"]
-"""What an objective reads, and what a pairing gives, from the narrowest to the widest: (chosen,
-rejected) pairs; the best and the worst branch of a group with their win rates; any branches."""
+"""What a pairing gives, from the narrowest to the widest: (chosen, rejected) pairs; the best and
+the worst branch of a group with their win rates; any branches."""
 
-SHAPES: tuple[Shape, ...] = ("pairs", "rated_pairs", "branches")
+Reads = Literal["pairs", "rated_pairs", "branches", "groups"]
+"""What a loss takes: `Pairs`; `BranchLogps`, two of each group; any `BranchLogps`; `Groups`."""
 
-Measured = Literal["kl", "mismatched", "anchor"]
-"""What an objective may want measured that costs passes of its own (`learning.reference`)."""
+_WIDTHS: tuple[Reads, ...] = ("pairs", "rated_pairs", "branches", "groups")
 
-State = Mapping[str, float]
-"""Numbers that an objective carries from batch to batch; empty before the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class BranchLogps:
-    """What a policy and its reference say of each branch; shape (B,) where nothing else is said.
-
-    The first four are always there. The others are None where nobody measured them.
-
-    Attributes:
-        policy_logps_B: log-probability of the branch's loss tokens, summed, nats.
-        reference_logps_B: the same under the reference; carries no gradient.
-        win_prob_B: probability that the branch beats the others of its group, 0 to 1;
-            1 for the chosen and 0 for the rejected side of a pair.
-        loss_tokens_B: number of loss tokens in those sums.
-        group_B: which example a branch belongs to; only whether two are equal matters.
-        turns_B: number of own turns with loss, each of them an unbroken run of loss tokens.
-        policy_turn_logps_BT: log-probability of each of those turns, 0 behind the last; (B, T).
-        reference_turn_logps_BT: the same under the reference; (B, T).
-        kl_B: KL(reference || policy) of the next token, summed over the loss tokens, nats.
-        anchor_logps_B: summed log-probability under a second reference that is never refreshed.
-        mismatched_log_ratio_M: log(policy / reference) of replies behind other examples' trunks,
-            without gradient; shape (M,), of the whole batch.
-        chosen_tokens_per_branch: loss tokens of chosen branches by number of all branches, in the
-            whole batch of which this is a part; None: this is the whole batch.
-    """
-
-    policy_logps_B: Tensor
-    reference_logps_B: Tensor
-    win_prob_B: Tensor
-    loss_tokens_B: Tensor
-    group_B: Tensor | None = None
-    turns_B: Tensor | None = None
-    policy_turn_logps_BT: Tensor | None = None
-    reference_turn_logps_BT: Tensor | None = None
-    kl_B: Tensor | None = None
-    anchor_logps_B: Tensor | None = None
-    mismatched_log_ratio_M: Tensor | None = None
-    chosen_tokens_per_branch: float | None = None
-
-    def __post_init__(self) -> None:
-        shapes = {name: tuple(values.shape) for name, values in _columns(self).items()}
-        short = {shape[:1] for shape in shapes.values()}
-        wrong = [name for name, shape in shapes.items() if len(shape) != 1 + name.endswith("_BT")]
-        if wrong or len(short) != 1:
-            raise TrainingError(
-                f"BranchLogps got the shapes {shapes}, expected one and the same shape (B,); "
-                "give each tensor one number per branch, and turns one row per branch."
-            )
-
-    @property
-    def log_ratio_B(self) -> Tensor:
-        """log(policy / reference) of each branch, nats."""
-        return self.policy_logps_B - self.reference_logps_B
-
-    @property
-    def mean_logps_B(self) -> Tensor:
-        """Log-probability per loss token under the policy, nats; 0 for a branch without tokens."""
-        return self.policy_logps_B / self.loss_tokens_B.clamp(min=1)
-
-
-def _columns(branches: BranchLogps) -> dict[str, Tensor]:
-    """The tensors with one row a branch."""
-    named = {f.name: getattr(branches, f.name) for f in fields(branches)}
-    return {n: v for n, v in named.items() if isinstance(v, torch.Tensor) and not n.endswith("_M")}
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The two sides of each pair, as views of the branches; every tensor has P rows."""
-
-    chosen: BranchLogps
-    rejected: BranchLogps
-
-    @property
-    def margin_P(self) -> Tensor:
-        """By how much the policy moved towards chosen rather than rejected, nats."""
-        return self.chosen.log_ratio_B - self.rejected.log_ratio_B
-
-
-Read = BranchLogps | Pairs
-"""What a loss of pairs can be given: pairs, or branches that are laid out as pairs."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectiveOutput:
-    """A scalar loss to minimise, and numbers to log beside it."""
-
-    loss: Tensor
-    metrics: dict[str, float]
-
-
-Objective = Callable[[BranchLogps], ObjectiveOutput]
-"""An objective with its options filled in."""
+Objective = Callable[[Groups], ObjectiveOutput]
+"""An objective with its options filled in, for a measured batch or a part of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +51,12 @@ class Stateful:
 
     Attributes:
         advance: (the whole batch without gradient, the state before it) -> the state for it.
-        loss: (branches, the state for their batch) -> output; a mean like that of an `Objective`.
+        loss: (batch or a part of it, the state for the batch) -> output; a mean like that of an
+            `Objective`.
     """
 
-    advance: Callable[[BranchLogps, State], State]
-    loss: Callable[[BranchLogps, State], ObjectiveOutput]
+    advance: Callable[[Groups, State], State]
+    loss: Callable[[Groups, State], ObjectiveOutput]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,15 +64,15 @@ class ObjectiveSpec(Component):
     """A registered objective; `make` is its loss.
 
     Attributes:
-        reads: the branches that it understands.
+        reads: what the loss takes.
         uses_reference: whether the loss depends on the reference's log-probs.
-        measures: what it wants measured beside log-probs, at the cost of passes of its own.
+        measures: what it wants measured beside log-probs; most cost passes of their own.
         advance: how its state moves on by a batch, where it has one.
     """
 
-    reads: Shape = "pairs"
+    reads: Reads = "pairs"
     uses_reference: bool = True
-    measures: Measured | None = None
+    measures: Measurement | None = None
     advance: Callable[..., State] | None = None
 
     def option_help(self) -> dict[str, str]:
@@ -171,7 +82,30 @@ class ObjectiveSpec(Component):
 
     def can_read(self, given: Shape) -> bool:
         """Whether it understands what a pairing gives."""
-        return SHAPES.index(given) <= SHAPES.index(self.reads)
+        return _WIDTHS.index(given) <= _WIDTHS.index(self.reads)
+
+    def lay_out(self, batch: Groups) -> Pairs | BranchLogps | Groups:
+        """Give a measured batch the form that the loss takes.
+
+        Raises:
+            TrainingError: the branches do not lie in that form, or lack what the loss measures.
+        """
+        branches = batch.branches
+        if self.measures and not isinstance(branches, LOGPS_WITH[self.measures]):
+            raise TrainingError(
+                f"The objective {self.name} got {type(branches).__name__} without its measurement "
+                f"{self.measures}, expected it to be measured; give the reference pass "
+                f"measures={self.measures!r}."
+            )
+        if self.reads == "pairs":
+            return pairs_of(branches)
+        count = len(branches.win_prob_B)
+        if self.reads == "rated_pairs" and (count == 0 or count % 2):
+            raise TrainingError(
+                f"{self.name} got {count} branches, expected two of each group; use a pairing that "
+                "takes the best and the worst, or an objective on all of them such as sppo."
+            )
+        return batch if self.reads == "groups" else branches
 
 
 OBJECTIVES: Registry[ObjectiveSpec] = Registry(
@@ -179,20 +113,8 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
 )
 """All objectives by name."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Loss = TypeVar("Loss", bound=Callable[..., ObjectiveOutput])
-
-
-def on_pairs(function: Callable[Concatenate[Pairs, P], R]) -> Callable[Concatenate[Read, P], R]:
-    """Let a function of pairs take branches, too, which are read as pairs first."""
-
-    @wraps(function)
-    def reading(branches: Read, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        read = branches if isinstance(branches, Pairs) else pairs(branches)
-        return function(read, *args, **kwargs)
-
-    return reading
+PairLoss = TypeVar("PairLoss", bound=Callable[Concatenate[Pairs[Any], ...], ObjectiveOutput])
 
 
 @overload
@@ -201,21 +123,18 @@ def objective(
     *,
     reads: Literal["pairs"] = "pairs",
     uses_reference: bool = True,
-    measures: Measured | None = None,
+    measures: Measurement | None = None,
     state: Callable[..., State] | None = None,
-) -> Callable[
-    [Callable[Concatenate[Pairs, P], ObjectiveOutput]],
-    Callable[Concatenate[Read, P], ObjectiveOutput],
-]: ...
+) -> Callable[[PairLoss], PairLoss]: ...
 
 
 @overload
 def objective(
     name: str,
     *,
-    reads: Literal["rated_pairs", "branches"],
+    reads: Literal["rated_pairs", "branches", "groups"],
     uses_reference: bool = True,
-    measures: Measured | None = None,
+    measures: Measurement | None = None,
     state: Callable[..., State] | None = None,
 ) -> Callable[[Loss], Loss]: ...
 
@@ -223,28 +142,31 @@ def objective(
 def objective(
     name: str,
     *,
-    reads: Shape = "pairs",
+    reads: Reads = "pairs",
     uses_reference: bool = True,
-    measures: Measured | None = None,
+    measures: Measurement | None = None,
     state: Callable[..., State] | None = None,
-) -> Any:
-    """Register a loss by its name; see `ObjectiveSpec` for the rest.
-
-    A loss of pairs is written as a function of `Pairs`, any other as a function of `BranchLogps`;
-    its options are its keyword-only parameters.
+) -> Callable[[Loss], Loss]:
+    """Register a loss by its name; its keyword-only parameters are its options.
 
     Args:
-        state: (whole batch, state before it, *, <options>) -> state for it; the loss then takes a
-            `state`, too.
+        name: how people choose it, as in `objective=dpo`; the file conf/objective/NAME.yaml.
+        reads: what the loss takes as its only positional argument: "pairs" for `Pairs`,
+            "branches" for `BranchLogps`, "groups" for `Groups`, "rated_pairs" for `BranchLogps`
+            with the best and the worst branch of each group.
+        uses_reference: whether the loss depends on the reference's log-probs.
+        measures: what it wants measured beside log-probs. "kl" makes the branches `KlLogps`,
+            "turns" `TurnLogps`, "anchor" `AnchorLogps`, "mismatched" `MismatchedLogps`.
+        state: (whole batch as the loss takes it, state before it, *, <options>) -> state for it;
+            the loss then takes a keyword `state`, too.
     """
 
-    def register(loss: Callable[..., ObjectiveOutput]) -> Callable[..., ObjectiveOutput]:
+    def register(loss: Loss) -> Loss:
         functions = [loss] if state is None else [loss, state]
-        made = on_pairs(loss) if reads == "pairs" else loss
         OBJECTIVES.add(
             ObjectiveSpec(
                 name=name,
-                make=made,
+                make=loss,
                 options=options_of(*functions, besides=["state"]),
                 reads=reads,
                 uses_reference=uses_reference,
@@ -252,7 +174,7 @@ def objective(
                 advance=state,
             )
         )
-        return made
+        return loss
 
     return register
 
@@ -269,65 +191,11 @@ def make_objective(name: str, **options: object) -> Objective | Stateful:
             f"The objective {name} got the options {sorted(options)}, expected exactly "
             f"{sorted(spec.option_names)}; see conf/objective/{name}.yaml."
         )
-    if spec.advance is None:
-        return partial(spec.make, **options)
     loss = partial(spec.make, **keywords_of(spec.make, options))
+    if spec.advance is None:
+        return lambda batch: loss(spec.lay_out(batch))
     advance = partial(spec.advance, **keywords_of(spec.advance, options))
-    return Stateful(advance, lambda branches, state: loss(branches, state=state))
-
-
-def pairs(branches: BranchLogps) -> Pairs:
-    """Read branches as pairs.
-
-    Raises:
-        TrainingError: when the branches are not laid out chosen, rejected, chosen, rejected, ...
-    """
-    count = len(branches.win_prob_B)
-    if count == 0 or count % 2:
-        raise TrainingError(
-            f"A pairwise objective got {count} branches, expected pairs (chosen, rejected); "
-            "use a pairing that makes pairs, or an objective on groups such as sppo."
-        )
-    wanted_B = torch.tensor([1, 0], device=branches.win_prob_B.device).repeat(count // 2)
-    wrong_B = branches.win_prob_B != wanted_B
-    if wrong_B.any():
-        place = int(wrong_B.nonzero()[0])
-        raise TrainingError(
-            f"A pairwise objective got win_prob {float(branches.win_prob_B[place]):g} at branch "
-            f"{place}, expected {1 - place % 2} (1 for chosen, 0 for rejected, in turn); "
-            "use a pairing that makes pairs, or an objective on groups such as sppo."
-        )
-    return Pairs(chosen=_every_second(branches, 0), rejected=_every_second(branches, 1))
-
-
-def _every_second(branches: BranchLogps, start: int) -> BranchLogps:
-    rows: dict[str, Any] = {n: v[start::2] for n, v in _columns(branches).items()}
-    return replace(branches, **rows)
-
-
-def join(parts: Sequence[BranchLogps]) -> BranchLogps:
-    """Put the parts of one batch together again; what one of them lacks, the whole lacks."""
-    joined: dict[str, Any] = {}
-    for name in set.intersection(*(set(_columns(part)) for part in parts)):
-        columns = [_columns(part)[name] for part in parts]
-        if name.endswith("_BT"):
-            turns = max(column.shape[1] for column in columns)
-            columns = [
-                torch.nn.functional.pad(column, (0, turns - column.shape[1])) for column in columns
-            ]
-        joined[name] = torch.cat(columns)
-    return BranchLogps(**joined)
-
-
-def needed(values: Tensor | None, name: str, objective: str) -> Tensor:
-    """The measurement, which is optional in general but not for this objective.
-
-    Raises:
-        TrainingError: it was not made.
-    """
-    if values is None:
-        raise TrainingError(
-            f"{objective} got branches without {name}, expected it to be measured; name it in "
-            "@objective(measures=...), so that the update measures it."
-        )
-    return values
+    return Stateful(
+        advance=lambda batch, state: advance(spec.lay_out(batch), state),
+        loss=lambda batch, state: loss(spec.lay_out(batch), state=state),
+    )

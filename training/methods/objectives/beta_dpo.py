@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from envs.options import NonNegative, Positive, Range, Share
 from training.methods.lazy_torch import logsigmoid
-from training.methods.objectives.base import (
-    ObjectiveOutput,
-    Pairs,
-    State,
-    objective,
-    on_pairs,
-)
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import over_pairs
+from training.methods.objectives.types import ObjectiveOutput, Pairs, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +20,6 @@ _ROUNDING = 1e-5
 """How far a margin may differ from itself when it is computed again with gradients, relatively."""
 
 
-@on_pairs
 def beta_dpo_state(
     pairs: Pairs,
     state: State,
@@ -35,14 +29,14 @@ def beta_dpo_state(
     momentum: Share,
     keep: Kept,
 ) -> State:
-    """The running margin, and what follows from it for this batch.
+    """beta-DPO's running margin, and the beta and the filter that follow from it for this batch.
 
     The paper draws the pairs to keep with a probability that falls off as a Gaussian around the
-    running margin; here the most probable ones are kept, so that nothing is left to chance.
+    running margin. Here the most probable ones are kept, so the same batch gives the same loss.
 
     Args:
-        pairs: pairs, the whole batch, over all ranks.
-        state: that of the batch before; the running margin starts at 0.
+        pairs: those of the whole batch, over all ranks.
+        state: the state of the batch before; the running margin starts at 0.
         beta: strength at the running margin, per nat; usually 0.1.
         alpha: by how much a nat of margin raises beta, relatively; 0.6 in the paper.
         momentum: weight of the batches before in the running margin; 0.9 in the paper.
@@ -74,7 +68,7 @@ def beta_dpo(pairs: Pairs, *, state: State) -> ObjectiveOutput:
     The mean is over the pairs that the filter keeps.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         state: from `beta_dpo_state`.
     """
     kept_P = _distance(pairs.margin_P.detach(), state["margin"]) <= state["cutoff"]

@@ -1,4 +1,4 @@
-"""Objectives on single branches that are good or bad, in no pairs: KTO and BCO.
+"""KTO and BCO: objectives on single branches that are good or bad, without pairs.
 
 A branch is good where win_prob is above 1/2, bad below; a tie counts in the mean with loss 0.
 """
@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING
 
 from envs.options import NonNegative, Positive, Share
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, State, needed, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import branch_metrics, is_chosen, is_rejected
+from training.methods.objectives.types import (
+    BranchLogps,
+    MismatchedLogps,
+    ObjectiveOutput,
+    State,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def kto_state(branches: BranchLogps, state: State) -> State:
-    """KTO's reference point z of a batch: how far the policy is from the reference on any reply.
+def kto_state(branches: MismatchedLogps, state: State) -> State:
+    """KTO's KL baseline z of a batch: how far the policy is from the reference on any completion.
 
-    max(0, mean log-ratio of replies behind other trunks), nats, over the batch and over all ranks
-    (arXiv 2402.01306). It carries no gradient. Nothing is kept of earlier batches.
+    max(0, mean log-ratio of mismatched completions), nats, over the batch and over all ranks
+    (arXiv 2402.01306). It carries no gradient, and nothing is kept of earlier batches.
     """
-    mismatched_M = needed(branches.mismatched_log_ratio_M, "mismatched_log_ratio_M", "kto")
-    return {"kl": max(0.0, float(mismatched_M.mean()))}
+    return {"kl": max(0.0, float(branches.mismatched_log_ratio_M.mean()))}
 
 
 @objective("kto", reads="branches", measures="mismatched", state=kto_state)
@@ -41,11 +46,11 @@ def kto(
         rejected_weight * (1 - sigmoid(beta * (z - log-ratio)))  of a bad one; mean over branches
 
     Args:
-        branches: any; pairs and groups are read as single branches.
+        branches: any; those of pairs and groups are taken one by one.
         state: {"kl": z} from `kto_state`.
         beta: as in `dpo`.
         chosen_weight: 1 unless good and bad are unequally many.
-        rejected_weight: so too.
+        rejected_weight: 1 unless good and bad are unequally many.
     """
     gain_B = beta * (branches.log_ratio_B - state["kl"])
     good_B = chosen_weight * torch.sigmoid(-gain_B)
@@ -78,7 +83,7 @@ def bco(branches: BranchLogps, *, state: State, beta: Positive) -> ObjectiveOutp
         -log sigmoid(-(beta * log-ratio - d))  of a bad one; mean over branches
 
     Args:
-        branches: any; pairs and groups are read as single branches.
+        branches: any; those of pairs and groups are taken one by one.
         state: {"delta": d} from `bco_state`.
         beta: as in `dpo`.
     """

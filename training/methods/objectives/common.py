@@ -1,23 +1,22 @@
-"""What objectives share: metrics to log, likelihood of the chosen, means within groups."""
+"""What objectives share: a mean over pairs, metrics to log, likelihood of the chosen branches."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.methods.lazy_torch import torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, Pairs
+from training.methods.objectives.types import BranchLogps, ObjectiveOutput, Pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def over_pairs(both: Pairs, loss_P: Tensor, **metrics: float) -> ObjectiveOutput:
-    """The mean of a loss of shape (P,), with the metrics of pairs and any further ones."""
-    return ObjectiveOutput(loss=loss_P.mean(), metrics=pair_metrics(both) | metrics)
+def over_pairs(pairs: Pairs, loss_P: Tensor, **metrics: float) -> ObjectiveOutput:
+    """Average a loss of shape (P,), and log `pair_metrics` and any further numbers beside it."""
+    return ObjectiveOutput(loss=loss_P.mean(), metrics=pair_metrics(pairs) | metrics)
 
 
 def pair_metrics(pairs: Pairs) -> dict[str, float]:
-    """Where the policy stands on pairs.
+    """Measure how well the policy tells the chosen from the rejected sides of pairs.
 
     Returns:
         `chosen_log_ratio`, `rejected_log_ratio` and `margin` in nats, means over pairs; `accuracy`,
@@ -33,10 +32,10 @@ def pair_metrics(pairs: Pairs) -> dict[str, float]:
 
 
 def branch_metrics(branches: BranchLogps) -> dict[str, float]:
-    """Means over winners and over losers, as `pair_metrics` gives them over pairs.
+    """Measure the same as `pair_metrics` on branches without pairs: on winners and on losers.
 
     `accuracy` is the share of decided branches (win_prob other than 1/2) whose log-ratio has the
-    sign of win_prob - 1/2, zeros counted as 1/2. What has no branches to speak of is left out.
+    sign of win_prob - 1/2, zeros counted as 1/2. A metric over no branches is left out.
     """
     log_ratio_B = branches.log_ratio_B.detach()
     chosen_B, rejected_B = is_chosen(branches), is_rejected(branches)
@@ -75,7 +74,7 @@ def nll(branches: BranchLogps) -> Tensor:
 
 
 def token_nll(branches: BranchLogps) -> Tensor:
-    """The same number as `nll`, as a mean over branches: for use inside an objective.
+    """Compute `nll` as a mean over branches, for use inside an objective.
 
     A part of a batch does not know how many tokens the other parts have, so it divides by the
     batch's `chosen_tokens_per_branch`; parts averaged by branches then give the batch's `nll`.
@@ -85,7 +84,7 @@ def token_nll(branches: BranchLogps) -> Tensor:
 
 
 def pair_nll(pairs: Pairs) -> Tensor:
-    """`token_nll` of pairs, of which each is two branches."""
+    """Compute `token_nll` of pairs, each of which counts as two branches."""
     logps_P = pairs.chosen.policy_logps_B.contiguous()
     return _per_branch_nll(pairs.chosen, logps_P, 2 * len(logps_P))
 
@@ -96,11 +95,3 @@ def _per_branch_nll(chosen: BranchLogps, chosen_logps_B: Tensor, branches: int) 
         return nll(chosen)
     total = chosen_logps_B.sum()
     return -total / (branches * per_branch) if per_branch else -total
-
-
-def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:
-    """Of each branch's group; shape (B,)."""
-    _, index_B = group_B.unique(return_inverse=True)
-    groups = int(index_B.max()) + 1
-    sums = values_B.new_zeros(groups).index_add(0, index_B, values_B)
-    return (sums / torch.bincount(index_B, minlength=groups))[index_B]

@@ -1,4 +1,4 @@
-"""Convex functions of a pair's margin: GPO, with IPO and the hinge of RSO as members."""
+"""GPO: convex functions of a pair's margin, with IPO and the hinge of RSO as members."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from envs.errors import TrainingError
 from envs.options import OneOf, Positive
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import over_pairs
+from training.methods.objectives.types import ObjectiveOutput, Pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,7 @@ def gpo(pairs: Pairs, *, beta: Positive, convex: Convex) -> ObjectiveOutput:
     The exponential is continued by its tangent below beta * margin = -20, where it would overflow.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: per nat; above 0.
         convex: f, a name of `CONVEX`; "logistic" is DPO, "squared" IPO with beta twice as large,
             "hinge" the loss of RSO.
@@ -76,10 +77,10 @@ def ipo(pairs: Pairs, *, beta: Positive, per_token: bool) -> ObjectiveOutput:
         (margin - 1 / (2 beta))^2, mean over pairs
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: above 0; the target margin is 1 / (2 beta) nats.
         per_token: whether the log-ratios are means over each side's loss tokens (as its authors
-            ran it, and TRL does) or sums (as the paper writes it). In a mean, tokens that pairs
+            ran it, and TRL does) or sums (as the paper writes it). In a mean, tokens that both
             sides share do not cancel.
     """
     margin_P = pairs.margin_P

@@ -1,4 +1,4 @@
-"""Direct preference optimisation, and the same for labels that may be wrong.
+"""DPO, direct preference optimisation, and its variants for labels that may be wrong.
 
 Methods that minimise `dpo` and differ in what is paired with what, or in what the reference is,
 have no function of their own: online and iterative DPO, ETO, SPIN, Step-DPO, sDPO (stepwise),
@@ -12,8 +12,9 @@ from typing import Annotated
 from envs.errors import TrainingError
 from envs.options import Positive, Range
 from training.methods.lazy_torch import logsigmoid
-from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import over_pairs, pair_metrics
+from training.methods.objectives.types import ObjectiveOutput, Pairs
 
 FlipProb = Annotated[float, Range(at_least=0, at_most=0.5)]
 
@@ -27,7 +28,7 @@ def dpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
     It is called DPO when one turn carries loss; which tokens do is the pairing's choice.
 
     Args:
-        pairs: pairs, laid out chosen, rejected, chosen, rejected, ...
+        pairs: chosen and rejected branches.
         beta: how strongly the policy is held to the reference, per nat; above 0, usually 0.1.
     """
     loss = -logsigmoid(beta * pairs.margin_P).mean()
@@ -43,15 +44,12 @@ def cdpo(pairs: Pairs, *, beta: Positive, flip_prob: FlipProb) -> ObjectiveOutpu
     Its minimum is a finite margin, log((1 - e) / e) / beta. Not `robust_dpo`, which is unbiased.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: as in `dpo`.
         flip_prob: e, probability that chosen and rejected were swapped; 0 to 1/2, usually 0.1.
     """
     logit_P = beta * pairs.margin_P
-    kept_P, flipped_P = (
-        -logsigmoid(logit_P),
-        -logsigmoid(-logit_P),
-    )
+    kept_P, flipped_P = -logsigmoid(logit_P), -logsigmoid(-logit_P)
     return over_pairs(pairs, (1 - flip_prob) * kept_P + flip_prob * flipped_P)
 
 
@@ -64,7 +62,7 @@ def robust_dpo(pairs: Pairs, *, beta: Positive, flip_prob: FlipProb) -> Objectiv
     May be negative, and has no lower bound.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: as in `dpo`.
         flip_prob: e, probability that chosen and rejected were swapped; below 1/2, usually 0.1.
     """
@@ -74,10 +72,7 @@ def robust_dpo(pairs: Pairs, *, beta: Positive, flip_prob: FlipProb) -> Objectiv
             "labels say nothing; lower it."
         )
     logit_P = beta * pairs.margin_P
-    kept_P, flipped_P = (
-        -logsigmoid(logit_P),
-        -logsigmoid(-logit_P),
-    )
+    kept_P, flipped_P = -logsigmoid(logit_P), -logsigmoid(-logit_P)
     return over_pairs(
         pairs, ((1 - flip_prob) * kept_P - flip_prob * flipped_P) / (1 - 2 * flip_prob)
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from envs.options import NonNegative, Positive
 from training.methods.lazy_torch import logsigmoid
-from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import over_pairs
+from training.methods.objectives.types import ObjectiveOutput, Pairs
 
 
 @objective("dpop")
@@ -17,7 +18,7 @@ def dpop(pairs: Pairs, *, beta: Positive, penalty: NonNegative) -> ObjectiveOutp
     The penalty stands inside beta; the paper's first version has the bracket elsewhere.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: as in `dpo`.
         penalty: the paper's lambda; 0 is DPO, usually 50 on whole answers.
     """
@@ -35,7 +36,7 @@ def r_dpo(pairs: Pairs, *, beta: Positive, alpha: NonNegative) -> ObjectiveOutpu
     the policy has less to learn from the pair.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: as in `dpo`.
         alpha: per token; 0 is DPO, usually 0.05.
     """

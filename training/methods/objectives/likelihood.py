@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import branch_metrics, token_nll
+from training.methods.objectives.types import BranchLogps, ObjectiveOutput
 
 
 @objective("preferred_sft", reads="branches", uses_reference=False)

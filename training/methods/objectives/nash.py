@@ -1,14 +1,15 @@
-"""Last-iterate self-play: regression on win rates, held to an anchor that never moves."""
+"""INPO: regression on win rates, held to an anchor that never moves."""
 
 from __future__ import annotations
 
 from envs.options import Positive, Share
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, needed, objective
-from training.methods.objectives.common import branch_metrics, group_mean
+from training.methods.objectives.base import objective
+from training.methods.objectives.common import branch_metrics
+from training.methods.objectives.types import AnchorLogps, Groups, ObjectiveOutput
 
 
-@objective("inpo", reads="branches", measures="anchor")
-def inpo(branches: BranchLogps, *, eta: Positive, anchor_weight: Share) -> ObjectiveOutput:
+@objective("inpo", reads="groups", measures="anchor")
+def inpo(groups: Groups[AnchorLogps], *, eta: Positive, anchor_weight: Share) -> ObjectiveOutput:
     """Iterative Nash policy optimisation (arXiv 2407.00617), over all branches of a group.
 
         r = log policy - (1 - c) log reference - c log anchor - eta * win_prob
@@ -23,13 +24,13 @@ def inpo(branches: BranchLogps, *, eta: Positive, anchor_weight: Share) -> Objec
     policy and anchor instead of against the policy.
 
     Args:
-        branches: groups of two branches or more, with `anchor_logps_B`; one alone has loss 0.
-        eta: step size in nats: by how much winning always and losing always shall differ.
+        groups: of two branches or more; a branch alone in its group has loss 0.
+        eta: step size in nats: the target difference of always winning and always losing.
         anchor_weight: c, 0 to 1; the smaller, the nearer the equilibrium and the slower.
     """
-    anchor_B = needed(branches.anchor_logps_B, "anchor_logps_B", "inpo")
-    group_B = needed(branches.group_B, "group_B", "inpo")
-    held_B = (1 - anchor_weight) * branches.reference_logps_B + anchor_weight * anchor_B
+    branches = groups.branches
+    anchor_B = anchor_weight * branches.anchor_logps_B
+    held_B = (1 - anchor_weight) * branches.reference_logps_B + anchor_B
     residual_B = branches.policy_logps_B - held_B - eta * branches.win_prob_B
-    centred_B = residual_B - group_mean(residual_B, group_B)
+    centred_B = residual_B - groups.mean_B(residual_B)
     return ObjectiveOutput(loss=centred_B.square().mean() / 2, metrics=branch_metrics(branches))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from envs.options import NonNegative, Positive
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, Pairs, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import pair_metrics, pair_nll
+from training.methods.objectives.types import BranchLogps, ObjectiveOutput, Pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ def simpo(pairs: Pairs, *, beta: Positive, gamma: Positive) -> ObjectiveOutput:
         -log sigmoid(beta * (mean log-prob of chosen - of rejected) - gamma), mean over pairs
 
     Args:
-        pairs: pairs; log-probs are taken per loss token.
+        pairs: chosen and rejected branches; log-probs are taken per loss token.
         beta: 2 to 10, for means are small.
         gamma: target margin in units of beta * nats; 0.1 to 0.8 times beta.
     """
@@ -38,7 +39,7 @@ def cpo(pairs: Pairs, *, beta: Positive, nll_weight: NonNegative) -> ObjectiveOu
     The nll is per token over the batch. Where the update adds one of its own, pairs count.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: per nat, usually 0.1.
         nll_weight: 1 in the paper.
     """
@@ -54,7 +55,7 @@ def slic(pairs: Pairs, *, delta: NonNegative, nll_weight: NonNegative) -> Object
         max(0, delta - log-prob of chosen + log-prob of rejected) + nll_weight * nll of chosen
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         delta: wanted difference of summed log-probs, nats; 1 in the paper.
         nll_weight: the paper's lambda; usually 0.1. Per token over the batch.
     """
@@ -73,7 +74,7 @@ def orpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
     batch. It merges supervised fine-tuning and alignment.
 
     Args:
-        pairs: pairs.
+        pairs: chosen and rejected branches.
         beta: the paper's lambda, usually 0.1.
     """
     logit_P = _log_odds(pairs.chosen) - _log_odds(pairs.rejected)
@@ -83,7 +84,7 @@ def orpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
 
 
 def _log_odds(branches: BranchLogps) -> Tensor:
-    """log(p / (1 - p)); a certain branch counts as nearly certain, for its odds are infinite."""
+    """log(p / (1 - p)); a certain branch counts as nearly certain, since its odds are infinite."""
     logps_B = branches.mean_logps_B
     logps_B = logps_B.clamp(max=-torch.finfo(logps_B.dtype).eps)
     return logps_B - log1mexp(logps_B)

@@ -1,4 +1,4 @@
-"""Segment-level direct preference optimisation for social agents.
+"""SDPO: segment-level direct preference optimisation for social agents.
 
 Three unrelated methods are called SDPO. This is the segment-level one (arXiv 2501.01821). Not
 here: stepwise DPO (sDPO, arXiv 2403.19270), which is `dpo` with its own reference schedule, and
@@ -8,8 +8,9 @@ self-distillation policy optimisation (arXiv 2601.20802).
 from __future__ import annotations
 
 from envs.options import Positive
-from training.methods.objectives.base import ObjectiveOutput, Pairs, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.dpo import dpo
+from training.methods.objectives.types import ObjectiveOutput, Pairs
 
 
 @objective("sdpo")
@@ -20,12 +21,11 @@ def sdpo(pairs: Pairs, *, beta: Positive) -> ObjectiveOutput:
                      beta * (log-ratio of chosen turn t - log-ratio of rejected turn t))
 
     Summed over turns this is DPO's sigmoid on the segments' log-probs: what makes the method is
-    the pairing, which gives loss to equally many own turns of pairs sides and to nothing else.
+    the pairing, which gives loss to equally many own turns of both sides and to nothing else.
     Equal length is what lets the partition function cancel.
 
     Args:
-        pairs: pairs of segments, laid out chosen, rejected, chosen, rejected, ...; log-probs
-            summed over the segment's own turns.
+        pairs: chosen and rejected segments; log-probs summed over the segment's own turns.
         beta: how strongly the policy is held to the reference, per nat; above 0, usually 0.1.
     """
     return dpo(pairs, beta=beta)

@@ -1,11 +1,11 @@
-"""Self-play preference optimisation: log-ratios regressed on win rates."""
+"""SPPO, self-play preference optimisation: log-ratios regressed on win rates."""
 
 from __future__ import annotations
 
-from envs.errors import TrainingError
 from envs.options import Positive
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import branch_metrics
+from training.methods.objectives.types import BranchLogps, ObjectiveOutput
 
 
 @objective("sppo", reads="branches")
@@ -24,7 +24,7 @@ def sppo(branches: BranchLogps, *, eta: Positive) -> ObjectiveOutput:
 
 @objective("sppo_pair", reads="rated_pairs")
 def sppo_pair(branches: BranchLogps, *, eta: Positive) -> ObjectiveOutput:
-    """The same over the best and the worst branch of each group (arXiv 2405.00675, eq. 4.7).
+    """SPPO over the best and the worst branch of each group (arXiv 2405.00675, eq. 4.7).
 
         [(chosen's log-ratio - eta * (its win_prob - 1/2))^2 + (the same of rejected)] / 2,
         mean over pairs
@@ -32,14 +32,8 @@ def sppo_pair(branches: BranchLogps, *, eta: Positive) -> ObjectiveOutput:
     Twice `sppo`, which takes the mean of both sides where the paper takes the sum.
 
     Args:
-        branches: two a group; their win rates may be those among more branches.
+        branches: two of each group; their win rates may be those among more branches.
         eta: as in `sppo`.
     """
-    count = len(branches.win_prob_B)
-    if count == 0 or count % 2:
-        raise TrainingError(
-            f"sppo_pair got {count} branches, expected two of each group; use a pairing that "
-            "takes the best and the worst, or sppo on all of them."
-        )
     single = sppo(branches, eta=eta)
     return ObjectiveOutput(loss=2 * single.loss, metrics=single.metrics)

@@ -1,4 +1,4 @@
-"""DMPO: a pair's margin with turns that weigh less the later they come."""
+"""DMPO, multi-turn DPO: a pair's margin in which later turns weigh less."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 from envs.errors import TrainingError
 from envs.options import Positive
 from training.methods.lazy_torch import logsigmoid, torch
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, Pairs, needed, objective
+from training.methods.objectives.base import objective
 from training.methods.objectives.common import over_pairs
+from training.methods.objectives.types import ObjectiveOutput, Pairs, TurnLogps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@objective("dmpo")
-def dmpo(pairs: Pairs, *, beta: Positive, gamma: Positive, discounted: bool) -> ObjectiveOutput:
+@objective("dmpo", measures="turns")
+def dmpo(
+    pairs: Pairs[TurnLogps], *, beta: Positive, gamma: Positive, discounted: bool
+) -> ObjectiveOutput:
     """Direct multi-turn preference optimisation (arXiv 2406.14868).
 
         -log sigmoid(beta * (sum_t phi(t, T) u_t of chosen - the same of rejected)), mean over pairs
@@ -26,7 +29,7 @@ def dmpo(pairs: Pairs, *, beta: Positive, gamma: Positive, discounted: bool) -> 
     their number, which may differ between the sides: phi(., T) makes up for it.
 
     Args:
-        pairs: pairs, with log-probs by turn.
+        pairs: chosen and rejected branches with log-probs by turn.
         beta: as in `dpo`.
         gamma: discount of later turns, above 0 and at most 1; usually 0.7; 1
             gives the limit phi = (T - t) / T.
@@ -39,17 +42,15 @@ def dmpo(pairs: Pairs, *, beta: Positive, gamma: Positive, discounted: bool) -> 
     return over_pairs(pairs, -logsigmoid(beta * (chosen_P - rejected_P)))
 
 
-def _discounted_log_ratio(branches: BranchLogps, gamma: float, discounted: bool) -> Tensor:
-    policy_BT = needed(branches.policy_turn_logps_BT, "policy_turn_logps_BT", "dmpo")
-    reference_BT = needed(branches.reference_turn_logps_BT, "reference_turn_logps_BT", "dmpo")
-    turns_B = needed(branches.turns_B, "turns_B", "dmpo")
-    weight_BT = turn_weights(turns_B, policy_BT.shape[1], gamma, discounted=discounted)
+def _discounted_log_ratio(branches: TurnLogps, gamma: float, discounted: bool) -> Tensor:
+    policy_BT, reference_BT = branches.policy_turn_logps_BT, branches.reference_turn_logps_BT
+    weight_BT = turn_weights(branches.turns_B, policy_BT.shape[1], gamma, discounted=discounted)
     log_ratio_BT = torch.where(weight_BT > 0, policy_BT - reference_BT, 0)
     return (weight_BT.to(log_ratio_BT) * log_ratio_BT).sum(dim=1)
 
 
 def turn_weights(turns_B: Tensor, longest: int, gamma: float, *, discounted: bool) -> Tensor:
-    """phi(t, T) of `dmpo` for each branch's turns, 0 behind the last; float64, (B, longest)."""
+    """Compute phi(t, T) of `dmpo` for all turns, 0 behind the last; float64, (B, longest)."""
     turn_T = torch.arange(longest, device=turns_B.device, dtype=torch.float64)
     left_BT = (turns_B[:, None] - turn_T).clamp(min=0)
     turns_B1 = turns_B[:, None].clamp(min=1).to(torch.float64)

@@ -1,17 +1,30 @@
 """Branches made up from log-ratios, and every objective with usual options."""
 
+# ruff: noqa: N815 (axis suffixes)
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from training.methods.objectives import OBJECTIVES, make_objective
-from training.methods.objectives.base import BranchLogps, Objective, State, Stateful
+from training.methods.objectives.base import Stateful
+from training.methods.objectives.types import (
+    LOGPS_WITH,
+    BranchLogps,
+    Groups,
+    ObjectiveOutput,
+    Pairs,
+    State,
+    TurnLogps,
+    columns_of,
+    extended,
+    pairs_of,
+)
 
 REFERENCE = -3.0
 
@@ -50,13 +63,22 @@ STATE: State = {"kl": 0.2, "delta": 0.1, "margin": 0.5, "beta": 0.3, "cutoff": 1
 """A state in which every stateful objective keeps all branches."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Everything(TurnLogps):
+    """Branches with all measurements at once; an update makes only what an objective asks for."""
+
+    group_B: Tensor
+    kl_B: Tensor
+    anchor_logps_B: Tensor
+    mismatched_log_ratio_M: Tensor
+
+
 def branches(
     log_ratio: Sequence[float] | Tensor,
     win_prob: Sequence[float] | None = None,
     loss_tokens: Sequence[int] | None = None,
-    **more: Any,
 ) -> BranchLogps:
-    """Branches with these log-ratios in float64; pairs unless win_prob is given."""
+    """Branches with these log-ratios in float64; those of pairs unless win_prob is given."""
     log_ratio_B = torch.as_tensor(log_ratio, dtype=torch.float64)
     count = len(log_ratio_B)
     reference_B = torch.full((count,), REFERENCE, dtype=torch.float64)
@@ -67,21 +89,32 @@ def branches(
             [1.0, 0.0] * (count // 2) if win_prob is None else list(win_prob), dtype=torch.float64
         ),
         loss_tokens_B=torch.tensor([1] * count if loss_tokens is None else list(loss_tokens)),
-        **more,
     )
+
+
+def pairs(log_ratio: Sequence[float] | Tensor, loss_tokens: Sequence[int] | None = None) -> Pairs:
+    """Pairs with these log-ratios, chosen and rejected in turn."""
+    return pairs_of(branches(log_ratio, loss_tokens=loss_tokens))
+
+
+def groups(log_ratio: Sequence[float], win_prob: Sequence[float] | None = None) -> Groups:
+    """A batch with these log-ratios in groups of two, as an update measures it."""
+    made = branches(log_ratio, win_prob)
+    return Groups(made, torch.arange(len(made.win_prob_B)) // 2)
 
 
 def measured(
     log_ratio: Sequence[float] | Tensor,
     win_prob: Sequence[float] | None = None,
     loss_tokens: Sequence[int] | None = None,
-) -> BranchLogps:
-    """The same with everything measured: two turns each, groups of two, some KL."""
+) -> Everything:
+    """The branches with everything measured: two turns each, groups of two, some KL."""
     given = branches(log_ratio, win_prob, loss_tokens)
     halves = torch.tensor([0.25, 0.75], dtype=torch.float64)
     count = len(given.win_prob_B)
-    return replace(
+    return extended(
         given,
+        Everything,
         group_B=torch.arange(count) // 2,
         turns_B=torch.full((count,), 2),
         policy_turn_logps_BT=given.policy_logps_B[:, None] * halves,
@@ -92,30 +125,50 @@ def measured(
     )
 
 
-def select(given: BranchLogps, places: Sequence[int]) -> BranchLogps:
+def select(given: Everything, places: Sequence[int]) -> Everything:
     """Some of the branches, in this order; numbers of the whole batch stay as they are."""
     index = torch.tensor(places)
-    values = {f.name: getattr(given, f.name) for f in fields(given)}
-    rows = {n: v[index] for n, v in values.items() if torch.is_tensor(v) and not n.endswith("_M")}
+    rows: dict[str, Any] = {name: values[index] for name, values in columns_of(given).items()}
     return replace(given, **rows)
 
 
-def frozen(name: str, state: State = STATE) -> Objective:
+def batch_for(name: str, given: Everything) -> Groups:
+    """The batch with the measurement that an objective asks for, as an update makes it."""
+    measures = OBJECTIVES[name].measures
+    kind = LOGPS_WITH[measures] if measures else BranchLogps
+    return Groups(kind(**{f.name: getattr(given, f.name) for f in fields(kind)}), given.group_B)
+
+
+def frozen(name: str, state: State = STATE) -> Callable[[Everything], ObjectiveOutput]:
     """An objective with usual options, and a stateful one in this state."""
     made = make_objective(name, **OPTIONS[name])
     if not isinstance(made, Stateful):
-        return made
+        return lambda given: made(batch_for(name, given))
     loss = made.loss
-    return lambda given: loss(given, state)
+    return lambda given: loss(batch_for(name, given), state)
 
 
-def gradient(objective: Objective, given: BranchLogps) -> Tensor:
-    """d loss / d policy_logps_B; a turn's log-prob moves as it is a share of the branch's."""
-    policy_B = given.policy_logps_B.clone().requires_grad_()
-    turns_BT = given.policy_turn_logps_BT
-    if turns_BT is not None:
-        share_BT = turns_BT / given.policy_logps_B[:, None]
+G = TypeVar("G", BranchLogps, Everything, Pairs)
+
+
+def gradient(objective: Callable[[G], ObjectiveOutput], given: G) -> Tensor:
+    """d loss / d policy_logps_B; a turn's log-prob moves as it is a share of the branch's.
+
+    Of pairs, the chosen and the rejected one in turn.
+    """
+    if isinstance(given, Pairs):
+        sides = given.chosen.policy_logps_B, given.rejected.policy_logps_B
+        policy_B = torch.stack(sides, dim=1).flatten().requires_grad_()
+        moved: Any = Pairs(
+            replace(given.chosen, policy_logps_B=policy_B[0::2]),
+            replace(given.rejected, policy_logps_B=policy_B[1::2]),
+        )
+    else:
+        policy_B = given.policy_logps_B.clone().requires_grad_()
+        moved = replace(given, policy_logps_B=policy_B)
+    if isinstance(given, Everything):
+        share_BT = given.policy_turn_logps_BT / given.policy_logps_B[:, None]
         turns_BT = policy_B[:, None] * share_BT.nan_to_num(0.5)
-    given = replace(given, policy_logps_B=policy_B, policy_turn_logps_BT=turns_BT)
-    (result,) = torch.autograd.grad(objective(given).loss, policy_B)
+        moved = replace(moved, policy_turn_logps_BT=turns_BT)
+    (result,) = torch.autograd.grad(objective(moved).loss, policy_B)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -19,14 +20,17 @@ from tests.training.methods.objectives.builders import (
     EVERY,
     OPTIONS,
     REFERENCE_FREE,
-    branches,
+    Everything,
+    batch_for,
     frozen,
     gradient,
+    groups,
     measured,
     select,
 )
 from training.methods.objectives import OBJECTIVES, make_objective
-from training.methods.objectives.base import BranchLogps, Stateful, join
+from training.methods.objectives.base import Stateful
+from training.methods.objectives.types import TurnLogps, join
 
 ratios = st.floats(-20, 20, allow_nan=False)
 RATIOS = [0.7, -0.4, -2.0, 1.5, 0.2, 0.9]
@@ -35,11 +39,12 @@ STATEFUL = [name for name, spec in OBJECTIVES.items() if spec.advance is not Non
 MEASURING = [name for name, spec in OBJECTIVES.items() if spec.measures]
 
 
-def as_type(made: BranchLogps, dtype: torch.dtype) -> BranchLogps:
+def as_type(made: Everything, dtype: torch.dtype) -> Everything:
     """The same with all that is not a count in another precision."""
     values = {f.name: getattr(made, f.name) for f in fields(made)}
     floats = {n: v for n, v in values.items() if torch.is_tensor(v) and v.is_floating_point()}
-    return replace(made, **{name: value.to(dtype) for name, value in floats.items()})
+    changed: dict[str, Any] = {name: value.to(dtype) for name, value in floats.items()}
+    return replace(made, **changed)
 
 
 @EVERY
@@ -153,9 +158,6 @@ def test_only_the_log_ratio_matters_where_there_is_a_reference(
     name: str, pair: tuple[float, float], shift: float
 ) -> None:
     made = measured(pair)
-    assert made.policy_turn_logps_BT is not None
-    assert made.reference_turn_logps_BT is not None
-    assert made.anchor_logps_B is not None
     shifted = replace(
         made,
         policy_logps_B=made.policy_logps_B + shift,
@@ -178,8 +180,7 @@ def test_parts_of_a_batch_add_up_to_it(name: str, cuts: tuple[int, ...]) -> None
     whole = measured(RATIOS, loss_tokens=[3, 1, 2, 5, 9, 2])
     made, objective = make_objective(name, **OPTIONS[name]), frozen(name)
     if isinstance(made, Stateful):
-        state, loss = made.advance(whole, {}), made.loss
-        objective = lambda given: loss(given, state)  # noqa: E731
+        objective = frozen(name, made.advance(batch_for(name, whole), {}))
     edges = [0, *cuts, 6]
     share = (3 + 2 + 9) / 6  # loss tokens of chosen branches by number of branches
     parts = [
@@ -198,11 +199,12 @@ def test_a_state_does_not_depend_on_the_order_or_on_who_holds_which_part(name: s
     made = make_objective(name, **OPTIONS[name])
     assert isinstance(made, Stateful)
     whole = measured(RATIOS)
-    again = join([select(whole, [4, 5, 0, 1]), select(whole, [2, 3])])
-    again = replace(again, mismatched_log_ratio_M=whole.mismatched_log_ratio_M)
-    before = made.advance(measured([0.3, -0.3]), {})
-    assert made.advance(whole, before) == pytest.approx(dict(made.advance(again, before)))
-    assert all(type(value) is float for value in made.advance(whole, before).values())
+    parts = [select(whole, [4, 5, 0, 1]), select(whole, [2, 3])]
+    again = join([batch_for(name, part) for part in parts])
+    before = made.advance(batch_for(name, measured([0.3, -0.3])), {})
+    state = made.advance(batch_for(name, whole), before)
+    assert state == pytest.approx(dict(made.advance(again, before)))
+    assert all(type(value) is float for value in state.values())
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - ANY_GROUPS - {"sppo_pair"}))
@@ -227,12 +229,12 @@ def test_ties_are_drawn_together(name: str) -> None:
     assert found[0] > 0 > found[1]
 
 
-@pytest.mark.parametrize("name", [*MEASURING, "dmpo"])
+@pytest.mark.parametrize("name", MEASURING)
 def test_what_was_not_measured_is_missed(name: str) -> None:
     made = make_objective(name, **OPTIONS[name])
     ask = (lambda b: made.advance(b, {})) if isinstance(made, Stateful) else made
     with pytest.raises(TrainingError, match="expected it to be measured"):
-        ask(branches([0.1, 0.2]))
+        ask(groups([0.1, 0.2]))
 
 
 def test_options_are_those_of_the_objective_and_of_its_state() -> None:
@@ -253,8 +255,9 @@ def test_parts_with_fewer_turns_join_those_with_more() -> None:
     one = measured([0.1, 0.2])
     longer = torch.ones(2, 3, dtype=torch.float64)
     other = replace(one, policy_turn_logps_BT=longer, reference_turn_logps_BT=longer)
-    both = join([one, other])
-    assert both.policy_turn_logps_BT is not None
+    both = join([batch_for("dmpo", one), batch_for("dmpo", other)]).branches
+    assert isinstance(both, TurnLogps)
     assert both.policy_turn_logps_BT.shape == (4, 3)
     assert both.policy_turn_logps_BT[:2, 2].tolist() == [0, 0]
-    assert join([one, replace(one, kl_B=None)]).kl_B is None
+    lacking = join([batch_for("tdpo1", one), batch_for("dpo", one)])
+    assert not hasattr(lacking.branches, "kl_B")

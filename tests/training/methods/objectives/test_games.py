@@ -14,10 +14,16 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from training.methods.objectives.base import BranchLogps, Objective
 from training.methods.objectives.dpo import dpo
 from training.methods.objectives.nash import inpo
 from training.methods.objectives.sppo import sppo
+from training.methods.objectives.types import (
+    AnchorLogps,
+    Groups,
+    ObjectiveOutput,
+    Pairs,
+    pairs_of,
+)
 
 ACTIONS = 3
 BEATS = torch.tensor([[0.5, 0.9, 0.3], [0.1, 0.5, 0.8], [0.7, 0.2, 0.5]], dtype=torch.float64)
@@ -33,13 +39,12 @@ Step = Callable[[Tensor, Tensor], Tensor]
 """(policy's log-probs, those of the round before) -> the expected loss, a scalar."""
 
 
-def record(logps_B: Tensor, before_B: Tensor, win_prob_B: Tensor) -> BranchLogps:
-    return BranchLogps(
+def record(logps_B: Tensor, before_B: Tensor, win_prob_B: Tensor) -> AnchorLogps:
+    return AnchorLogps(
         policy_logps_B=logps_B,
         reference_logps_B=before_B,
         win_prob_B=win_prob_B,
         loss_tokens_B=torch.ones(len(logps_B)),
-        group_B=torch.zeros(len(logps_B)),
         anchor_logps_B=torch.full_like(logps_B, -3.0).log_softmax(0),
     )
 
@@ -58,7 +63,7 @@ def expected_sppo(eta: float) -> Step:
     return loss
 
 
-def expected_pairs(objective: Objective) -> Step:
+def expected_pairs(objective: Callable[[Pairs], ObjectiveOutput]) -> Step:
     """Both actions as the policy plays them, the winner chosen as often as it wins."""
 
     def loss(logps_A: Tensor, before_A: Tensor) -> Tensor:
@@ -68,7 +73,7 @@ def expected_pairs(objective: Objective) -> Step:
                 sides = torch.tensor([a, b])
                 pair = record(logps_A[sides], before_A[sides], torch.tensor([1.0, 0.0]).double())
                 weight = (before_A[a] + before_A[b]).exp() * BEATS[a, b]
-                terms.append(weight * objective(pair).loss)
+                terms.append(weight * objective(pairs_of(pair)).loss)
         return torch.stack(terms).sum()
 
     return loss
@@ -79,7 +84,8 @@ def expected_inpo(eta: float, anchor_weight: float) -> Step:
     objective = partial(inpo, eta=eta, anchor_weight=anchor_weight)
 
     def loss(logps_A: Tensor, before_A: Tensor) -> Tensor:
-        return objective(record(logps_A, before_A, BEATS @ before_A.exp())).loss
+        actions = record(logps_A, before_A, BEATS @ before_A.exp())
+        return objective(Groups(actions, torch.zeros(ACTIONS))).loss
 
     return loss
 

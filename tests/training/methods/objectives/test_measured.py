@@ -1,4 +1,4 @@
-"""What updates measure for objectives, on a real model: turns, KL, strangers, anchors, states."""
+"""What updates measure for objectives on a real model: turns, KL, KL baseline, anchors, states."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ from tests.training.methods.objectives.builders import EVERY, OPTIONS
 from training.config import UpdateConfig
 from training.learning.batch import Batch
 from training.learning.packing import columns, measure, pack
-from training.learning.reference import Reference, consult, mismatch
+from training.learning.reference import (
+    Mismatched,
+    Reference,
+    mismatched_completions,
+    reference_pass,
+)
 from training.learning.update import UpdateReport, update
 from training.methods.objectives import OBJECTIVES, make_objective
-from training.methods.objectives.base import BranchLogps, State
+from training.methods.objectives.types import Groups, MismatchedLogps, State
 from training.methods.records import BranchTokens, Example
 from training.storage.checkpoint import save_checkpoint
 
@@ -82,8 +87,12 @@ def turn_logps(model: LlamaForCausalLM, trunk: tuple[int, ...], made: BranchToke
 
 
 def ask(model: LlamaForCausalLM, name: str, token_budget: int = 8192) -> Reference:
-    return consult(
-        model, EXAMPLES, token_budget=token_budget, need=OBJECTIVES[name].measures, anchor=llama(5)
+    return reference_pass(
+        model,
+        EXAMPLES,
+        token_budget=token_budget,
+        measures=OBJECTIVES[name].measures,
+        anchor=llama(5),
     )
 
 
@@ -160,8 +169,8 @@ def test_kl_is_that_of_separate_sequences_and_moves_the_policy_alone() -> None:
     assert_close(itself, torch.zeros(2, dtype=torch.float64))
 
 
-def test_strangers_are_replies_of_the_next_example_of_both_kinds() -> None:
-    found = mismatch(EXAMPLES[:3])
+def test_mismatched_completions_are_those_of_the_next_example_of_both_kinds() -> None:
+    found = mismatched_completions(EXAMPLES[:3])
     assert [example.trunk_ids for example in found] == [(1, 2, 3), (2, 9), (8, 8, 1, 3)]
     assert [example.branches for example in found] == [
         (EXAMPLES[1].branches[0],),
@@ -170,29 +179,30 @@ def test_strangers_are_replies_of_the_next_example_of_both_kinds() -> None:
     ]
 
 
-def test_strangers_that_fit_no_budget_are_left_out() -> None:
+def test_mismatched_completions_that_fit_no_budget_are_left_out() -> None:
     longest = max(columns(example) for example in EXAMPLES)
     made = [*EXAMPLES, Example("f", tuple([1] * longest), (branch([[2]], 1.0),))]
     budget = max(columns(example) for example in made)
-    reference = consult(llama(1), made, token_budget=budget, need="mismatched")
-    assert [s is None for s in reference.strangers] == [False] * 5 + [True]
+    reference = reference_pass(llama(1), made, token_budget=budget, measures="mismatched")
+    assert isinstance(reference.measured, Mismatched)
+    assert [e is None for e in reference.measured.examples] == [False] * 5 + [True]
 
 
-def test_a_policy_that_is_its_reference_is_no_stranger() -> None:
+def test_the_kl_baseline_of_a_policy_that_is_its_reference_is_zero() -> None:
     model = llama(1)
-    seen = Batch(model, ask(model, "kto"), EXAMPLES, [0, 3, 4], BASE).look()
-    assert seen.mismatched_log_ratio_M is not None
+    seen = Batch(model, ask(model, "kto"), EXAMPLES, [0, 3, 4], BASE).measure().branches
+    assert isinstance(seen, MismatchedLogps)
     assert seen.mismatched_log_ratio_M.shape == (3,)
     assert_close(seen.mismatched_log_ratio_M, torch.zeros(3, dtype=torch.float64))
     assert_close(seen.log_ratio_B, torch.zeros(6, dtype=torch.float64))
-    other = Batch(llama(2), ask(model, "kto"), EXAMPLES, [0, 3, 4], BASE).look()
-    strangers = mismatch(EXAMPLES)
+    other = Batch(llama(2), ask(model, "kto"), EXAMPLES, [0, 3, 4], BASE).measure().branches
+    mismatched = mismatched_completions(EXAMPLES)
     wanted = [
-        sum(turn_logps(llama(2), strangers[i].trunk_ids, strangers[i].branches[0]))
-        - sum(turn_logps(model, strangers[i].trunk_ids, strangers[i].branches[0]))
+        sum(turn_logps(llama(2), mismatched[i].trunk_ids, mismatched[i].branches[0]))
+        - sum(turn_logps(model, mismatched[i].trunk_ids, mismatched[i].branches[0]))
         for i in (0, 3, 4)
     ]
-    assert other.mismatched_log_ratio_M is not None
+    assert isinstance(other, MismatchedLogps)
     assert_close(other.mismatched_log_ratio_M.tolist(), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -235,8 +245,9 @@ def test_tokens_outside_the_mask_carry_no_loss(name: str) -> None:
         made = [
             replace(e, branches=tuple(_with_tail(b, tail) for b in e.branches)) for e in EXAMPLES
         ]
-        reference = consult(llama(3), made, need=OBJECTIVES[name].measures, anchor=llama(5))
-        whole = Batch(model, reference, made, range(5), BASE).look()
+        measures = OBJECTIVES[name].measures
+        reference = reference_pass(llama(3), made, measures=measures, anchor=llama(5))
+        whole = Batch(model, reference, made, range(5), BASE).measure()
         objective = make_objective(name, **OPTIONS[name])
         if OBJECTIVES[name].advance is not None:
             assert not callable(objective)
@@ -292,12 +303,12 @@ class _NoTokenizer:
         """There are ids only."""
 
 
-def test_a_plain_objective_has_no_state_and_costs_no_second_look() -> None:
-    seen: list[BranchLogps] = []
+def test_a_plain_objective_has_no_state_and_costs_no_second_pass() -> None:
+    seen: list[Groups] = []
     objective = make_objective("sdpo", beta=0.3)
     assert callable(objective)
 
-    def spy(given: BranchLogps) -> object:
+    def spy(given: Groups) -> object:
         seen.append(given)
         return objective(given)
 
@@ -311,4 +322,4 @@ def test_a_plain_objective_has_no_state_and_costs_no_second_look() -> None:
         seed=0,
     )
     assert report.state == {}
-    assert [given.policy_logps_B.requires_grad for given in seen] == [True, False]
+    assert [given.branches.policy_logps_B.requires_grad for given in seen] == [True, False]

@@ -11,12 +11,13 @@ import torch
 from torch.testing import assert_close
 
 from envs.errors import TrainingError
-from tests.training.methods.objectives.builders import REFERENCE, branches, gradient
-from training.methods.objectives.base import BranchLogps, ObjectiveOutput, pairs
+from tests.training.methods.objectives.builders import REFERENCE, branches, gradient, groups, pairs
+from training.methods.objectives import make_objective
 from training.methods.objectives.common import nll
 from training.methods.objectives.dpo import dpo
 from training.methods.objectives.sdpo import sdpo
 from training.methods.objectives.sppo import sppo, sppo_pair
+from training.methods.objectives.types import BranchLogps, ObjectiveOutput, pairs_of
 
 SIGMOIDS = pytest.mark.parametrize("objective", [dpo, sdpo])
 
@@ -25,20 +26,20 @@ SIGMOIDS = pytest.mark.parametrize("objective", [dpo, sdpo])
 def test_sigmoid_by_hand(objective: Callable[..., ObjectiveOutput]) -> None:
     # beta 1/2, margin log 9 - 0: sigmoid(log 3) = 3/4, loss -log(3/4)
     # second pair without a margin: sigmoid(0) = 1/2, loss log 2; mean of both
-    output = objective(branches([math.log(9), 0.0, 1.0, 1.0]), beta=0.5)
+    output = objective(pairs([math.log(9), 0.0, 1.0, 1.0]), beta=0.5)
     assert_close(float(output.loss), (math.log(4 / 3) + math.log(2)) / 2)
 
 
 @SIGMOIDS
 def test_sigmoid_gradient_by_hand(objective: Callable[..., ObjectiveOutput]) -> None:
     # d/dm -log s(beta m) = -beta s(-beta m) = -1/2 * 1/4 at beta m = log 3; rejected: minus that
-    found = gradient(partial(objective, beta=0.5), branches([math.log(9), 0.0]))
+    found = gradient(partial(objective, beta=0.5), pairs([math.log(9), 0.0]))
     assert_close(found, torch.tensor([-0.125, 0.125], dtype=torch.float64))
 
 
 def test_pair_metrics_by_hand() -> None:
     # margins 3, -1, 0: mean 2/3; one right, one wrong, one tie: (1 + 0 + 1/2) / 3
-    metrics = dpo(branches([2.0, -1.0, 0.0, 1.0, 0.5, 0.5]), beta=0.1).metrics
+    metrics = dpo(pairs([2.0, -1.0, 0.0, 1.0, 0.5, 0.5]), beta=0.1).metrics
     assert metrics == pytest.approx(
         {
             "chosen_log_ratio": 2.5 / 3,
@@ -66,8 +67,10 @@ def test_sppo_over_a_pair_by_hand() -> None:
     # eta 2, win rates 3/4 and 1/4: targets 1/2 and -1/2; residuals 1/2 and 1; (1/4 + 1) / 2
     one_pair = branches([1.0, 0.5], [0.75, 0.25])
     assert_close(float(sppo_pair(one_pair, eta=2.0).loss), 0.625)
+    objective = make_objective("sppo_pair", eta=2.0)
+    assert callable(objective)
     with pytest.raises(TrainingError, match="got 3 branches, expected two of each group"):
-        sppo_pair(branches([1.0, 0.5, 0.0], [1.0, 0.5, 0.0]), eta=2.0)
+        objective(groups([1.0, 0.5, 0.0], [1.0, 0.5, 0.0]))
 
 
 def test_sppo_metrics_by_hand() -> None:
@@ -84,10 +87,10 @@ def test_sppo_without_winners_leaves_their_metrics_out() -> None:
 
 def test_sigmoid_of_a_lost_cause_is_linear() -> None:
     # beta m = -0.1 * 2e4: -log sigmoid(-2000) = 2000 + log(1 + e^-2000)
-    assert_close(float(dpo(branches([-1e4, 1e4]), beta=0.1).loss), 2000.0)
+    assert_close(float(dpo(pairs([-1e4, 1e4]), beta=0.1).loss), 2000.0)
 
 
-@SIGMOIDS
+@pytest.mark.parametrize("name", ["dpo", "sdpo"])
 @pytest.mark.parametrize(
     ("log_ratio", "win_prob", "message"),
     [
@@ -98,18 +101,20 @@ def test_sigmoid_of_a_lost_cause_is_linear() -> None:
     ],
 )
 def test_what_is_not_pairs_is_refused(
-    objective: Callable[..., ObjectiveOutput],
+    name: str,
     log_ratio: list[float],
     win_prob: list[float],
     message: str,
 ) -> None:
+    objective = make_objective(name, beta=0.1)
+    assert callable(objective)
     with pytest.raises(TrainingError, match=message):
-        objective(branches(log_ratio, win_prob), beta=0.1)
+        objective(groups(log_ratio, win_prob))
 
 
 def test_pairs_are_views_of_alternate_branches() -> None:
     given = branches([1.0, 2.0, 3.0, 4.0])
-    both = pairs(given)
+    both = pairs_of(given)
     assert both.chosen.policy_logps_B.tolist() == [REFERENCE + 1, REFERENCE + 3]
     assert both.rejected.policy_logps_B.tolist() == [REFERENCE + 2, REFERENCE + 4]
     assert both.chosen.policy_logps_B.data_ptr() == given.policy_logps_B.data_ptr()

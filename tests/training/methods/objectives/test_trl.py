@@ -20,10 +20,9 @@ from transformers import LlamaForCausalLM
 from agents.embedded import make_tokenizer
 from tests.training.methods.objectives.test_measured import BASE, EXAMPLES, branch, llama
 from training.learning.batch import Batch
-from training.learning.reference import Reference, consult
-from training.methods.objectives import OBJECTIVES, make_objective
+from training.learning.reference import Mismatched, Reference, reference_pass
+from training.methods.objectives import make_objective
 from training.methods.objectives.base import Objective, Stateful
-from training.methods.objectives.dpo import cdpo
 from training.methods.records import BranchTokens, Example
 
 pytest.importorskip("trl", reason="TRL is the oracle: pip install trl")
@@ -83,20 +82,19 @@ def ours(
     folders: tuple[Path, Path],
     objective: Objective | Stateful,
     examples: Sequence[Example],
-    name: str = "",
     reference: Reference | None = None,
 ) -> tuple[float, Tensor]:
     """The loss of one whole batch, and its gradient."""
     model = load(folders[0])
-    known = reference or consult(load(folders[1]), examples, need=OBJECTIVES[name].measures)
+    known = reference or reference_pass(load(folders[1]), examples)
     batch = Batch(model, known, examples, range(len(examples)), BASE)
     if isinstance(objective, Stateful):
-        loss, state = objective.loss, objective.advance(batch.look(), {})
-        now: Objective = lambda branches: loss(branches, state)  # noqa: E731
+        loss, state = objective.loss, objective.advance(batch.measure(), {})
+        batch_objective: Objective = lambda part: loss(part, state)  # noqa: E731
     else:
-        now = objective
-    whole = batch.accumulate(now)
-    return float(now(whole).loss), gradients(model)
+        batch_objective = objective
+    whole = batch.accumulate(batch_objective)
+    return float(batch_objective(whole).loss), gradients(model)
 
 
 def theirs(trainer: Any, batch: dict[str, Tensor], loss_of: Callable[..., Any]) -> Any:
@@ -242,10 +240,8 @@ def test_cpo_trainer_s_label_smoothing_is_cdpo_s(folders: tuple[Path, Path]) -> 
     trainer = cpo_trainer(folders, beta=0.3, label_smoothing=0.2, cpo_alpha=0.0)
     wanted = reference_free(trainer, EXAMPLES)
     indifferent = Reference(logps=[torch.zeros(2)] * len(EXAMPLES))
-    found = ours(
-        folders, lambda b: cdpo(b, beta=0.3, flip_prob=0.2), EXAMPLES, reference=indifferent
-    )
-    agree(found, wanted)
+    made = make_objective("cdpo", beta=0.3, flip_prob=0.2)
+    agree(ours(folders, made, EXAMPLES, reference=indifferent), wanted)
 
 
 def test_orpo_trainer(folders: tuple[Path, Path]) -> None:
@@ -273,24 +269,25 @@ def test_kto_trainer(folders: tuple[Path, Path], weights: tuple[float, float]) -
         train_dataset=Dataset.from_list(KTO_ROWS),
         processing_class=make_tokenizer(),
     )
-    known = consult(load(folders[1]), EXAMPLES, need="mismatched")
+    known = reference_pass(load(folders[1]), EXAMPLES, measures="mismatched")
+    assert isinstance(known.measured, Mismatched)
     sides, rows = [], []
-    for example, stranger in zip(EXAMPLES, known.strangers, strict=True):
-        assert stranger is not None
+    for example, mismatched in zip(EXAMPLES, known.measured.examples, strict=True):
+        assert mismatched is not None
         for made in example.branches:
             sides.append((example, made))
             rows.append(
                 {
                     "prompt_ids": list(example.trunk_ids),
                     "completion_ids": list(made.token_ids),
-                    "KL_completion_ids": list(stranger.branches[0].token_ids),
+                    "KL_completion_ids": list(mismatched.branches[0].token_ids),
                     "label": made.win_prob > 0.5,
                 }
             )
     batch = trainer.data_collator(rows)
     _mask(batch["completion_mask"], sides)
-    strangers = [s for s in known.strangers if s is not None for _ in range(2)]
-    _mask(batch["KL_completion_mask"], [(s, s.branches[0]) for s in strangers])
+    twice = [e for e in known.measured.examples if e is not None for _ in range(2)]
+    _mask(batch["KL_completion_mask"], [(e, e.branches[0]) for e in twice])
     wanted = theirs(trainer, batch, trainer.compute_loss)
     options = {"beta": 0.3, "chosen_weight": weights[0], "rejected_weight": weights[1]}
     agree(ours(folders, make_objective("kto", **options), EXAMPLES, reference=known), wanted)

@@ -13,23 +13,25 @@ from torch.testing import assert_close
 
 from envs.errors import TrainingError
 from tests.training.methods.objectives.builders import branches
-from training.methods.objectives.base import BranchLogps
 from training.methods.objectives.dpo import dpo
 from training.methods.objectives.tokens import tdpo1, tdpo2
 from training.methods.objectives.turns import dmpo, turn_weights
+from training.methods.objectives.types import KlLogps, Pairs, TurnLogps, extended, pairs_of
 
 
-def by_turns(chosen: list[float], rejected: list[float]) -> BranchLogps:
+def by_turns(chosen: list[float], rejected: list[float]) -> Pairs[TurnLogps]:
     """One pair with these log-ratios by turn."""
     longest = max(len(chosen), len(rejected))
     rows = [turns + [0.0] * (longest - len(turns)) for turns in (chosen, rejected)]
     ratio_BT = torch.tensor(rows, dtype=torch.float64)
-    return replace(
+    made = extended(
         branches(ratio_BT.sum(1)),
+        TurnLogps,
         turns_B=torch.tensor([len(chosen), len(rejected)]),
         policy_turn_logps_BT=ratio_BT - 1.0,
         reference_turn_logps_BT=torch.full_like(ratio_BT, -1.0),
     )
+    return pairs_of(made)
 
 
 def test_turn_weights_by_hand() -> None:
@@ -68,16 +70,18 @@ def test_dmpo_on_single_turns_is_dpo(gamma: float) -> None:
 
 def test_dmpo_does_not_see_padding() -> None:
     made = by_turns([0.7, 0.1], [-0.4, 0.3])
-    assert made.policy_turn_logps_BT is not None
-    assert made.reference_turn_logps_BT is not None
     objective = partial(dmpo, beta=0.3, gamma=0.7, discounted=True)
-    wide: Tensor = torch.full((2, 3), -math.inf, dtype=torch.float64)
-    padded = replace(
-        made,
-        policy_turn_logps_BT=torch.cat([made.policy_turn_logps_BT, wide], 1),
-        reference_turn_logps_BT=torch.cat([made.reference_turn_logps_BT, wide], 1),
-    )
-    assert_close(objective(padded).loss, objective(made).loss)
+    wide: Tensor = torch.full((1, 3), -math.inf, dtype=torch.float64)
+
+    def padded(side: TurnLogps) -> TurnLogps:
+        return replace(
+            side,
+            policy_turn_logps_BT=torch.cat([side.policy_turn_logps_BT, wide], 1),
+            reference_turn_logps_BT=torch.cat([side.reference_turn_logps_BT, wide], 1),
+        )
+
+    both = Pairs(padded(made.chosen), padded(made.rejected))
+    assert_close(objective(both).loss, objective(made).loss)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5])
@@ -86,20 +90,19 @@ def test_dmpo_refuses_what_is_no_discount(gamma: float) -> None:
         dmpo(by_turns([0.7], [0.1]), beta=0.3, gamma=gamma, discounted=True)
 
 
-def with_kl(log_ratio: list[float], kl: list[float]) -> BranchLogps:
+def with_kl(log_ratio: list[float], kl: list[float]) -> KlLogps:
     kl_B = torch.tensor(kl, dtype=torch.float64, requires_grad=True)
-    return replace(branches(log_ratio), kl_B=kl_B)
+    return extended(branches(log_ratio), KlLogps, kl_B=kl_B)
 
 
-def kl_gradient(made: BranchLogps, loss: Tensor) -> Tensor:
-    assert made.kl_B is not None
+def kl_gradient(made: KlLogps, loss: Tensor) -> Tensor:
     return torch.autograd.grad(loss, made.kl_B)[0]
 
 
 def test_tdpo1_by_hand() -> None:
     # margin log 9 + 2, KL of rejected 3 and of chosen 1: beta (log 9 + 2 - 2) = log 3 at beta 1/2
     made = with_kl([math.log(9) + 2, 0.0], [1.0, 3.0])
-    loss = tdpo1(made, beta=0.5).loss
+    loss = tdpo1(pairs_of(made), beta=0.5).loss
     assert_close(loss.item(), math.log(4 / 3))
     # -log s(x) falls by beta s(-x) = 1/8 a nat: with the chosen's KL, against the rejected's
     assert_close(kl_gradient(made, loss).tolist(), [-0.125, 0.125])
@@ -108,7 +111,7 @@ def test_tdpo1_by_hand() -> None:
 def test_tdpo2_by_hand() -> None:
     # alpha 1/2 takes half of the 2 nats, so a margin of log 9 + 1 does it
     made = with_kl([math.log(9) + 1, 0.0], [1.0, 3.0])
-    loss = tdpo2(made, beta=0.5, alpha=0.5).loss
+    loss = tdpo2(pairs_of(made), beta=0.5, alpha=0.5).loss
     assert_close(loss.item(), math.log(4 / 3))
     # the chosen's KL is a constant, or it would be driven up
     assert_close(kl_gradient(made, loss).tolist(), [0.0, 0.0625])
@@ -116,4 +119,5 @@ def test_tdpo2_by_hand() -> None:
 
 def test_without_alpha_tdpo2_is_dpo() -> None:
     made = with_kl([0.7, -0.4], [1.0, 3.0])
-    assert_close(tdpo2(made, beta=0.3, alpha=0.0).loss, dpo(made, beta=0.3).loss)
+    both = pairs_of(made)
+    assert_close(tdpo2(both, beta=0.3, alpha=0.0).loss, dpo(both, beta=0.3).loss)

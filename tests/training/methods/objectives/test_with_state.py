@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.training.methods.objectives.builders import branches
-from training.methods.objectives.base import BranchLogps
+from tests.training.methods.objectives.builders import branches, pairs
 from training.methods.objectives.beta_dpo import beta_dpo, beta_dpo_state
 from training.methods.objectives.binary import bco, bco_state, kto, kto_state
 from training.methods.objectives.dpo import dpo
+from training.methods.objectives.types import MismatchedLogps, extended
 
 WEIGHTS = {"chosen_weight": 1.0, "rejected_weight": 1.0}
 
 
-def mismatched(*log_ratio: float) -> BranchLogps:
-    return replace(branches([0.0, 0.0]), mismatched_log_ratio_M=torch.tensor(log_ratio))
+def mismatched(*log_ratio: float) -> MismatchedLogps:
+    ratio_M = torch.tensor(log_ratio)
+    return extended(branches([0.0, 0.0]), MismatchedLogps, mismatched_log_ratio_M=ratio_M)
 
 
 def test_kto_by_hand() -> None:
@@ -30,7 +30,7 @@ def test_kto_by_hand() -> None:
     assert_close(float(loss), (2 / 4 + 4 / 4) / 3)
 
 
-def test_kto_measures_its_reference_point_on_strangers() -> None:
+def test_kto_measures_its_kl_baseline_on_mismatched_completions() -> None:
     assert kto_state(mismatched(0.5, 1.5), {"kl": 9.0}) == {"kl": 1.0}
     assert kto_state(mismatched(0.5, -1.5), {}) == {"kl": 0.0}
 
@@ -53,7 +53,7 @@ def test_bco_shifts_by_a_running_mean_of_rewards() -> None:
 
 
 def state_of(margins: list[float], before: float, keep: float) -> dict[str, float]:
-    made = branches([side for margin in margins for side in (margin, 0.0)])
+    made = pairs([side for margin in margins for side in (margin, 0.0)])
     state = beta_dpo_state(made, {"margin": before}, beta=0.5, alpha=0.6, momentum=0.75, keep=keep)
     return dict(state)
 
@@ -78,14 +78,14 @@ def test_the_filter_leaves_the_farthest_pairs_out() -> None:
 
 def test_beta_dpo_is_dpo_on_what_is_kept_at_the_beta_of_the_batch() -> None:
     state = state_of([1.0, 2.0, 3.0, 2.0, 7.0], before=3.0, keep=0.8)
-    made = branches([1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 2.0, 0.0, 7.0, 0.0])
+    made = pairs([1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 2.0, 0.0, 7.0, 0.0])
     output = beta_dpo(made, state=state)
-    kept = branches([1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 2.0, 0.0])
+    kept = pairs([1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 2.0, 0.0])
     assert_close(output.loss, dpo(kept, beta=state["beta"]).loss)
     assert output.metrics["beta"] == state["beta"]
 
 
 def test_the_running_margin_starts_at_nothing() -> None:
-    state = beta_dpo_state(branches([4.0, 0.0]), {}, beta=0.5, alpha=0.6, momentum=0.9, keep=0.8)
+    state = beta_dpo_state(pairs([4.0, 0.0]), {}, beta=0.5, alpha=0.6, momentum=0.9, keep=0.8)
     assert state["margin"] == pytest.approx(0.4)
     assert state["kept_share"] == 1, "the only pair is kept"

@@ -6,17 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-import training.play.remote
 from engines.remote.direct_transport import DirectTransport
-from engines.remote.retries import Retries
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, replies, served
+from tests.training.quick import quick_retries
 from training.cli.compose import compose
 from training.cli.run import run
 from training.evaluate import COMMAND
@@ -31,7 +29,7 @@ Command = Callable[..., tuple[int, str]]
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
-    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    quick_retries(monkeypatch)
 
 
 @pytest.fixture

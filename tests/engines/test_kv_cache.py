@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
-from tests.llamas import random_llama
+from tests.tiny_models import random_llama
 
 LAYERS, HEADS, SIZE = 2, 3, 4
 
@@ -59,15 +59,7 @@ def test_what_is_assembled_can_be_extracted(lengths: list[int | None]) -> None:
 
 
 def test_a_kept_prefix_gives_the_logits_of_a_plain_pass() -> None:
-    model = random_llama(
-        0,
-        vocab_size=20,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        initializer_range=0.5,
-    ).eval()
+    model = random_llama(0, vocab_size=20, num_hidden_layers=LAYERS, initializer_range=0.5).eval()
     ids = torch.tensor([[3, 4, 5, 6, 7, 8]])
     with torch.no_grad():
         plain = model(ids)

@@ -15,29 +15,16 @@ from engines.local import LocalEngine
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
-from tests.llamas import random_llama
-
-VOCABULARY, POSITIONS, STOP = 24, 32, 1
-PROMPTS = ((5,), (3, 4, 5, 6, 7), (9, 9), (3, 4, 5, 6, 7), (2, 8, 2, 8, 2, 8, 2))
-LONG = Sampling(max_new_tokens=12)
-Tokens = tuple[int, ...]
-
-
-def tiny_model(seed: int = 0) -> LlamaForCausalLM:
-    model = random_llama(
-        seed,
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=POSITIONS,
-        initializer_range=0.5,  # so that what came before matters to what comes next
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=STOP,
-    )
-    return model.eval()
+from tests.engines.completions import (
+    LONG,
+    PROMPTS,
+    STOP,
+    VOCABULARY,
+    Tokens,
+    asked,
+    logps_of,
+    tiny_model,
+)
 
 
 def engine_of(
@@ -59,23 +46,12 @@ def complete(
 ) -> list[Completion]:
     """Complete prompt n with seed n."""
     engine, batcher = engine_of(model, stop_ids=stop_ids, max_batch=max_batch)
-    each = [samplings] * len(prompts) if isinstance(samplings, Sampling) else samplings
-    asked = [
-        engine.generate(prompt, sampling, seed=seed)
-        for seed, (prompt, sampling) in enumerate(zip(prompts, each, strict=True))
-    ]
+    requests = asked(engine, prompts, samplings)
 
     async def one_by_one() -> list[Completion]:
-        return [await request for request in asked]
+        return [await request for request in requests]
 
-    return asyncio.run(batcher.play(asked) if together else one_by_one())
-
-
-@torch.no_grad()
-def logps_of(model: LlamaForCausalLM, prompt: Tokens, said: Tokens) -> list[float]:
-    """The log-probs of `said` after `prompt` by one plain forward pass, nats."""
-    logits = model(torch.tensor([prompt + said])).logits[0].log_softmax(-1)
-    return [logits[len(prompt) - 1 + n, token].item() for n, token in enumerate(said)]
+    return asyncio.run(batcher.play(requests) if together else one_by_one())
 
 
 @pytest.mark.parametrize("max_batch", [256, 2])
@@ -186,7 +162,7 @@ def test_two_runs_agree_bit_for_bit_and_seeds_differ() -> None:
 
 def test_what_does_not_fit_is_said_in_a_sentence() -> None:
     engine, _ = engine_of(tiny_model())
-    fits = (2,) * (POSITIONS - 12)
+    fits = (2,) * (32 - 12)
     assert asyncio.run(engine.generate(fits, LONG, seed=0)).token_ids
     sentence = (
         r"21 tokens and 12 new ones do not fit the model's 32 positions; lower env\.max_turns"

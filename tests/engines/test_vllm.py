@@ -9,22 +9,30 @@ import asyncio
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
-from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from agents.embedded import BASE_FOLDER
 from engines.batcher import Batcher
 from engines.local import LocalEngine
-from engines.types import Completion, LoadedEngine, Sampling
+from engines.types import Completion, Sampling
 from engines.vllm import VllmEngine
 from engines.vllm_options import VllmOptions
 from engines.weights import weights_version
 from envs.errors import EngineError
-from tests.llamas import random_llama
+from tests.engines import completions
+from tests.engines.completions import (
+    LONG,
+    PROMPTS,
+    STOP,
+    VOCABULARY,
+    Tokens,
+    asked,
+    logps_of,
+)
 from training.storage.checkpoint import load_pretrained
 
 pytestmark = [
@@ -34,29 +42,8 @@ pytestmark = [
 ]
 
 AGREEMENT_NATS = 5e-4
-VOCABULARY, STOP = 24, 1
-PROMPTS = ((5,), (3, 4, 5, 6, 7), (9, 9), (3, 4, 5, 6, 7), (2, 8, 2, 8, 2, 8, 2))
-LONG = Sampling(max_new_tokens=12)
+tiny_model = partial(completions.tiny_model, positions=64)
 SMALL = VllmOptions(max_running=64, step_tokens=256, kv_cache_gib=0.05)
-Tokens = tuple[int, ...]
-
-
-def tiny_model(seed: int = 0, *, tied: bool = False, head: int = 8) -> LlamaForCausalLM:
-    model = random_llama(
-        seed,
-        vocab_size=VOCABULARY,
-        hidden_size=2 * head,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.5,  # so that what came before matters to what comes next
-        tie_word_embeddings=tied,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=STOP,
-    )
-    return model.eval()
 
 
 class House:
@@ -71,15 +58,7 @@ class House:
         self, prompts: Sequence[Tokens], samplings: Sequence[Sampling] | Sampling = LONG
     ) -> list[Completion]:
         """Complete prompt n with seed n, all together."""
-        each = [samplings] * len(prompts) if isinstance(samplings, Sampling) else samplings
-        return asyncio.run(self.batcher.play(asked(self.engine, prompts, each)))
-
-
-def asked(engine: LoadedEngine, prompts: Sequence[Tokens], each: Sequence[Sampling]) -> list[Any]:
-    return [
-        engine.generate(prompt, sampling, seed=seed)
-        for seed, (prompt, sampling) in enumerate(zip(prompts, each, strict=True))
-    ]
+        return asyncio.run(self.batcher.play(asked(self.engine, prompts, samplings)))
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +66,6 @@ def house() -> Iterator[House]:
     made = House()
     yield made
     made.engine.close()
-
-
-@torch.no_grad()
-def logps_of(model: Any, prompt: Tokens, said: Tokens) -> list[float]:
-    """The log-probs of `said` after `prompt` by one plain forward pass, nats."""
-    logits = model(torch.tensor([prompt + said])).logits[0].log_softmax(-1)
-    return [logits[len(prompt) - 1 + n, token].item() for n, token in enumerate(said)]
 
 
 def test_logps_are_the_models_own_whatever_the_sampling(house: House) -> None:

@@ -8,7 +8,7 @@ from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
 from engines.vllm_heads import head_size, widened_config, widened_weights
 from envs.errors import EngineError
-from tests.llamas import random_llama
+from tests.tiny_models import random_llama
 
 SIZES = (32, 64)
 
@@ -19,7 +19,6 @@ def model_with_heads(size: int, key_value_heads: int = 2) -> LlamaForCausalLM:
         vocab_size=40,
         hidden_size=4 * size,
         intermediate_size=16,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=key_value_heads,
         head_dim=size,

@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 
 from engines.weights import weights_version
 from envs.errors import CheckpointError
-from tests.llamas import four_words
+from tests.tiny_models import four_words
 
 
 def test_it_tells_weights_apart() -> None:

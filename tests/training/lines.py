@@ -15,6 +15,7 @@ from envs.scenarios.families.plans import PlansTask
 from envs.social import Rules
 from envs.types import Profile, Relationship, Scenario
 from judges.base import Judge
+from judges.critics.base import own_turns
 from judges.verifiable import VerifiableJudge
 from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave
@@ -75,6 +76,18 @@ def scenario(number: int = 0, task: PlansTask | None = TASK) -> Scenario:
 def play_lines(*plans: EpisodePlan, judge: Judge | None = None) -> list[PlayedEpisode]:
     """Play some episodes side by side."""
     return play_wave(plans, RULES, judge or VerifiableJudge(), Batcher())
+
+
+def stream_of(played: PlayedEpisode, seat: int) -> tuple[list[int], list[bool]]:
+    """All tokens that a model read and said in its seat, and which of them it said."""
+    ids: list[int] = []
+    said: list[bool] = []
+    for index in own_turns(played.episode, seat):
+        made = played.generations[index]
+        assert made is not None
+        ids += [*made.context_ids, *made.token_ids]
+        said += [False] * len(made.context_ids) + [True] * len(made.token_ids)
+    return ids, said
 
 
 def words(token_ids: Sequence[int]) -> str:

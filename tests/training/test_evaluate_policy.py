@@ -11,15 +11,14 @@ import pytest
 import torch
 import yaml
 
-from agents.embedded import Shape, make_model, make_tokenizer
+from agents.embedded import make_tokenizer
 from engines.weights import weights_version
 from envs.errors import CheckpointError, ConfigError
+from tests.tiny_models import tiny_policy
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy, resolve_options
 from training.storage.checkpoint import bc_checkpoint_of, save_checkpoint
 from training.storage.store import Store
-
-TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for iteration, seed in ((0, 1), (2, 2)):
         save_checkpoint(
             folder / "checkpoints" / f"{iteration:04d}",
-            make_model(TINY, seed=seed),
+            tiny_policy(seed),
             make_tokenizer(),
             {"iteration": iteration},
         )
@@ -63,8 +62,8 @@ def test_a_checkpoint_of_a_run_is_compared_with_its_clone(
             for name in ("evaluate-final-self", "evaluate-bc-self")
         }
     assert played == {
-        "evaluate-final-self": {weights_version(make_model(TINY, seed=2))},
-        "evaluate-bc-self": {weights_version(make_model(TINY, seed=1))},
+        "evaluate-final-self": {weights_version(tiny_policy(2))},
+        "evaluate-bc-self": {weights_version(tiny_policy(1))},
     }
 
 
@@ -72,7 +71,7 @@ def test_any_other_model_has_no_clone_to_be_compared_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "model"
-    make_model(TINY, seed=2).save_pretrained(folder)
+    tiny_policy(2).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     places = (f"policy.name={folder}", f"output_root={tmp_path}")
     evaluate_policy(compose([*places, "evaluation.scenarios=2"]))
@@ -88,7 +87,7 @@ def test_any_other_model_has_no_clone_to_be_compared_with(
 
 def test_a_damaged_checkpoint_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    save_checkpoint(folder, make_model(TINY, seed=2), make_tokenizer(), {})
+    save_checkpoint(folder, tiny_policy(2), make_tokenizer(), {})
     (folder / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="was changed or damaged"):
         evaluate_policy(compose([f"policy.name={folder}", f"output_root={tmp_path / 'out'}"]))
@@ -125,5 +124,5 @@ def test_a_policy_is_not_asked_in_a_style_that_it_never_learned(run_dir: Path) -
 
 def test_the_tiny_models_differ() -> None:
     """Or the comparison above could not tell policy and clone apart."""
-    first, second = (make_model(TINY, seed=seed) for seed in (1, 2))
+    first, second = (tiny_policy(seed) for seed in (1, 2))
     assert not torch.equal(first.lm_head.weight, second.lm_head.weight)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-import training.play.remote
-from engines.remote.retries import Retries
 from tests.engines.remote_provider import Body, Provider, serving
 from tests.training.provided import places, replies, served
+from tests.training.quick import quick_retries, without_reports
 from training.cli.compose import compose
 from training.loop import train
 from training.storage.run_files import read_metrics
@@ -50,15 +47,8 @@ EXPERIMENTS = {
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No reports, and no waiting between attempts."""
-    monkeypatch.setattr("training.loop.write_report", lambda folder: folder / "report.html")
-    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with serving(Provider(reply=replies)) as made:
-        yield made
+    without_reports(monkeypatch)
+    quick_retries(monkeypatch)
 
 
 def check_learned(folder: Path) -> None:

@@ -25,6 +25,7 @@ from engines.weights import weights_version
 from envs.errors import ConfigError, StoreError
 from envs.scenarios import scenario_of
 from judges.base import DIMENSION_RANGES
+from tests.training.quick import without_reports
 from training.cli.compose import compose
 from training.cli.run import EXIT_INTERRUPTED
 from training.loop import train
@@ -85,7 +86,7 @@ def finished(root: Path) -> Path:
 @pytest.fixture
 def fresh(finished: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Another output root, in which the same clone is cached; reports take a second each."""
-    monkeypatch.setattr("training.loop.write_report", lambda folder: folder / "report.html")
+    without_reports(monkeypatch)
     shutil.copytree(root / "cache", tmp_path / "cache")
     return tmp_path
 

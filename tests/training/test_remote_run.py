@@ -11,14 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import training.play.remote
-from engines.remote.retries import Retries
 from engines.remote.usage_totals import nano_dollars
 from envs.errors import BudgetError, StoreError
 from judges.transcript_view import shown_name
@@ -31,6 +28,7 @@ from tests.training.provided import (
     served,
     with_content_faults,
 )
+from tests.training.quick import quick_retries
 from training.cli.compose import compose
 from training.compare import main as compare
 from training.evaluate import evaluate_policy
@@ -43,8 +41,7 @@ CALLERS = 64
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real waits between attempts are seconds."""
-    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    quick_retries(monkeypatch)
 
 
 def evaluate(folder: Path, *words: str) -> Path:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-import training.play.remote
-from engines.remote.retries import Retries
 from envs.errors import BudgetError
 from tests.engines.remote_provider import FAULTS, Provider, serving
 from tests.training.provided import places, read_json, served, with_content_faults
+from tests.training.quick import quick_retries
 from training.cli.compose import compose
 from training.loop import train
 from training.storage.run_files import read_metrics
@@ -23,7 +21,7 @@ SMOKE = ("scale=smoke", "cloning.dialogues=0", "evaluation.curve_scenarios=4", "
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    monkeypatch.setattr(training.play.remote, "Retries", partial(Retries, base_s=0.001, cap_s=0.05))
+    quick_retries(monkeypatch)
     quick_faults = [fault for fault in FAULTS if fault != "hangs"]
     faulty = Provider(reply=with_content_faults(0.1), faults=quick_faults, fault_rate=0.2)
     with serving(faulty) as provider:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.embedded import Shape, make_model, make_tokenizer
+from agents.embedded import make_tokenizer
 from agents.scripted import ScriptedExperts
 from envs.errors import ConfigError
 from judges.base import DIMENSION_RANGES, Judge
@@ -20,8 +20,9 @@ from judges.llm_pairwise import LlmPairwiseJudge
 from judges.panel import PanelJudge
 from judges.rubric import RubricJudge
 from judges.verifiable import VerifiableJudge
-from tests.engines.remote_provider import Provider, serving
-from tests.training.provided import PRICES, goal_of, places, read_json, replies, served
+from tests.engines.remote_provider import Provider
+from tests.tiny_models import tiny_policy
+from tests.training.provided import PRICES, goal_of, places, read_json, served
 from training.builders.judges import critics_of, judge_of, pairwise_judge_of
 from training.builders.players import open_play
 from training.cli.compose import compose
@@ -32,14 +33,6 @@ from training.play.remote import resources
 from training.storage.checkpoint import save_checkpoint
 from training.storage.run import Run
 from training.storage.store import Store
-
-TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with serving(Provider(reply=replies)) as provider:
-        yield provider
 
 
 def evaluate(folder: Path, *words: str) -> tuple[dict[str, Any], list[PlayedEpisode]]:
@@ -75,7 +68,7 @@ def test_a_model_behind_an_api_is_measured_against_all(provider: Provider, tmp_p
 
 def test_another_checkpoint_is_a_partner(tmp_path: Path) -> None:
     folder = tmp_path / "other"
-    save_checkpoint(folder, make_model(TINY, seed=3), make_tokenizer(), {})
+    save_checkpoint(folder, tiny_policy(3), make_tokenizer(), {})
     words = [f"partner.checkpoint.name={folder}", "partner.checkpoint.prompt_style=brief"]
     words += ["partner.checkpoint.max_new_tokens=8"]
     summary, played = evaluate(tmp_path, "partner=checkpoint", *words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,11 @@ import torch
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
-from agents.embedded import Shape, make_model, make_tokenizer
 from engines.types import Sampling
 from envs.errors import ConfigError
 from judges.critics.measured import ValueCritic
 from judges.critics.unmeasured import RandomCritic
+from tests.tiny_models import tiny_checkpoint
 from training.builders.players import stop_tokens
 from training.builders.trainer import Trainer, build_trainer
 from training.cli.compose import compose
@@ -23,28 +23,16 @@ from training.learning.learner import Learner
 from training.methods.objectives.types import BranchLogps, Groups
 from training.methods.pairings import PAIRINGS
 from training.play.context import EXPERTS, FROZEN, POLICY, STUBBORN
-from training.storage.checkpoint import Checkpoint
 from training.storage.run import Run
 
 Build = Callable[..., Trainer]
-
-
-def checkpoint(seed: int = 0) -> Checkpoint:
-    shape = Shape(width=16, layers=1, heads=2, feed_forward=32)
-    return Checkpoint(make_model(shape, seed=seed), make_tokenizer(), {})
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    with Run.create(tmp_path, {}) as opened:
-        yield opened
 
 
 @pytest.fixture
 def parts(tmp_path: Path, run: Run) -> Build:
     def built(*words: str) -> Trainer:
         config = compose(["+experiment=sotopia_sdpo", f"output_root={tmp_path}", *words])
-        return build_trainer(config, run, checkpoint(0), checkpoint(1))
+        return build_trainer(config, run, tiny_checkpoint(0), tiny_checkpoint(1))
 
     return built
 
@@ -111,7 +99,7 @@ def test_turn_pairs_need_no_segment_length(parts: Build) -> None:
 
 
 def test_turns_end_at_every_token_that_ends_one() -> None:
-    made = checkpoint()
+    made = tiny_checkpoint()
     end = made.tokenizer.eos_token_id
     made.model.generation_config.eos_token_id = [7, end]
     assert stop_tokens(made.model, made.tokenizer) == tuple(sorted((7, end)))
@@ -123,7 +111,8 @@ def test_turns_end_at_every_token_that_ends_one() -> None:
 
 
 def test_a_control_that_cannot_be_is_left_out_with_a_note(run: Run) -> None:
-    made, config = checkpoint(), compose(["+experiment=sotopia_sdpo", "evaluation.stubborn_bias=2"])
+    made = tiny_checkpoint()
+    config = compose(["+experiment=sotopia_sdpo", "evaluation.stubborn_bias=2"])
     made.tokenizer.backend_tokenizer.pre_tokenizer = Split(
         Regex("."), "isolated"
     )  # letter by letter
@@ -132,4 +121,4 @@ def test_a_control_that_cannot_be_is_left_out_with_a_note(run: Run) -> None:
     (note,) = found.notes
     assert "no stubborn control" in note
     assert "writes in 6" in note
-    assert build_trainer(config, run, checkpoint(), checkpoint()).play.notes == ()
+    assert build_trainer(config, run, tiny_checkpoint(), tiny_checkpoint()).play.notes == ()

@@ -14,7 +14,7 @@ import yaml
 
 from envs.errors import ConfigError, DataError
 from envs.scenarios.sotopia import PROTOCOL
-from tests.training.instruct import instruct_model, instruct_tokenizer
+from tests.tiny_models import instruct_model, instruct_tokenizer
 from tests.training.lines import line_player
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy

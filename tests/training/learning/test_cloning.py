@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from transformers import LlamaForCausalLM
 
-from agents.embedded import Shape, make_model, make_tokenizer
+from agents.embedded import make_tokenizer
 from engines.weights import weights_version
 from envs.actions import LineCodec
 from envs.scenarios import FAMILIES, draw
@@ -21,7 +21,7 @@ from envs.scenarios.families.plans import PlansTask
 from envs.scenarios.families.price import PriceTask
 from envs.social import Rules, SocialState
 from envs.types import Turn
-from judges.critics.base import own_turns
+from tests.tiny_models import tiny_policy
 from tests.training.lines import (
     RULES,
     STREAM,
@@ -30,6 +30,7 @@ from tests.training.lines import (
     line_player,
     play_lines,
     scenario,
+    stream_of,
     words,
 )
 from training.config import CloningConfig
@@ -38,7 +39,6 @@ from training.learning.cloning import accumulate_gradient, clone
 from training.learning.demonstrations import Row, demonstrations, dialogue_rows, drill_row, note
 from training.play.rollout import EpisodePlan
 
-TINY = Shape(width=16, layers=1, heads=2, feed_forward=32)
 MIXTURE = {"plans": 0.5, "division": 0.5}
 
 
@@ -140,13 +140,7 @@ def test_rows_are_the_stream_that_the_policy_will_see(seed: int) -> None:
     turns = played.episode.turns
     rows = dialogue_rows(played.episode.scenario, turns, RULES.max_turns, STREAM, STYLE)
     for seat, row in enumerate(rows):
-        ids: list[int] = []
-        mask: list[bool] = []
-        for index in own_turns(played.episode, seat):
-            made = played.generations[index]
-            assert made is not None
-            ids += [*made.context_ids, *made.token_ids]
-            mask += [False] * len(made.context_ids) + [True] * len(made.token_ids)
+        ids, mask = stream_of(played, seat)
         assert (row.token_ids, row.loss_mask) == (tuple(ids), tuple(mask))
 
 
@@ -190,10 +184,6 @@ def rows() -> list[Row]:
     return demonstrations({"plans": 1.0}, config, RULES, STREAM, STYLE, seed=0)
 
 
-def tiny(seed: int = 0) -> LlamaForCausalLM:
-    return make_model(TINY, seed=seed)
-
-
 def gradient_of(model: LlamaForCausalLM) -> list[torch.Tensor]:
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
@@ -214,7 +204,7 @@ def one_by_one(model: LlamaForCausalLM, rows: Sequence[Row]) -> torch.Tensor:
 def test_gradients_do_not_depend_on_how_a_batch_is_passed(
     rows: list[Row], pass_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, packed = tiny(), tiny()
+    plain, packed = tiny_policy(), tiny_policy()
     expected = one_by_one(plain, rows[:8])
     expected.backward()
     monkeypatch.setattr(cloning, "_PASS_ROWS", pass_rows)
@@ -227,7 +217,7 @@ def test_gradients_do_not_depend_on_how_a_batch_is_passed(
 
 def test_what_is_read_only_carries_no_loss() -> None:
     # Token 7 is read and token 9 is learned: only the one prediction of 9 counts.
-    model = tiny()
+    model = tiny_policy()
     loss = accumulate_gradient(model, [Row((3, 7, 9), (False, False, True))])
     logps_V = model(input_ids=torch.tensor([[3, 7]])).logits[0, -1].log_softmax(-1)
     assert loss == pytest.approx(-logps_V[9].item(), abs=1e-5)
@@ -235,7 +225,7 @@ def test_what_is_read_only_carries_no_loss() -> None:
 
 def test_the_loss_falls(rows: list[Row]) -> None:
     config = CloningConfig(dialogues=12, epochs=12, lr=1e-2, batch_rows=8)
-    model = tiny()
+    model = tiny_policy()
     steps: list[tuple[int, int, float]] = []
     tail = clone(model, rows, config, seed=0, on_step=lambda *step: steps.append(step))
     count = -(-len(rows) // 8) * 12  # the last batch of an epoch is smaller
@@ -250,10 +240,10 @@ def test_the_same_seed_gives_the_same_weights(rows: list[Row]) -> None:
     config = CloningConfig(dialogues=12, lr=1e-2, batch_rows=8)
 
     def cloned(seed: int) -> str:
-        model = tiny()
+        model = tiny_policy()
         clone(model, rows, config, seed=seed)
         return weights_version(model)
 
     assert cloned(0) == cloned(0)
     assert cloned(0) != cloned(1), "another order of rows"
-    assert cloned(0) != weights_version(tiny())
+    assert cloned(0) != weights_version(tiny_policy())

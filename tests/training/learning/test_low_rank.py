@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import LlamaForCausalLM
 
-from tests.llamas import random_llama
+from tests.tiny_models import random_llama
 from training.config import LoraConfig, UpdateConfig
 from training.learning.low_rank import low_rank
 from training.learning.reference import reference_pass
@@ -31,10 +31,7 @@ def model() -> LlamaForCausalLM:
     return random_llama(
         3,
         vocab_size=19,
-        hidden_size=16,
         intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
         num_key_value_heads=1,
         tie_word_embeddings=True,
     ).eval()

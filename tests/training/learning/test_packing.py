@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from envs.errors import TrainingError
-from tests.llamas import random_llama
+from tests.tiny_models import random_llama
 from training.learning import attention
 from training.learning.attention import dense_mask, row_attention
 from training.learning.packing import branch_logps, columns, pack
@@ -35,7 +35,6 @@ def tiny_llama(dtype: torch.dtype, attention: str = "sdpa") -> LlamaForCausalLM:
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=64,

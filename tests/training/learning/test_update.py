@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM
 
 from envs.errors import ConfigError, TrainingError
 from envs.options import build
-from tests.llamas import one_layer
+from tests.tiny_models import gradients, one_layer, weights
 from training.config import UpdateConfig
 from training.learning.reference import reference_logps, reference_pass
 from training.learning.update import StepReport, UpdateReport, update
@@ -60,14 +60,6 @@ def alone(model: LlamaForCausalLM, example: Example) -> Tensor:
         logps_TV = model(input_ids=ids).logits[0, len(example.trunk_ids) - 1 : -1].log_softmax(-1)
         logps.append(logps_TV[torch.arange(len(branch.token_ids)), list(branch.token_ids)].sum())
     return torch.stack(logps)
-
-
-def weights(model: LlamaForCausalLM) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def gradients(model: LlamaForCausalLM) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).clone()
 
 
 def run(

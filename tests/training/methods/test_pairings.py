@@ -15,7 +15,7 @@ from engines.types import Generation, Sampling
 from envs.types import Action, ActionType, EndReason, Episode, Turn
 from judges.base import Judgement, Scores
 from judges.critics.base import own_turns
-from tests.training.lines import line_player, play_lines, scenario
+from tests.training.lines import line_player, play_lines, scenario, stream_of
 from tests.training.pairing import Rules, by, filled
 from training.methods.pairings import PAIRINGS, pair_up
 from training.methods.pairings.base import Unpaired, trunk_ids
@@ -233,25 +233,13 @@ def test_on_played_branches_the_stream_is_the_policys_own(name: str, seat: int) 
             if isinstance(example, Unpaired):
                 continue
             paired += 1
-            streams = [_stream(played, seat) for played in branches]
+            streams = [stream_of(played, seat) for played in branches]
             for branch in example.branches:
                 whole = example.trunk_ids + branch.token_ids
                 mask = (False,) * len(example.trunk_ids) + branch.loss_mask
                 assert len(branch.loss_mask) == len(branch.token_ids)
                 assert any(_is_start(whole, mask, s, len(example.trunk_ids)) for s in streams)
     assert paired > 10
-
-
-def _stream(played: PlayedEpisode, seat: int) -> tuple[list[int], list[bool]]:
-    """Everything that the seat read and said, and what of it was said."""
-    ids: list[int] = []
-    said: list[bool] = []
-    for index in own_turns(played.episode, seat):
-        made = played.generations[index]
-        assert made is not None
-        ids += [*made.context_ids, *made.token_ids]
-        said += [False] * len(made.context_ids) + [True] * len(made.token_ids)
-    return ids, said
 
 
 def _is_start(

@@ -6,20 +6,18 @@ from importlib.util import find_spec
 
 import pytest
 
-from agents.embedded import Shape, make_model
 from engines.batcher import Batcher
 from engines.local import LocalEngine
 from envs.errors import ConfigError
+from tests.tiny_models import tiny_policy
 from training.cli.compose import compose
 from training.config.engine import EngineConfig
 from training.play.engines import Engines
 from training.preflight import checks as preflight
 
-SHAPE = Shape(width=16, layers=1, heads=2, feed_forward=32)
-
 
 def test_an_engine_that_changes_has_weights_of_its_own() -> None:
-    model, other = make_model(SHAPE, seed=0), make_model(SHAPE, seed=1)
+    model, other = tiny_policy(), tiny_policy(1)
     engines = Engines(EngineConfig(), Batcher())
     fixed = engines.load(model, (2,), changes=False)
     changing = engines.load(model, (2,), changes=True)
@@ -53,7 +51,7 @@ def test_options_of_vllm_are_checked() -> None:
 def test_options_reach_vllm() -> None:
     config = EngineConfig(name="vllm", kv_cache_gib=0.05, context_tokens=100, max_running=8)
     engines = Engines(config, Batcher())
-    model = make_model(SHAPE, seed=0)
+    model = tiny_policy()
     engine = engines.load(model, (2,), changes=True)
     told = engine.vllm.vllm_config  # type: ignore[attr-defined]
     assert told.model_config.max_model_len == 100

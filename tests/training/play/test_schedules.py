@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from agents.embedded import Shape, make_model
 from engines.weights import weights_version
+from tests.training.quick import without_reports
 from training.cli.compose import compose
 from training.learning.learner import update_policy
 from training.learning.references import frozen_copy, move_average
@@ -78,7 +79,7 @@ def test_the_average_by_hand() -> None:
 
 @pytest.fixture(autouse=True)
 def _without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.loop.write_report", lambda folder: folder / "report.html")
+    without_reports(monkeypatch)
 
 
 def run(root: Path, *words: str) -> Path:
@@ -120,7 +121,7 @@ def scheduled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.loop.write_report", lambda folder: folder / "report.html")
+        without_reports(patch)
         yield request.param, run(tmp_path_factory.mktemp("runs"), *SCHEDULES[request.param])
 
 

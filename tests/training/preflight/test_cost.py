@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ from rich.console import Console
 
 from engines.remote.estimate import Estimate
 from envs.errors import ConfigError
-from tests.engines.remote_provider import Provider, serving
-from tests.training.provided import PRICES, places, read_json, replies, served
+from tests.engines.remote_provider import Provider
+from tests.training.provided import PRICES, places, read_json, served
 from training.cli.compose import compose
 from training.cli.run import Command, preview
 from training.evaluate import evaluate_policy
@@ -57,12 +56,6 @@ def test_what_training_will_do() -> None:
     assert plans.located == pytest.approx(2 * 10 / 0.5)
     least = 2 * (80 + 10 * 4) + 2 * 6 * 3 + 5 * 3 * 2
     assert least <= plans.judged <= 1.3 * least
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with serving(Provider(reply=replies)) as provider:
-        yield provider
 
 
 def test_the_forecast_bounds_what_a_run_costs(provider: Provider, tmp_path: Path) -> None:

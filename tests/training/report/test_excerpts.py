@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -97,12 +95,6 @@ def test_namesakes_are_told_apart() -> None:
     )
     view = view_episode(replace(made, episode=replace(made.episode, scenario=scenario)))
     assert [turn.name for turn in view.turns] == ["Ana Ruiz", "Ana Vu"]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    with Run.create(tmp_path, {"seed": 0}) as made:
-        yield made
 
 
 def add(run: Run, phase: str, *episodes: PlayedEpisode, iteration: int = 1) -> None:

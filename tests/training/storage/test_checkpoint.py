@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engines.weights import weights_version
 from envs.errors import CheckpointError
-from tests.llamas import four_words
+from tests.tiny_models import four_words
 from training.storage.checkpoint import load_checkpoint, save_checkpoint, verify_checkpoint
 
 WORDS = {"<pad>": 0, "<eos>": 1, "park": 2, "zoo": 3}

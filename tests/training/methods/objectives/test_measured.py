@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import LlamaForCausalLM
 
-from tests.llamas import one_layer
+from tests.tiny_models import gradients, one_layer, weights
 from tests.training.methods.objectives.builders import EVERY, OPTIONS
 from training.config import UpdateConfig
 from training.learning.batch import Batch
@@ -108,8 +108,7 @@ def run(
     found: list[Tensor] = []
 
     def on_step(_: object) -> None:
-        grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-        found.append(torch.cat(grads).clone())
+        found.append(gradients(model))
 
     report = update(
         model,
@@ -122,10 +121,6 @@ def run(
         state=state,
     )
     return report, found
-
-
-def weights(model: LlamaForCausalLM) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def test_turns_are_those_of_separate_sequences() -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from agents.embedded import Shape, make_model, make_tokenizer
+from tests.tiny_models import tiny_checkpoint, weights
 from tests.training.methods.objectives.test_measured import EXAMPLES
 from training.builders.trainer import build_trainer
 from training.cli.compose import compose
@@ -19,28 +16,16 @@ from training.methods.objectives import OBJECTIVES
 from training.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.storage.run import Run
 
-SHAPE = Shape(width=16, layers=1, heads=2, feed_forward=32)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    with Run.create(tmp_path, {}) as opened:
-        yield opened
-
 
 def learner(run: Run, name: str, policy: Checkpoint) -> Learner:
     # the clone is not the first policy, so that an anchor and a reference differ
-    clone = Checkpoint(make_model(SHAPE, seed=2), make_tokenizer(), {})
+    clone = tiny_checkpoint(2)
     words = [f"objective={name}", "update.batch_examples=2", "update.learning_rate=1e-3"]
     return build_trainer(compose(words), run, clone, policy).learner
 
 
 def first() -> Checkpoint:
-    return Checkpoint(make_model(SHAPE, seed=1), make_tokenizer(), {})
-
-
-def weights(model: PreTrainedModel) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    return tiny_checkpoint(1)
 
 
 def learn(made: Learner, iteration: int) -> None:

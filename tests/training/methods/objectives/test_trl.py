@@ -18,6 +18,7 @@ from torch.testing import assert_close
 from transformers import LlamaForCausalLM
 
 from agents.embedded import make_tokenizer
+from tests.tiny_models import gradients
 from tests.training.methods.objectives.test_measured import BASE, EXAMPLES, branch, llama
 from training.learning.batch import Batch
 from training.learning.reference import Mismatched, Reference, reference_pass
@@ -72,10 +73,6 @@ def common(folder: Path) -> dict[str, Any]:
         "per_device_train_batch_size": 2,
         "remove_unused_columns": False,
     }
-
-
-def gradients(model: nn.Module) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 def ours(

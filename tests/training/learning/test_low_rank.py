@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import random
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -18,10 +17,10 @@ from training.config import LoraConfig, UpdateConfig
 from training.learning.low_rank import low_rank
 from training.learning.reference import reference_pass
 from training.learning.update import update
-from training.methods.objectives.sdpo import sdpo
+from training.methods.objectives import make_objective
 from training.methods.records import BranchTokens, Example
 
-OBJECTIVE = partial(sdpo, beta=0.3)
+OBJECTIVE = make_objective("sdpo", beta=0.3)
 CONFIG = UpdateConfig(learning_rate=1e-2, batch_examples=2, epochs=2)
 RANK = LoraConfig(rank=2, alpha=4)
 

@@ -33,9 +33,9 @@ def test_an_engine_that_changes_has_weights_of_its_own() -> None:
 
 def test_vllm_that_is_not_there_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "find_spec", lambda name: None)
-    preflight.check_engine("local")
-    with pytest.raises(ConfigError, match="vLLM is not installed; install it by pip install"):
-        preflight.check_engine("vllm")
+    preflight.check_engine(EngineConfig(name="local"))
+    with pytest.raises(ConfigError, match="vllm is not installed; install it by pip install"):
+        preflight.check_engine(EngineConfig(name="vllm"))
 
 
 def test_options_of_vllm_are_checked() -> None:

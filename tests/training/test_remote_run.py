@@ -186,7 +186,7 @@ def test_a_replay_that_lacks_an_answer_is_unscored_and_says_why(
     assert not any(one.judgement.is_scored for one in played)
     assert "holds no answer to this request" in played[0].judgement.reasons[0]
     assert "12 of 12" in (again / "comparison.md").read_text()
-    (note, _) = read_json(again / "summary.json")["notes"]
+    (note, *_) = read_json(again / "summary.json")["notes"]
     assert note.startswith(
         "Unscored episodes: 12, of which 12 for this reason: Not played to its end: "
     )

@@ -15,9 +15,9 @@ from training.config import RunConfig
 from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
 from training.preflight.endpoints import check_calls
+from training.preflight.packages import OUR_PACKAGES, check_places
 from training.storage.hub import SCHEME, is_on_hub, read_address
 
-OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
 DISTRIBUTION = "parley-rl"
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -187,14 +187,8 @@ def check_output(root: str) -> None:
 def check_packages() -> None:
     """Check that no other distribution has overwritten Parley's packages, such as `agents`."""
     owners = packages_distributions()
+    check_places()
     for name in OUR_PACKAGES:
-        spec = find_spec(name)
-        found = Path(spec.origin).parent if spec and spec.origin else None
-        if found != _ROOT / name:
-            raise ConfigError(
-                f"The package {name!r} was expected at {_ROOT / name} but found at {found};"
-                " run from the checkout, or use a virtual environment of its own."
-            )
         for owner in owners.get(name, []):
             if owner != DISTRIBUTION and _shares_our_folder(owner):
                 raise ConfigError(

@@ -49,8 +49,9 @@ def test_options_of_vllm_are_checked() -> None:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.slow
 def test_options_reach_vllm() -> None:
-    config = EngineConfig(name="vllm", kv_cache_gib=0.05, context_tokens=100, max_running=8)
-    engines = Engines(config, Batcher())
+    options = ("kv_cache_gib=0.05", "context_tokens=100", "max_running=8")
+    config = compose(["engine=vllm", *(f"engine.{option}" for option in options)])
+    engines = Engines(config.engine, Batcher())
     model = tiny_policy()
     engine = engines.load(model, (2,), changes=True)
     told = engine.vllm.vllm_config  # type: ignore[attr-defined]

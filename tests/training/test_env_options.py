@@ -18,7 +18,7 @@ from tests.training.lines import STREAM, STYLE, line_player, scenario, words
 from training.cli.compose import compose
 from training.config import CloningConfig
 from training.evaluation.held_out import held_out
-from training.learning import cloning, stage0
+from training.learning import stage0
 from training.learning.demonstrations import demonstrations, dialogue_rows
 from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave, trunk_of
@@ -69,14 +69,14 @@ def test_simultaneous_order_is_refused_before_training_begins(tmp_path: Path) ->
 
 def test_demonstrations_have_the_difficulty(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    real = cloning.draw_mixture
+    real = demonstrations_module.draw_mixture
 
     def noted(*args: object, **options: object) -> list[object]:
         drawn = real(*args, **options)
         seen.extend(one.id for one in drawn)
         return list(drawn)
 
-    monkeypatch.setattr(cloning, "draw_mixture", noted)
+    monkeypatch.setattr(demonstrations_module, "draw_mixture", noted)
     config = CloningConfig(dialogues=2, drills=1, lr=1.0)
     rules = Rules(order=Order.RANDOM)
     hard = Difficulty.HARD

@@ -18,6 +18,7 @@ from tests.training.lines import STREAM, STYLE, line_player, scenario, words
 from training.cli.compose import compose
 from training.config import CloningConfig
 from training.evaluation.held_out import held_out
+from training.learning import demonstrations as demonstrations_module
 from training.learning import stage0
 from training.learning.demonstrations import demonstrations, dialogue_rows
 from training.methods.records import PlayedEpisode

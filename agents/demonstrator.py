@@ -21,7 +21,7 @@ from envs.types import Observation
 WRITTEN = "written"
 """How the weights version of a written turn begins, since no weights generated it."""
 
-Note = Callable[[Task, Observation], str]
+Note = Callable[[Task, Observation, PromptStyle], str]
 """Writes the private note before a reply, as the policy was taught to; "" for none."""
 
 _NOT_DRAWN = Sampling(temperature=0.0, max_new_tokens=0)
@@ -64,7 +64,7 @@ class _SeatedDemonstrator:
         player = self._player
         context_ids = self._history.context(observation)
         action = (await self._agent.act(observation)).action
-        note = player.note(self._task, observation) if self._task else ""
+        note = player.note(self._task, observation, player.style) if self._task else ""
         words = " ".join(filter(None, (note, player.style.codec.encode(action))))
         token_ids = player.template.encode_reply(words)
         self._history.append(context_ids, token_ids)

@@ -7,15 +7,16 @@ the rules do not allow is refused with the reason, and the person is asked again
 from __future__ import annotations
 
 import asyncio
+import re
 import textwrap
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agents.base import Agent, Move, Seat
-from agents.prompts import VERBS, known_facts
+from agents.prompts import known_facts, told
 from envs.actions import CODECS
 from envs.bargaining import EMPTY_TABLE, Table, apply_act
 from envs.errors import ActionError
@@ -36,11 +37,13 @@ _DEAL_HELP = """
 and, in the form that the scene asks for,
   /offer <terms>    put an offer on the table, such as the scene shows after "offer"
   /accept           close the deal on the other's offer
-  /reject           turn it down"""
+  /reject           turn it down
+Words before one of these are said with it: That is fair. /accept"""
 _COMMANDS = {"/do": "do", "/gesture": "gesture", "/none": "none", "/leave": "leave"}
 """What can be typed, and the keyword of the line language that it stands for."""
 _DEAL_COMMANDS = {"/offer": "do offer", "/accept": "do accept", "/reject": "do reject"}
 """The same, in scenarios where deals can be made."""
+_WITH_ACT = re.compile(r"(?P<words>.*\S)\s+(?P<act>/(?:offer|accept|reject)\b.*)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -118,9 +121,14 @@ def read_typed(typed: str, observation: Observation, task: Task | None) -> Actio
     Args:
         task: None where there are no deals to be made.
     """
-    command, _, words = typed.partition(" ")
     if not typed.startswith("/"):
-        return CODECS["line"].decode(f"say {typed}")
+        spoken = CODECS["line"].decode(f"say {typed}")
+        together = _WITH_ACT.fullmatch(typed) if task is not None else None
+        if together is None or spoken.invalid is not None:
+            return spoken
+        act = read_typed(together["act"], observation, task)
+        return replace(act, words=" ".join(together["words"].split())) if act.argument else act
+    command, _, words = typed.partition(" ")
     keyword = _COMMANDS.get(command)
     if keyword is None and task is not None:
         keyword = _DEAL_COMMANDS.get(command)
@@ -190,7 +198,9 @@ def _about(profile: Profile | None) -> str:
 def _turn_text(turn: Turn, seat: int) -> str:
     """A turn as the seat saw it, with the reason where its own was not carried out."""
     own = turn.seat == seat
-    line = f"{'You' if own else 'The other'} {VERBS[turn.action.type]}".format(turn.action.argument)
+    line = f"{'You' if own else 'The other'} {told(turn.action)}"
     if own and turn.action.invalid is not None:
         line += f" (not carried out: {turn.action.invalid})"
+    if own and turn.action.near_miss is not None:
+        line += f" (mind that {turn.action.near_miss})"
     return line

@@ -8,13 +8,16 @@ and the transcript only, so that it cannot leak what the seat may not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from envs.actions import CODECS, Codec
+from envs.actions import CODECS, Codec, JsonCodec
 from envs.errors import ConfigError
-from envs.types import Action, ActionType, Profile, Turn, View
+from envs.scenarios.task import Task
+from envs.types import Action, ActionType, Deal, Profile, Turn, View
 
+_NOTE_RANGE = (-20, 60)
+"""Numbers beyond are shown as these in the brief style, which has one token for each number."""
 _MOST_TURNS_LEFT = 12
 """The brief style shows larger numbers of turns left as this one."""
 
@@ -28,22 +31,34 @@ class PromptStyle:
         new_turns: the others' turns since the seat's last one, as text; "" for no message.
         clock: says how many turns of the whole episode are left, this seat's own included.
         codec: how the model writes its own actions.
-        schema: the JSON schema of what the codec reads, where that is JSON.
-        rejection: says why the seat's last turn was not carried out; "" where the style leaves
-            that out.
+        schema: the JSON schema of what the codec reads in a scene, where that is JSON.
+        notice: tells the seat what its last own action did not do: why it was not carried out, or
+            which act its words lacked; "" where there is nothing to tell or the style leaves it
+            out.
+        account: writes the private calculation of what an offer is worth to a seat, as text.
+        speaks: whether scripted experts say something with their acts.
     """
 
     system: Callable[[View], str]
     new_turns: Callable[[View, Sequence[Turn]], str]
     clock: Callable[[int], str]
     codec: Codec
-    schema: dict[str, Any] | None = None
-    rejection: Callable[[str], str] = lambda reason: ""
+    account: Callable[[Task, int, Deal], str]
+    schema: Callable[[View], dict[str, Any] | None] = lambda view: None
+    notice: Callable[[Action], str] = lambda action: ""
+    speaks: bool = False
 
-    def message(self, view: View, turns: Sequence[Turn], turns_left: int) -> str:
-        """The user message before a turn: the others' new turns, and the turns that are left."""
+    def message(
+        self, view: View, turns: Sequence[Turn], turns_left: int, last: Action | None = None
+    ) -> str:
+        """The user message before a turn: the others' new turns, and the turns that are left.
+
+        Args:
+            last: the seat's own last action, of which it is told what went wrong.
+        """
         text = self.new_turns(view, turns)
-        return f"{text}{self.clock(turns_left)}" if text else ""
+        told = self.notice(last) if last is not None else ""
+        return f"{told}{text}{self.clock(turns_left)}" if text else ""
 
 
 def idle_turn(view: View) -> Turn:
@@ -81,7 +96,7 @@ The other: {partners}
 Your goal, which the other does not know: {view.goal}
 
 At each turn answer with one JSON object and nothing else:
-{{"action_type": "none" | "speak" | "non-verbal communication" | "action" | "leave", \
+{{"action_type": "speak" | "non-verbal communication" | "action" | "leave" | "none", \
 "argument": "..."}}
 "speak" says the argument aloud, "non-verbal communication" and "action" do what it describes, \
 "leave" ends the conversation, "none" does nothing; the last two have an empty argument.\
@@ -90,21 +105,37 @@ At each turn answer with one JSON object and nothing else:
 
 _ACTS = """
 
-What the situation says to act is an "action" whose argument is those very words and no others, \
-with numbers or names in place of <...>, for example {"action_type": "action", "argument": \
-"accept"}. Only such acts make, accept or turn down an offer: what is merely said binds nobody. \
-A new offer replaces the one before it. Accepting ends the conversation.\
+To act on an offer, add "act" to what you say, for example {"action_type": "speak", "argument": \
+"That is fair.", "act": "accept"}. An act has the very words that the situation names after \
+"act", with numbers or names in place of <...>. Only acts make, accept or turn down an offer: what \
+is merely said binds nobody. A new offer replaces the one before it. Accepting ends the \
+conversation.\
 """
 
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "action_type": {"type": "string", "enum": [type_.value for type_ in ActionType]},
+ACTION_TYPES = (
+    ActionType.SPEAK,
+    ActionType.NON_VERBAL,
+    ActionType.ACT,
+    ActionType.LEAVE,
+    ActionType.NONE,
+)
+"""The types in the order in which they are shown: small models tend to choose the first."""
+
+
+def _full_schema(view: View) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "action_type": {"type": "string", "enum": [type_.value for type_ in ACTION_TYPES]},
         "argument": {"type": "string"},
-    },
-    "required": ["action_type", "argument"],
-    "additionalProperties": False,
-}
+    }
+    if view.verifiable:
+        about = "offer <terms>, accept or reject, as the situation says; empty for none"
+        properties["act"] = {"type": "string", "description": about}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def _describe(profile: Profile | None) -> str:
@@ -143,22 +174,61 @@ VERBS = {
 """Plain English for each type of action; "{}" stands for its argument."""
 
 
+def told(action: Action) -> str:
+    """What somebody did, in plain English, to follow a name: "said: Twelve? / acted: accept"."""
+    said = f"{VERBS[ActionType.SPEAK].format(action.words)} / " if action.words else ""
+    return said + VERBS[action.type].format(action.argument)
+
+
 def _full_turns(view: View, turns: Sequence[Turn]) -> str:
     if not turns:
         return "Begin."
-    return "\n".join(
-        f"The other {VERBS[turn.action.type].format(turn.action.argument)}" for turn in turns
-    )
+    return "\n".join(f"The other {told(turn.action)}" for turn in turns)
+
+
+def _full_notice(last: Action) -> str:
+    if last.invalid is not None:
+        return f"(Your last answer was not carried out: {last.invalid})\n"
+    return f"(Mind that {last.near_miss})\n" if last.near_miss is not None else ""
+
+
+def _brief_account(task: Task, seat: int, deal: Deal) -> str:
+    steps = task.appraise(seat, deal)
+    gap = steps[-1] - round(task.aims[seat])
+    low, high = _NOTE_RANGE
+    return f" {' '.join(str(min(high, max(low, n))) for n in (*steps, gap))} "
+
+
+def _full_account(task: Task, seat: int, deal: Deal) -> str:
+    aim = round(task.aims[seat])
+    gap = round(task.apparent_worth(seat, deal)) - aim
+    verdict = "enough" if gap == 0 else f"{abs(gap)} {'over' if gap > 0 else 'short'}"
+    return f"{task.account(seat, deal)}; I want {aim}: {verdict}."
 
 
 STYLES: dict[str, PromptStyle] = {
-    "brief": PromptStyle(_brief_system, _brief_turns, _brief_clock, CODECS["line"]),
+    "brief": PromptStyle(_brief_system, _brief_turns, _brief_clock, CODECS["line"], _brief_account),
     "full": PromptStyle(
         _full_system,
         _full_turns,
         "\n(Turns left: {})".format,
-        CODECS["json"],
-        _SCHEMA,
-        "(Your last answer was not carried out: {})\n".format,
+        JsonCodec(prose_is_speech=True),
+        _full_account,
+        schema=_full_schema,
+        notice=_full_notice,
+        speaks=True,
     ),
 }
+
+
+def style_of(name: str, *, prose_is_speech: bool = True) -> PromptStyle:
+    """The prompt style with that name.
+
+    Args:
+        prose_is_speech: whether a reply without JSON is speech, where the style asks for JSON;
+            else it is an invalid action.
+    """
+    style = STYLES[name]
+    if isinstance(style.codec, JsonCodec):
+        return replace(style, codec=JsonCodec(prose_is_speech=prose_is_speech))
+    return style

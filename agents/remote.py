@@ -51,6 +51,7 @@ class _SeatedChat:
 
     def __init__(self, player: RemotePlayer, conversation: Conversation, seed: int) -> None:
         self._player, self._conversation, self._seed = player, conversation, seed
+        self._view = conversation.view
 
     async def act(self, observation: Observation) -> Move:
         messages = self._conversation.read(observation)
@@ -74,7 +75,7 @@ class _SeatedChat:
                 player.temperature,
                 player.max_tokens,
                 seed=Random(place).getrandbits(63),
-                schema=player.style.schema,
+                schema=player.style.schema(self._view),
                 purpose=player.purpose,
             )
         )
@@ -90,10 +91,10 @@ class Conversation:
     """
 
     def __init__(self, style: PromptStyle, view: View) -> None:
-        self._style, self._view = style, view
+        self._style, self.view = style, view
         self._messages: list[Message] = []
         self._others_turns: list[Turn] = []
-        self._rejection = ""
+        self._last: Action | None = None
         self._turns_read = 0
 
     def read(self, observation: Observation) -> tuple[Message, ...]:
@@ -103,15 +104,13 @@ class Conversation:
             observation: the first one, or one that goes on from the one before it.
         """
         if not self._messages:
-            self._messages.append(Message("system", self._style.system(self._view)))
+            self._messages.append(Message("system", self._style.system(self.view)))
         end = len(observation.turns) + observation.turns_left
         for turn in observation.turns[self._turns_read :]:
-            if turn.seat == self._view.seat:
+            if turn.seat == self.view.seat:
                 self._messages += self._user_message(end - turn.index)
                 self._messages.append(Message("assistant", self._style.codec.encode(turn.action)))
-                self._others_turns = []
-                fault = turn.action.invalid
-                self._rejection = self._style.rejection(fault) if fault else ""
+                self._others_turns, self._last = [], turn.action
             else:
                 self._others_turns.append(turn)
         self._turns_read = len(observation.turns)
@@ -121,6 +120,6 @@ class Conversation:
         """What came since the last own turn; no message only where a style begins without one."""
         turns = self._others_turns
         if not turns and len(self._messages) > 1:
-            turns = [idle_turn(self._view)]
-        text = self._style.message(self._view, turns, turns_left)
-        return (Message("user", f"{self._rejection}{text}"),) if text else ()
+            turns = [idle_turn(self.view)]
+        text = self._style.message(self.view, turns, turns_left, self._last)
+        return (Message("user", text),) if text else ()

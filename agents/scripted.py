@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.base import Agent, Move, Seat
+from agents.speech import in_words
 from envs.bargaining import read_act
 from envs.errors import ConfigError
 from envs.scenarios.task import Task
@@ -68,15 +69,18 @@ class ScriptedExperts:
 
     Attributes:
         weights: (name of a bargaining style, weight) pairs.
+        speaks: whether they say in plain English what they do, beside doing it; else they use the
+            line language alone. What they do is the same.
     """
 
     weights: tuple[tuple[str, float], ...] = (("careless", 0.4), ("plain", 0.3), ("keen", 0.3))
     version: str = "1"
+    speaks: bool = False
 
     @property
     def id(self) -> str:
         mixture = ",".join(f"{name}:{weight:g}" for name, weight in self.weights)
-        return f"experts-{self.version}({mixture})"
+        return f"experts-{self.version}({mixture}){'-speaking' if self.speaks else ''}"
 
     def sit(self, seat: Seat) -> Agent:
         if seat.task is None:
@@ -86,7 +90,8 @@ class ScriptedExperts:
             )
         names, weights = zip(*self.weights, strict=True)
         style = Random(f"temper/{seat.persona}").choices(names, weights)[0]
-        return Bargainer(seat.task, seat.view.seat, BARGAINING_STYLES[style], seat.seed)
+        number = seat.view.seat
+        return Bargainer(seat.task, number, BARGAINING_STYLES[style], seat.seed, self.speaks)
 
 
 class Bargainer:
@@ -96,11 +101,18 @@ class Bargainer:
     of an episode.
     """
 
-    def __init__(self, task: Task, seat: int, style: BargainingStyle, seed: int) -> None:
+    def __init__(
+        self, task: Task, seat: int, style: BargainingStyle, seed: int, speaks: bool = False
+    ) -> None:
         self._task, self._seat, self._style, self._seed = task, seat, style, seed
+        self._speaks = speaks
 
     async def act(self, observation: Observation) -> Move:
-        return Move(self.choose(observation))
+        action = self.choose(observation)
+        if not self._speaks:
+            return Move(action)
+        rng = Random(f"words/{self._seed}/{self._seat}/{len(observation.turns)}")
+        return Move(in_words(action, self._task, observation, rng))
 
     def choose(self, observation: Observation) -> Action:
         """The next action."""

@@ -28,14 +28,16 @@ class TokenHistory:
         """The tokens from the end of the last reply (or the start) to the next reply's start."""
         view = observation.view
         if self._turns_read is None:  # from the middle: `past` covers all up to the last own turn
-            own = [turn.index for turn in observation.turns if turn.seat == view.seat]
-            self._turns_read = max(own, default=-1) + 1
+            taken = [turn.index for turn in observation.turns if turn.seat == view.seat]
+            self._turns_read = max(taken, default=-1) + 1
         new = observation.turns[self._turns_read :]
+        own = [turn.action for turn in observation.turns if turn.seat == view.seat]
         self._turns_read = len(observation.turns)
         others = [turn for turn in new if turn.seat != view.seat]
         if not others and self.ids:
             others = [idle_turn(view)]
-        text = self._style.message(view, others, observation.turns_left)
+        last = own[-1] if own else None
+        text = self._style.message(view, others, observation.turns_left, last)
         if not self.ids:
             return self._template.opening(self._style.system(view), text)
         return self._template.between(text, self.ids[-1])

@@ -32,6 +32,8 @@ class ModelConfig:
             where they do not change.
         prompt_style: of players: "brief" for the line language of the small model, "full" for plain
             English with SOTOPIA's JSON actions.
+        prose_is_speech: of players in style "full": whether a reply without JSON is said aloud;
+            else it is an invalid action.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ModelConfig:
     output_usd_per_mtok: NonNegative | None = None
     weights_version: str = ""
     prompt_style: Literal["brief", "full"] = "full"
+    prose_is_speech: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ MAX_ACTION_CHARS: Final = 10_000
 """The longest action text that any codec accepts, without the private note."""
 
 _NOTE = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
+_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)```\Z", re.DOTALL | re.IGNORECASE)
 # Control characters but tab and line ends, bidirectional embeddings and overrides (they make a
 # transcript read differently from what is stored), and surrogates (they cannot be saved as UTF-8).
@@ -86,13 +87,31 @@ class LineCodec:
         return _action(type_, argument)
 
 
+@dataclass(frozen=True, slots=True)
 class JsonCodec:
-    """SOTOPIA's form: `{"action_type": "speak", "argument": "Hello."}`, bare or in a code fence."""
+    """SOTOPIA's form, with words and an act in one turn where there is something to agree on.
 
-    name: Final = "json"
+    `{"action_type": "speak", "argument": "Twelve is fair.", "act": "offer price=12"}`, bare or in a
+    code fence; "act" may be left out or empty.
+
+    Attributes:
+        prose_is_speech: whether text without any JSON is said aloud, and a JSON object among prose
+            is the action. Else both are invalid.
+    """
+
+    prose_is_speech: bool = False
+
+    @property
+    def name(self) -> str:
+        return "json"
 
     def encode(self, action: Action) -> str:
-        fields = {"action_type": action.type.value, "argument": _one_line(action.argument)}
+        type_, argument = action.type, action.argument
+        if action.words:  # what is said stands before the act, as people take their turns
+            type_, argument = ActionType.SPEAK, action.words
+        fields = {"action_type": type_.value, "argument": _one_line(argument)}
+        if action.words:
+            fields["act"] = _one_line(action.argument)
         return json.dumps(fields, ensure_ascii=False)
 
     def decode(self, text: str) -> Action:
@@ -101,6 +120,11 @@ class JsonCodec:
             return _invalid(fault)
         if fence := _FENCE.match(body):
             body = fence[1].strip()
+        if self.prose_is_speech and not body.startswith(("{", "[", '"')):
+            found = _OBJECT.search(body)
+            if found is None:
+                return Action(ActionType.SPEAK, _one_line(body))
+            body = found[0]
         try:
             fields, end = json.JSONDecoder(object_pairs_hook=_unique_keys).raw_decode(body)
         except (ValueError, RecursionError) as error:
@@ -120,10 +144,19 @@ class JsonCodec:
             return _invalid(
                 f"got an argument of type {type(argument).__name__}, expected a string."
             )
+        act = fields.get("act") or ""
+        if not isinstance(act, str):
+            return _invalid(f"got an act of type {type(act).__name__}, expected a string.")
         # JSON's \u escapes can hold forbidden characters that the reply itself did not show.
-        if argument and (fault := _fault(argument)):
+        if fault := next(filter(None, (_fault(part) for part in (argument, act) if part)), None):
             return _invalid(fault)
-        return _action(ActionType(name), argument)
+        type_ = ActionType(name)
+        if not act.strip():
+            return _action(type_, argument)
+        if type_ is ActionType.LEAVE:
+            return _invalid("got an act together with leaving, expected one of the two.")
+        words = _one_line(argument) if type_ is ActionType.SPEAK else ""
+        return Action(ActionType.ACT, _one_line(act), words=words)
 
 
 CODECS: Final[dict[str, Codec]] = {"line": LineCodec(), "json": JsonCodec()}

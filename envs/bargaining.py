@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,19 @@ class Table:
 
 
 EMPTY_TABLE = Table()
+
+_YES = re.compile(
+    r"\b(?:i(?:'ll| will| can| do| gladly| happily)? (?:accept|agree|take (?:it|that|your offer))"
+    r"|agreed|(?:it'?s|you(?:'ve| have)(?: got)?|we have(?: got)?) a deal"
+    r"|that works|works for me|sounds (?:good|fair|great))\b|^(?:accept|accepted|deal)\b",
+    re.IGNORECASE,
+)
+_NOT_YES = re.compile(
+    r"\b(?:no|not|cannot|never|unless|if|before|but|what|how|would|could|will you|do you|can you)\b"
+    r"|n't\b|\?",
+    re.IGNORECASE,
+)
+"""Words that make a sentence with a yes in it a refusal, a condition or a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +74,20 @@ def apply_act(table: Table, task: Task, seat: int, text: str) -> Table:
         )
     deal = _others_offer(table, seat, act.keyword)
     return Table(closed=deal) if act.keyword == "accept" else EMPTY_TABLE
+
+
+def near_miss(table: Table, seat: int, speech: str) -> str | None:
+    """A hint where `seat` said yes to the other's offer without the act; None where it did not.
+
+    It is read from set phrases, sentence by sentence; a sentence with a "not", an "if" or a
+    question mark is no yes.
+    """
+    if table.standing is None or table.offered_by == seat:
+        return None
+    sentences = re.split(r"(?<=[.!?;])\s+", speech.replace("\u2019", "'"))
+    if not any(_YES.search(s) and not _NOT_YES.search(s) for s in sentences):
+        return None
+    return "you said yes, but only the act closes a deal; to close it, act accept."
 
 
 def read_act(text: str) -> Act:

@@ -85,6 +85,8 @@ def transcript_view(episode: Episode) -> RenderableType:
     for turn in episode.turns:
         name = episode.scenario.profiles[turn.seat].first_name
         words = Text(CODECS["line"].encode(turn.action))
+        if turn.action.words:
+            words = Text(f"say {turn.action.words} / ").append(words)
         if turn.action.invalid is not None:
             words.append(f"  ({turn.action.invalid})", style="dim italic")
         table.add_row(str(turn.index), Text(name, style=_style(turn.seat)), words)

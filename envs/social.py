@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from envs.bargaining import EMPTY_TABLE, Table, apply_act
+from envs.bargaining import EMPTY_TABLE, Table, apply_act, near_miss
 from envs.errors import ActionError, ConfigError, DataError, EpisodeOverError, OutOfTurnError
 from envs.types import (
     Action,
@@ -124,7 +124,7 @@ class SocialState:
 
         Args:
             actions: one action for each seat of `to_act`. An act that the rules reject is recorded
-                as doing nothing, with the reason.
+                as doing nothing, or as the words that came with it, with the reason.
 
         Raises:
             OutOfTurnError: other seats than those of `to_act`.
@@ -148,12 +148,18 @@ class SocialState:
 
     def _apply(self, table: Table, seat: int, action: Action) -> tuple[Action, Table]:
         # On the table as it was before the round: nobody can accept an offer that it has not seen.
-        if action.type is not ActionType.ACT or self.scenario.task is None:
+        if self.scenario.task is None:
+            return action, table
+        if action.type is ActionType.SPEAK:
+            hint = near_miss(table, seat, action.argument)
+            return (action if hint is None else replace(action, near_miss=hint)), table
+        if action.type is not ActionType.ACT:
             return action, table
         try:
             return action, apply_act(table, self.scenario.task, seat, action.argument)
         except ActionError as error:
-            return Action(ActionType.NONE, "", invalid=str(error)), table
+            said = ActionType.SPEAK if action.words else ActionType.NONE
+            return Action(said, action.words, invalid=str(error)), table
 
     def _end_reason(self, seats_acted: int) -> EndReason | None:
         if self.table.closed is not None:

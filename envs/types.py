@@ -31,14 +31,26 @@ class Action:
     """The action of one agent in one turn.
 
     Attributes:
-        type: one of SOTOPIA's five types; an invalid action is of type NONE.
+        type: one of SOTOPIA's five types.
         argument: the words said, the gesture or the act; empty for NONE and LEAVE.
-        invalid: why the agent's reply could not be carried out, None for a valid action.
+        invalid: why the agent's reply could not be carried out, None for a valid action. The type
+            is then NONE, or SPEAK where words came with an act that the rules forbid: they are
+            said all the same.
+        words: what is said together with an act, such as "Twelve is fair." with `offer price=12`.
+        near_miss: what the agent seems to have meant by its words but did not do, as a hint to
+            it; the words are said, and nothing else happens.
     """
 
     type: ActionType
     argument: str = ""
     invalid: str | None = None
+    words: str = ""
+    near_miss: str | None = None
+
+    @property
+    def speech(self) -> str:
+        """All that is said aloud, alone or together with an act; "" for nothing."""
+        return self.argument if self.type is ActionType.SPEAK else self.words
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def read_conduct(task: Task, turns: tuple[Turn, ...], seat: int) -> Conduct:
     return Conduct(
         invalid_actions=sum(action.invalid is not None for action in own),
         repetitions=_repetitions(repeatable),
-        leaks=sum(task.leaks(seat, action.argument) for action in own),
+        leaks=sum(task.leaks(seat, _shown(action)) for action in own),
         bare_rejections=_bare_rejections(acts, seat),
         withdrawn_offers=_withdrawn_offers(task, acts, seat),
         own_terms_refused=_own_terms_refused(acts, seat),
@@ -116,19 +116,25 @@ def _is_offer(act: Act) -> bool:
     return act.kind is ActKind.OFFER
 
 
+def _shown(action: Action) -> str:
+    return f"{action.argument} {action.words}".rstrip()
+
+
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
 def _repetitions(actions: list[Action]) -> int:
     shown = [
-        (action.type, _plain(action.argument)) for action in actions if action.type in _VISIBLE
+        (action.type, _plain(action.argument), _plain(action.words))
+        for action in actions
+        if action.type in _VISIBLE
     ]
     return len(shown) - len(set(shown))
 
 
 def _statements(actions: list[Action]) -> int:
-    return len({_plain(action.argument) for action in actions if action.type is ActionType.SPEAK})
+    return len({_plain(action.speech) for action in actions if action.speech})
 
 
 def _bare_rejections(acts: tuple[Act, ...], seat: int) -> int:

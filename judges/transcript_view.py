@@ -127,6 +127,8 @@ def _shown_turn(turn: Turn, name: str) -> dict[str, object]:
             shown["remark"] = NO_CONTENT
         elif len(words) > MAX_WORDS_CHARS:
             shown["remark"] = f"cut: it had {len(words)} characters"
+    if turn.action.words:
+        shown["says"] = clean(turn.action.words)[:MAX_WORDS_CHARS]
     return shown
 
 

@@ -64,6 +64,18 @@ class Task(ABC):
         """A true sentence about what `seat` wants, in the line language; None if there is none."""
         return None
 
+    def account(self, seat: int, deal: Deal) -> str:
+        """The steps of computing the points of `deal` for `seat`, in words and numbers."""
+        return ", ".join(f"{points} points" for points in self.appraise(seat, deal))
+
+    def in_words(self, seat: int, deal: Deal) -> str:
+        """What `seat` offers by `deal`, to follow "How about": "you take 2 hats and a ball"."""
+        return self.terms(seat, deal)
+
+    def wish(self, seat: int, rng: Random) -> str | None:
+        """A true sentence about what `seat` wants, in plain English; None if there is none."""
+        return self.statement(seat, rng)
+
     def offerable_deals(self, seat: int, *, careful: bool = True) -> list[Deal]:
         """The deals that `seat` could offer, given what it knows.
 
@@ -100,12 +112,20 @@ class Task(ABC):
 
 
 def spoken_words(seat: int, turns: tuple[Turn, ...]) -> list[list[str]]:
-    """The lower-case words of each turn in which `seat` spoke."""
+    """The lower-case words, without punctuation, of each turn in which `seat` only spoke."""
     return [
-        turn.action.argument.lower().split()
+        [word.strip(".,:;!?") for word in turn.action.argument.lower().split()]
         for turn in turns
         if turn.seat == seat and turn.action.type is ActionType.SPEAK
     ]
+
+
+def refuses(words: list[str]) -> bool:
+    """Whether a sentence of these words says that something is not wanted."""
+    return any(word in _NEGATIONS or word.endswith("n't") for word in words)
+
+
+_NEGATIONS = frozenset({"no", "not", "never", "without"})
 
 
 def _distance(deal: Deal, other: Deal) -> int:

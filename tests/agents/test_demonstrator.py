@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.demonstrator import WRITTEN, Demonstrator
+from agents.prompts import STYLES
 from agents.scripted import ScriptedExperts
 from envs.social import view_of
 from envs.types import Observation
@@ -65,4 +66,4 @@ def test_there_is_no_note_without_an_offer() -> None:
     task = scenario().task
     assert task is not None
     nothing_said = Observation(view_of(scenario(), 0), (), RULES.max_turns)
-    assert standing_note(task, nothing_said) == ""
+    assert standing_note(task, nothing_said, STYLES["brief"]) == ""

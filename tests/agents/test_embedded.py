@@ -63,7 +63,7 @@ def test_every_deal_brief_wish_and_reckoning_has_its_words(
             assert unknown(task.statement(seat, Random(index)) or "") == []
             for deal in task.deals():
                 assert unknown(f"do offer {task.terms(seat, deal)}") == []
-                assert unknown(note(task, seat, deal)) == []
+                assert unknown(note(task, seat, deal, STYLES["brief"])) == []
 
 
 def test_the_line_languages_own_words() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from agents.base import Player
 from agents.chat_template import ChatTemplate
 from agents.policy import ModelPlayer
-from agents.prompts import STYLES
+from agents.prompts import STYLES, style_of
 from agents.registry import PLAYERS
 from agents.remote import RemotePlayer
+from agents.scripted import ScriptedExperts
 from engines.batcher import Batcher
 from engines.models import ModelConfig, Resources, built
 from engines.types import Engine, LoadedEngine, Sampling
@@ -70,6 +72,11 @@ def _partners(config: RunConfig, given: Resources, engines: Engines) -> dict[str
     players: dict[str, Player] = {
         name: built(spec, partner.options_for(spec), given) for name, spec in specs.items()
     }
+    speaks = STYLES[config.policy.prompt_style].speaks
+    for name, player in players.items():
+        # They talk as the policy does, to be understood and learned from.
+        if isinstance(player, ScriptedExperts):
+            players[name] = replace(player, speaks=speaks)
     if partner.weights.get(MODEL) and partner.model:
         players[MODEL] = seat_remote(partner.model, given)
     if partner.weights.get(CHECKPOINT) and partner.checkpoint:
@@ -85,7 +92,7 @@ def seat_remote(
     """A chat model behind an API as a player."""
     return RemotePlayer(
         given.chat(model),
-        STYLES[model.prompt_style],
+        style_of(model.prompt_style, prose_is_speech=model.prose_is_speech),
         temperature=model.temperature,
         max_tokens=model.max_tokens,
         purpose=purpose,
@@ -107,7 +114,8 @@ def seat_model(
 ) -> ModelPlayer:
     """A model that is loaded here as a player."""
     sampling = Sampling(how.temperature, how.max_new_tokens, logit_bias)
-    return ModelPlayer(name, engine, stream, STYLES[how.prompt_style], sampling)
+    style = style_of(how.prompt_style, prose_is_speech=how.prose_is_speech)
+    return ModelPlayer(name, engine, stream, style, sampling)
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from transformers import PreTrainedModel
@@ -123,6 +123,7 @@ def _teacher(config: RunConfig, bc: Checkpoint) -> Player | None:
     source = config.branch.source
     if source == "policy":
         return None
-    experts = ScriptedExperts() if source == "experts" else ScriptedExperts((("keen", 1.0),))
     style = STYLES[config.policy.prompt_style]
+    mixed = ScriptedExperts(speaks=style.speaks)
+    experts = mixed if source == "experts" else replace(mixed, weights=(("keen", 1.0),))
     return Demonstrator(experts, ChatTemplate(bc.tokenizer), style, standing_note)

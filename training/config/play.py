@@ -119,6 +119,8 @@ class PolicyConfig:
         prompt_style: "brief" for the line language of the small model, "full" for plain English
             with SOTOPIA's JSON actions.
         max_new_tokens: a turn is cut after that many tokens.
+        prose_is_speech: in style "full", whether a reply without JSON is said aloud; else it is an
+            invalid action.
     """
 
     name: str
@@ -126,6 +128,7 @@ class PolicyConfig:
     temperature: Positive
     max_new_tokens: Count
     model: ModelConfig | None = None
+    prose_is_speech: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,7 @@ class CheckpointConfig:
     prompt_style: Literal["brief", "full"]
     temperature: Positive
     max_new_tokens: Count
+    prose_is_speech: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,12 @@ def measure(played: PlayedEpisode, seat: int) -> Measures:
     """Compute a seat's metrics: the seven dimensions, and metrics that expose stubbornness.
 
     The latter are the other side's goal, joint welfare (0..1, NaN without a task), whether there
-    was a deal, words per turn, turns, and the share of invalid actions.
+    was a deal, words per turn, turns, and the shares of invalid actions and of near misses (a yes
+    in words without the act that closes a deal).
     """
     episode, scores = played.episode, scores_of(played, seat)
     own = [turn.action for turn in episode.turns if turn.seat == seat]
-    words = [len(action.argument.split()) for action in own]
+    words = [len(f"{action.argument} {action.words}".split()) for action in own]
     return {
         **{name: float(getattr(scores, name)) for name in DIMENSION_RANGES},
         "partner_goal": scores_of(played, 1 - seat).goal,
@@ -32,6 +33,7 @@ def measure(played: PlayedEpisode, seat: int) -> Measures:
         "words_per_turn": sum(words) / max(1, len(words)),
         "turns": float(len(episode.turns)),
         "invalid_rate": sum(action.invalid is not None for action in own) / max(1, len(own)),
+        "near_miss_rate": sum(action.near_miss is not None for action in own) / max(1, len(own)),
     }
 
 

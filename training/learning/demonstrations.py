@@ -24,7 +24,6 @@ from judges.verifiable import VerifiableJudge
 from training.config import CloningConfig
 from training.play.rollout import EpisodePlan, episode_seed, play_wave
 
-_NOTE_RANGE = (-20, 60)
 _DRILL_OFFERS = 4
 
 
@@ -36,20 +35,16 @@ class Row:
     loss_mask: tuple[bool, ...]
 
 
-def note(task: Task, seat: int, deal: Deal) -> str:
-    """The private calculation of what an offer is worth: a running sum, then the gap to the aim."""
-    steps = task.appraise(seat, deal)
-    gap = steps[-1] - round(task.aims[seat])
-    low, high = _NOTE_RANGE
-    words = " ".join(str(min(high, max(low, n))) for n in (*steps, gap))
-    return f"<think> {words} </think>"
+def note(task: Task, seat: int, deal: Deal, style: PromptStyle) -> str:
+    """The private calculation of what an offer is worth to a seat, and how far from its aim."""
+    return f"<think>{style.account(task, seat, deal)}</think>"
 
 
-def standing_note(task: Task, observation: Observation) -> str:
+def standing_note(task: Task, observation: Observation, style: PromptStyle) -> str:
     """The calculation that is taught before a reply to the offer on the table; "" without one."""
     seat = observation.view.seat
     deal = standing_offer(task, seat, observation.turns)
-    return "" if deal is None else note(task, seat, deal)
+    return "" if deal is None else note(task, seat, deal, style)
 
 
 def dialogue_rows(
@@ -65,13 +60,14 @@ def dialogue_rows(
         ids: list[int] = []
         mask: list[bool] = []
         heard: list[Turn] = []
+        last: Action | None = None
         for turn in turns:
             if turn.seat != seat:
                 heard.append(turn)
                 continue
             if not heard and ids:
                 heard = [idle_turn(view)]
-            text = style.message(view, heard, max_turns - turn.index)
+            text = style.message(view, heard, max_turns - turn.index, last)
             context = (
                 stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
             )
@@ -79,11 +75,11 @@ def dialogue_rows(
             task = scenario.task
             deal = standing_offer(task, seat, turns[: turn.index]) if task else None
             if task is not None and deal is not None:
-                reply = f"{note(task, seat, deal)} {reply}"
+                reply = f"{note(task, seat, deal, style)} {reply}"
             said = stream.encode_reply(reply)
             ids += [*context, *said]
             mask += [False] * len(context) + [True] * len(said)
-            heard = []
+            heard, last = [], turn.action
         if ids:
             yield Row(tuple(ids), tuple(mask))
 
@@ -102,7 +98,7 @@ def drill_row(
         offer = Action(ActionType.ACT, f"offer {task.terms(1 - seat, deal)}")
         text = style.message(view, [Turn(0, 1 - seat, offer)], rng.randint(1, 12))
         context = stream.between(text, ids[-1]) if ids else stream.opening(style.system(view), text)
-        reckoning = stream.encode_reply(note(task, seat, deal))[:-1]
+        reckoning = stream.encode_reply(note(task, seat, deal, style))[:-1]
         answer = stream.encode_reply(style.codec.encode(Action(ActionType.ACT, "reject")))
         ids += [*context, *reckoning, *answer]
         mask += [False] * len(context) + [True] * len(reckoning) + [False] * len(answer)
@@ -130,7 +126,7 @@ def demonstrations(
     def drawn(count: int) -> list[Scenario]:
         return draw_mixture(weights, "train", count, start=start, difficulty=difficulty)
 
-    experts = ScriptedExperts()
+    experts = ScriptedExperts(speaks=style.speaks)
     plans = [
         EpisodePlan(f"demo-{n}", scenario, (experts, experts), episode_seed(seed, "demo", n))
         for n, scenario in enumerate(drawn(config.dialogues))

@@ -27,6 +27,7 @@ class TurnView:
     Attributes:
         verb: such as "offers"; empty for speech.
         invalid: why the action was invalid; None if it was valid.
+        near_miss: what the words meant but did not do; None where there is nothing to say.
         has_loss: whether the turn's tokens carry loss.
     """
 
@@ -36,6 +37,7 @@ class TurnView:
     verb: str
     words: str
     invalid: str | None
+    near_miss: str | None = None
     has_loss: bool = False
 
 
@@ -208,6 +210,8 @@ def _short_names(played: PlayedEpisode) -> tuple[str, ...]:
 
 def _view_turn(played: PlayedEpisode, turn: Turn) -> TurnView:
     verb, words = _verb_and_words(turn.action)
+    if turn.action.words:
+        verb, words = "", f"{turn.action.words} [{' '.join(filter(None, (verb, words)))}]"
     return TurnView(
         index=turn.index,
         seat=turn.seat,
@@ -215,6 +219,7 @@ def _view_turn(played: PlayedEpisode, turn: Turn) -> TurnView:
         verb=verb,
         words=words,
         invalid=turn.action.invalid,
+        near_miss=turn.action.near_miss,
     )
 
 

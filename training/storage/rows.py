@@ -105,6 +105,9 @@ def turns_text(turns: Sequence[Turn]) -> str:
                 "argument": turn.action.argument,
                 "invalid": turn.action.invalid,
             }
+            # Left out where they are empty, as they are in stores of earlier versions.
+            | ({"words": turn.action.words} if turn.action.words else {})
+            | ({"near_miss": turn.action.near_miss} if turn.action.near_miss else {})
             for turn in turns
         ]
     )
@@ -116,7 +119,13 @@ def parse_turns(text: str) -> tuple[Turn, ...]:
         Turn(
             turn["index"],
             turn["seat"],
-            Action(ActionType(turn["type"]), turn["argument"], turn["invalid"]),
+            Action(
+                ActionType(turn["type"]),
+                turn["argument"],
+                turn["invalid"],
+                turn.get("words", ""),
+                turn.get("near_miss"),
+            ),
         )
         for turn in json.loads(text)
     )

@@ -15,9 +15,10 @@ from random import Random
 
 from envs.errors import ActionError
 from envs.referee import attainable, utilities
-from envs.scenarios.task import Task, spoken_words
+from envs.scenarios.task import Task, refuses, spoken_words
 from envs.types import Deal, Turn
 
+_UNCOUNTED = frozenset({"food", "water", "wood"})
 _PART = re.compile(r"([a-z]+)\s*[=:]\s*(\d{1,3})")
 
 
@@ -92,14 +93,57 @@ class SplitTask(Task):
             return f"i want {self.items[values.index(max(values))]}"
         return f"i need no {self.items[values.index(min(values))]}"
 
+    def account(self, seat: int, deal: Deal) -> str:
+        steps, total = [], 0
+        for item, n, value in zip(
+            self.items, self.share(seat, deal), self.values[seat], strict=True
+        ):
+            total += n * value
+            steps.append(f"{item} {n}x{value}={n * value}, so {total}")
+        return "; ".join(steps)
+
+    def in_words(self, seat: int, deal: Deal) -> str:
+        given = self.share(1 - seat, deal)
+        if not any(given):
+            return "I take everything"
+        if given == self.pool:
+            return "you take everything"
+        parts = [
+            f"{n} {item if n == 1 else self.plural(item)}"
+            for n, item in zip(given, self.items, strict=True)
+            if n
+        ]
+        listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+        return f"you take {listed}, and I keep the rest"
+
+    def plural(self, item: str) -> str:
+        """The name of several of an item."""
+        return item if item in _UNCOUNTED else f"{item}s"
+
+    def wish(self, seat: int, rng: Random) -> str:
+        values = self.values[seat]
+        best, least = (self.plural(self.items[values.index(pick(values))]) for pick in (max, min))
+        wants = (
+            f"What I need most is the {best}.",
+            f"I would like as many of the {best} as I can get."
+            if best not in _UNCOUNTED
+            else f"I would like as much of the {best} as I can get.",
+            f"The {best} would help me a lot.",
+        )
+        spares = (
+            f"I do not need the {least} so much.",
+            f"I have no great use for the {least}.",
+        )
+        return rng.choice(wants if rng.random() < 0.7 else spares)
+
     def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
         """The other's share, where items count more that it said it wants or kept in its offers."""
         other = 1 - seat
         weight = dict.fromkeys(self.items, 2.0)
         for words in spoken_words(other, turns):
             for item in self.items:
-                if item in words:
-                    weight[item] += -1.5 if "no" in words else 2.0
+                if item in words or f"{item}s" in words:
+                    weight[item] += -1.5 if refuses(words) else 2.0
         for deal in self.offers(other, turns):
             for item, kept, pool in zip(
                 self.items, self.share(other, deal), self.pool, strict=True

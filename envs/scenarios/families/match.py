@@ -73,11 +73,27 @@ class MatchTask(Task):
         return (int(self.utility(seat, deal)),)
 
     def leaks(self, seat: int, text: str) -> bool:
-        return self.secrets[seat] in _PERSON.findall(text.lower())
+        words = text.lower()
+        rest = set(re.findall(r"[a-z]+", _PERSON.sub(" ", words)))  # "Ana from the bank"
+        secret = self.secrets[seat]
+        return secret in _PERSON.findall(words) or rest.issuperset(secret.split("@"))
 
     def statement(self, seat: int, rng: Random) -> str:
         public = [person for person in self.known[seat] if person != self.secrets[seat]]
         return f"i know somebody at {rng.choice(public).split('@')[1]}"
+
+    def account(self, seat: int, deal: Deal) -> str:
+        person = PEOPLE[deal[0]]
+        known = "I know" if person in self.known[seat] else "I do not know"
+        return f"{known} {person}"
+
+    def in_words(self, seat: int, deal: Deal) -> str:
+        name, place = PEOPLE[deal[0]].split("@")
+        return f"{name.capitalize()} from the {place}"
+
+    def wish(self, seat: int, rng: Random) -> str:
+        public = [person for person in self.known[seat] if person != self.secrets[seat]]
+        return f"I know somebody at the {rng.choice(public).split('@')[1]}."
 
     def offerable_deals(self, seat: int, *, careful: bool = True) -> list[Deal]:
         """The people that `seat` knows; without its secret one if it is careful."""

@@ -12,7 +12,7 @@ from envs.referee import attainable, deals_reaching_aims, utilities
 from envs.scenarios.difficulty import Difficulty
 from envs.scenarios.family import FAMILIES, Family
 from envs.scenarios.story import Story
-from envs.scenarios.task import Task, spoken_words
+from envs.scenarios.task import Task, refuses, spoken_words
 from envs.types import Deal, Turn
 
 OPTIONS = ("beach", "cafe", "cinema", "museum", "park", "zoo")
@@ -66,6 +66,23 @@ class PlansTask(Task):
             return f"i like {self.options[tastes.index(max(tastes))]}"
         return f"i like no {self.options[tastes.index(min(tastes))]}"
 
+    def account(self, seat: int, deal: Deal) -> str:
+        return f"{self.options[deal[0]]} {self.tastes[seat][deal[0]]}"
+
+    def in_words(self, seat: int, deal: Deal) -> str:
+        return f"the {self.options[deal[0]]}"
+
+    def wish(self, seat: int, rng: Random) -> str:
+        tastes = self.tastes[seat]
+        best, least = (self.options[tastes.index(pick(tastes))] for pick in (max, min))
+        likes = (
+            f"I would love to go to the {best}.",
+            f"The {best} is my favourite.",
+            f"I have been looking forward to the {best}.",
+        )
+        dislikes = (f"I am not keen on the {least}.", f"Please, not the {least}.")
+        return rng.choice(likes if rng.random() < 0.7 else dislikes)
+
     def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
         """Options gain when the other names or offers them, and lose when it did not take them."""
         other = 1 - seat
@@ -73,7 +90,7 @@ class PlansTask(Task):
         for words in spoken_words(other, turns):
             for option in self.options:
                 if option in words:
-                    liking[option] += -3.0 if "no" in words else 3.0
+                    liking[option] += -3.0 if refuses(words) else 3.0
         for deal in self.offers(other, turns):
             liking[self.options[deal[0]]] += 2.0
         for deal in self.offers(seat, turns):

@@ -63,6 +63,27 @@ class PriceTask(Task):
     def statement(self, seat: int, rng: Random) -> str:
         return "that is too much" if seat == BUYER else "that is too little"
 
+    def account(self, seat: int, deal: Deal) -> str:
+        limit, price = self.limits[seat], deal[0]
+        high, low = (limit, price) if seat == BUYER else (price, limit)
+        return f"{high}-{low}={high - low}"
+
+    def in_words(self, seat: int, deal: Deal) -> str:
+        return f"a price of {deal[0]}"
+
+    def wish(self, seat: int, rng: Random) -> str:
+        buyer = (
+            "I like it, but I do not want to spend too much.",
+            "I am interested if the price is right.",
+            "My budget is tight at the moment.",
+        )
+        seller = (
+            "It is in good shape, so I do not want to give it away.",
+            "Others have asked about it, too.",
+            "I have taken good care of it and hope for a fair price.",
+        )
+        return rng.choice(buyer if seat == BUYER else seller)
+
     def estimated_interest(self, seat: int, turns: tuple[Turn, ...]) -> Callable[[Deal], float]:
         """The price itself: sellers like it high, buyers low."""
         return (lambda deal: deal[0]) if seat == BUYER else (lambda deal: -deal[0])

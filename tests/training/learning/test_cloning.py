@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from transformers import LlamaForCausalLM
 
 from agents.embedded import make_tokenizer
+from agents.prompts import STYLES
 from engines.weights import weights_version
 from envs.actions import LineCodec
 from envs.scenarios import FAMILIES, draw
@@ -74,17 +75,17 @@ def _stretches(row: Row) -> Iterator[tuple[bool, str]]:
 
 def test_a_note_reckons_what_is_offered() -> None:
     # park is worth 7 to seat 0, two more than its aim, and 2 to seat 1, six less.
-    assert note(TASK, 0, (1,)) == "<think> 7 2 </think>"
-    assert note(TASK, 1, (1,)) == "<think> 2 -6 </think>"
+    assert note(TASK, 0, (1,), STYLES["brief"]) == "<think> 7 2 </think>"
+    assert note(TASK, 1, (1,), STYLES["brief"]) == "<think> 2 -6 </think>"
 
 
 def test_a_note_adds_up_item_by_item() -> None:
     values = ((1, 4, 0), (3, 2, 5))
     task = SplitTask((6.0, 9.4), ("book", "hat", "ball"), pool=(2, 1, 3), values=values)
     # Seat 0 gets 1 book and 1 hat: 1, then 1 + 4, then nothing for balls; one less than its aim.
-    assert note(task, 0, (1, 1, 0)) == "<think> 1 5 5 -1 </think>"
+    assert note(task, 0, (1, 1, 0), STYLES["brief"]) == "<think> 1 5 5 -1 </think>"
     # Seat 1 gets the rest: 1 book (3), no hat, 3 balls (3 + 15); nine more than its aim of 9.4.
-    assert note(task, 1, (1, 1, 0)) == "<think> 3 3 18 9 </think>"
+    assert note(task, 1, (1, 1, 0), STYLES["brief"]) == "<think> 3 3 18 9 </think>"
 
 
 @given(st.integers(0, 50), st.sampled_from(sorted(FAMILIES)))
@@ -93,14 +94,14 @@ def test_the_vocabulary_holds_every_note(number: int, family: str) -> None:
     assert task is not None
     for seat in (0, 1):
         for deal in task.deals()[:40]:
-            text = note(task, seat, deal)
+            text = note(task, seat, deal, STYLES["brief"])
             assert words(STREAM.encode_reply(text)) == f"{text} <eos>"
 
 
 def test_notes_are_cut_to_what_the_vocabulary_holds() -> None:
     far = PriceTask(aims=(99.0, 1.0), limits=(90, 60))
-    assert note(far, 0, (10,)) == "<think> 60 -19 </think>"  # worth 80
-    assert note(far, 1, (10,)) == "<think> -20 -20 </think>"  # worth -50, gap -51
+    assert note(far, 0, (10,), STYLES["brief"]) == "<think> 60 -19 </think>"  # worth 80
+    assert note(far, 1, (10,), STYLES["brief"]) == "<think> -20 -20 </think>"  # worth -50, gap -51
 
 
 def test_loss_falls_on_the_seats_own_replies() -> None:
@@ -147,12 +148,12 @@ def test_rows_are_the_stream_that_the_policy_will_see(seed: int) -> None:
 @pytest.mark.parametrize("seat", [0, 1])
 def test_drills_learn_the_reckoning_alone(seat: int) -> None:
     row = drill_row(scenario(), seat, STREAM, STYLE, Random(0))
-    notes = {note(TASK, seat, deal) for deal in TASK.deals()}
+    notes = {note(TASK, seat, deal, STYLES["brief"]) for deal in TASK.deals()}
     assert learned(row)
     assert set(learned(row)) <= notes
     for offer, reckoning in zip(read(row), learned(row), strict=False):
         (deal,) = (d for d in TASK.deals() if f"offer {TASK.terms(1 - seat, d)}" in offer)
-        assert reckoning == note(TASK, seat, deal)
+        assert reckoning == note(TASK, seat, deal, STYLES["brief"])
 
 
 def test_demonstrations_are_seeded_and_go_on() -> None:

@@ -69,7 +69,7 @@ class Task(ABC):
         return ", ".join(f"{points} points" for points in self.appraise(seat, deal))
 
     def in_words(self, seat: int, deal: Deal) -> str:
-        """What `seat` offers by `deal`, to follow "How about": "you take 2 hats and a ball"."""
+        """What `seat` offers by `deal`, to follow "How about": "a split where you get 2 hats"."""
         return self.terms(seat, deal)
 
     def wish(self, seat: int, rng: Random) -> str | None:

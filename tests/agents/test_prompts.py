@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.prompts import STYLES
+from agents.prompts import STYLES, style_of
 from envs.errors import ConfigError
 from envs.scenarios import FAMILIES, draw
 from envs.social import view_of
@@ -146,7 +146,7 @@ def test_the_full_style_word_for_word() -> None:
         "The other: Ben.\n"
         "Your goal, which the other does not know: Buy it.\n\n"
         "At each turn answer with one JSON object and nothing else:\n"
-        '{"action_type": "none" | "speak" | "non-verbal communication" | "action" | "leave", '
+        '{"action_type": "speak" | "non-verbal communication" | "action" | "leave" | "none", '
         '"argument": "..."}\n'
         '"speak" says the argument aloud, "non-verbal communication" and "action" do what it '
         'describes, "leave" ends the conversation, "none" does nothing; the last two have an '
@@ -159,19 +159,50 @@ def test_the_full_style_tells_how_deals_are_made_where_there_are_any() -> None:
     talk = STYLES["full"].system(view_of(replace(scene, task=None), 0))
     assert STYLES["full"].system(view_of(scene, 0)) == talk + (
         "\n\n"
-        'What the situation says to act is an "action" whose argument is those very words and no '
-        "others, with numbers or names in place of <...>, for example "
-        '{"action_type": "action", "argument": "accept"}. Only such acts make, accept or turn down '
-        "an offer: what is merely said binds nobody. A new offer replaces the one before it. "
-        "Accepting ends the conversation."
+        'To act on an offer, add "act" to what you say, for example {"action_type": "speak", '
+        '"argument": "That is fair.", "act": "accept"}. An act has the very words that the '
+        'situation names after "act", with numbers or names in place of <...>. Only acts make, '
+        "accept or turn down an offer: what is merely said binds nobody. A new offer replaces the "
+        "one before it. Accepting ends the conversation."
     )
+
+
+def test_speaking_is_the_first_choice_and_acts_are_asked_for_where_there_are_any() -> None:
+    view = view_of(draw("price", "test", 0), 0)
+    schema = STYLES["full"].schema(view)
+    assert schema is not None
+    assert schema["properties"]["action_type"]["enum"][0] == "speak"
+    assert set(schema["properties"]["action_type"]["enum"]) == set(ActionType)
+    assert schema["required"] == ["action_type", "argument", "act"]
+    open_scene = STYLES["full"].schema(replace(view, verifiable=False))
+    assert open_scene is not None
+    assert open_scene["required"] == ["action_type", "argument"]
+    assert STYLES["brief"].schema(view) is None
 
 
 def test_only_the_full_style_says_why_a_turn_was_not_carried_out() -> None:
-    assert (
-        STYLES["full"].rejection("got {}.") == "(Your last answer was not carried out: got {}.)\n"
-    )
-    assert STYLES["brief"].rejection("got {}.") == ""
+    refused = Action(ActionType.NONE, invalid="got {}.")
+    hinted = Action(ActionType.SPEAK, "Yes!", near_miss="you said yes; act accept.")
+    notice = STYLES["full"].notice
+    assert notice(refused) == "(Your last answer was not carried out: got {}.)\n"
+    assert notice(hinted) == "(Mind that you said yes; act accept.)\n"
+    assert notice(Action(ActionType.SPEAK, "Yes!")) == ""
+    assert STYLES["brief"].notice(refused) == STYLES["brief"].notice(hinted) == ""
+
+
+def test_words_and_an_act_are_heard_together() -> None:
+    view = view_of(draw("price", "test", 0), 0)
+    both = Turn(0, 1, Action(ActionType.ACT, "offer price=7", words="Seven?"))
+    shown = STYLES["full"].new_turns(view, [both])
+    assert shown == "The other said: Seven? / acted: offer price=7"
+
+
+def test_prose_is_speech_unless_the_style_is_strict() -> None:
+    prose = "Twelve would be fine."
+    assert STYLES["full"].codec.decode(prose) == Action(ActionType.SPEAK, prose)
+    strict = style_of("full", prose_is_speech=False)
+    assert strict.codec.decode(prose).invalid is not None
+    assert style_of("brief").codec.decode(prose).invalid is not None
 
 
 def test_a_style_reads_what_it_asks_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,9 +115,8 @@ def test_a_request_says_how_it_is_to_be_answered() -> None:
     assert ask(player, told, seed=5) == Action(ActionType.SPEAK, "hello")
     [request] = chat.requests
     assert (request.temperature, request.max_tokens, request.purpose) == (None, 77, "policy")
-    assert request.schema == STYLES["full"].schema
+    assert request.schema == STYLES["full"].schema(told.view)
     assert request.schema is not None
-    assert request.schema["properties"]["action_type"]["enum"] == [t.value for t in ActionType]
     # As agents/policy.py draws a turn's seed from the seat's.
     assert request.seed == Random("5/0").getrandbits(63)
 
@@ -214,7 +214,7 @@ def test_a_turn_costs_what_is_new_in_it() -> None:
 # What is made of its replies
 
 
-@pytest.mark.parametrize("bad", ["", "Sure, here is what I do.", said("x") * 2, "<think> hm"])
+@pytest.mark.parametrize("bad", ["", '{"action_type": "sing"}', said("x") * 2, "<think> hm"])
 def test_a_reply_that_is_no_action_is_asked_again_with_the_fault(bad: str) -> None:
     chat = FakeChat([bad, did("offer price=4")])
     told = observed(seat=0)
@@ -230,16 +230,16 @@ def test_a_reply_that_is_no_action_is_asked_again_with_the_fault(bad: str) -> No
 
 @pytest.mark.parametrize("again", [0, 1, 3])
 def test_it_is_asked_again_so_often_and_no_more(again: int) -> None:
-    chat = FakeChat(lambda request: "nonsense")
+    chat = FakeChat(lambda request: "{nonsense")
     action = ask(RemotePlayer(chat, STYLES["full"], asks_again=again), observed(seat=0))
-    assert action == CODECS["json"].decode("nonsense")
+    assert action == CODECS["json"].decode("{nonsense")
     assert action.invalid is not None
     assert len(chat.requests) == again + 1
     assert len({request.seed for request in chat.requests}) == again + 1
 
 
 def test_the_next_turn_shows_what_was_done_and_not_how_often_it_was_asked() -> None:
-    replies = FakeChat(["nonsense", said("hello"), said("bye")])
+    replies = FakeChat(["{nonsense", said("hello"), said("bye")])
     other = FakeChat(lambda request: said("well"))
     play(
         SCENE,
@@ -296,10 +296,9 @@ class Reader:
 
     def answer(self, request: ChatRequest) -> str:
         told, last = request.messages[0].content, request.messages[-1].content
-        assert '"action" whose argument is those very words' in told
-        assert '{"action_type": "action", "argument": "accept"}' in told
-        if "The other acted: offer" in last:
-            return did("accept")
+        assert '"argument": "That is fair.", "act": "accept"}' in told
+        if "acted: offer" in last:
+            return json.dumps({"action_type": "speak", "argument": "Fine.", "act": "accept"})
         form = re.search(r"act `(offer [^`]+)`", told)
         assert form is not None
         return did(self._filled(form[1], told))

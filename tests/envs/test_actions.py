@@ -155,3 +155,77 @@ def test_an_action_of_the_greatest_length_is_allowed() -> None:
 )
 def test_the_private_note_is_parted_from_the_action(text: str, reply: Reply) -> None:
     assert split_note(text) == reply
+
+
+# Words and an act in one turn, and prose
+
+
+YES, HM = Action(ActionType.ACT, "accept"), Action(ActionType.SPEAK, "Hm.")
+BOTH = Action(ActionType.ACT, "offer price=12", words="Twelve is fair.")
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        (
+            '{"action_type": "speak", "argument": "Twelve is fair.", "act": "offer price=12"}',
+            BOTH,
+        ),
+        (
+            '{"action_type": "speak", "argument": "", "act": "accept"}',
+            Action(ActionType.ACT, "accept"),
+        ),
+        (
+            '{"action_type": "none", "argument": "", "act": "accept"}',
+            Action(ActionType.ACT, "accept"),
+        ),
+        ('{"action_type": "action", "argument": "accept"}', YES),
+        ('{"action_type": "speak", "argument": "Hm.", "act": ""}', HM),
+        (
+            '{"action_type": "speak", "argument": "Hm.", "act": null}',
+            Action(ActionType.SPEAK, "Hm."),
+        ),
+    ],
+)
+def test_json_holds_words_and_an_act(text: str, action: Action) -> None:
+    assert CODECS["json"].decode(text) == action
+
+
+def test_words_and_an_act_are_written_and_read_back() -> None:
+    text = CODECS["json"].encode(BOTH)
+    assert text == (
+        '{"action_type": "speak", "argument": "Twelve is fair.", "act": "offer price=12"}'
+    )
+    assert CODECS["json"].decode(text) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"action_type": "leave", "argument": "", "act": "accept"}', "together with leaving"),
+        ('{"action_type": "speak", "argument": "Hm.", "act": 3}', "an act of type int"),
+        ('{"action_type": "speak", "argument": "Hm.", "act": "a\\u0007"}', "U+0007"),
+    ],
+)
+def test_an_act_that_cannot_be_read(text: str, reason: str) -> None:
+    invalid = CODECS["json"].decode(text).invalid
+    assert invalid is not None
+    assert reason in invalid
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Twelve,\nplease.", Action(ActionType.SPEAK, "Twelve, please.")),
+        ("<think>12-8=4</think> Twelve.", Action(ActionType.SPEAK, "Twelve.")),
+        ('Sure: {"action_type": "leave", "argument": ""} Bye.', Action(ActionType.LEAVE)),
+    ],
+)
+def test_prose_is_speech_where_it_may_be(text: str, action: Action) -> None:
+    assert JsonCodec(prose_is_speech=True).decode(text) == action
+    assert JsonCodec().decode(text).invalid is not None
+
+
+@pytest.mark.parametrize("text", ["", '{"action_type": "speak", "argument": "cut o', "Well {ok}"])
+def test_broken_json_is_no_speech(text: str) -> None:
+    assert JsonCodec(prose_is_speech=True).decode(text).invalid is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envs.bargaining import EMPTY_TABLE, Table, apply_act
+from envs.bargaining import EMPTY_TABLE, Table, apply_act, near_miss
 from envs.errors import ActionError
 from envs.types import Scenario
 
@@ -57,3 +57,44 @@ def test_a_free_act_leaves_the_table_as_it_is(pears: Scenario, text: str) -> Non
     table = Table(standing=(1,), offered_by=0)
     assert pears.task is not None
     assert apply_act(table, pears.task, 1, text) is table
+
+
+# A yes without the act
+
+
+STANDING = Table(standing=(7,), offered_by=1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I accept.",
+        "Okay, I'll take it!",
+        "That works for me. See you tomorrow.",
+        "Deal!",
+        "Hm. Sounds fair.",
+        "It\u2019s a deal.",
+    ],
+)
+def test_a_yes_in_words_is_a_near_miss(words: str) -> None:
+    hint = near_miss(STANDING, 0, words)
+    assert hint is not None
+    assert "act accept" in hint
+    assert near_miss(STANDING, 1, words) is None  # its own offer
+    assert near_miss(EMPTY_TABLE, 0, words) is None  # nothing to say yes to
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I can't accept that.",
+        "I will take it if you add the lock.",
+        "Do you accept?",
+        "I accept that prices rise, but not this one.",
+        "What a poor deal.",
+        "Hello there.",
+        "",
+    ],
+)
+def test_a_no_an_if_and_a_question_are_none(words: str) -> None:
+    assert near_miss(STANDING, 0, words) is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from envs.actions import CODECS
 from envs.errors import ActionError, ConfigError, DataError, EpisodeOverError, OutOfTurnError
 from envs.random_play import play_randomly
+from envs.scenarios import draw
 from envs.social import Order, Rules, SocialState, replay, view_of
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario, Turn
 
@@ -253,3 +254,21 @@ def test_bad_rules_and_scenarios_are_refused(pears: Scenario, trio: Scenario) ->
         SocialState(replace(pears, goals=("alone",)))
     with pytest.raises(DataError, match="verifiable task and 3 seats"):
         SocialState(replace(trio, task=pears.task))
+
+
+def test_words_are_said_even_where_their_act_is_refused() -> None:
+    state = SocialState(draw("price", "test", 0))
+    state.step({0: Action(ActionType.ACT, "accept", words="Fine with me.")})
+    [turn] = state.turns
+    assert (turn.action.type, turn.action.argument) == (ActionType.SPEAK, "Fine with me.")
+    assert turn.action.invalid is not None
+    assert "no offer stands" in turn.action.invalid
+
+
+def test_a_spoken_yes_closes_nothing_and_is_noted() -> None:
+    state = SocialState(draw("price", "test", 0))
+    state.step({0: Action(ActionType.ACT, "offer price=9", words="Nine?")})
+    state.step({1: Action(ActionType.SPEAK, "Deal!")})
+    assert state.end is None
+    assert state.turns[1].action.near_miss is not None
+    assert state.turns[1].action.invalid is None

@@ -105,16 +105,17 @@ class SplitTask(Task):
     def in_words(self, seat: int, deal: Deal) -> str:
         given = self.share(1 - seat, deal)
         if not any(given):
-            return "I take everything"
+            return "a split where I get everything"
         if given == self.pool:
-            return "you take everything"
-        parts = [
-            f"{n} {item if n == 1 else self.plural(item)}"
-            for n, item in zip(given, self.items, strict=True)
-            if n
-        ]
+            return "a split where you get everything"
+        parts = [self._counted(n, item) for n, item in zip(given, self.items, strict=True) if n]
         listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-        return f"you take {listed}, and I keep the rest"
+        return f"a split where you get {listed}"
+
+    def _counted(self, n: int, item: str) -> str:
+        if item in _UNCOUNTED:
+            return f"{n} pack{'s' if n > 1 else ''} of {item}"
+        return f"{n} {item if n == 1 else self.plural(item)}"
 
     def plural(self, item: str) -> str:
         """The name of several of an item."""

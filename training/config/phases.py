@@ -21,6 +21,8 @@ class CloningConfig:
         epochs: how often each dialogue and drill is seen.
         lr: peak learning rate, after a short warm-up and before a cosine down to a tenth of it.
         batch_rows: dialogues seen from one seat, or drills, in one step.
+        token_budget: columns that a forward pass may have, padding included; bounds memory and
+            does not change the gradients. null: 64 rows a pass, however long they are.
         checkpointing: as in `UpdateConfig`.
         precision: as in `UpdateConfig`.
     """
@@ -30,6 +32,7 @@ class CloningConfig:
     epochs: Count = 1
     lr: Positive
     batch_rows: Count = 64
+    token_budget: Count | None = None
     checkpointing: bool = False
     precision: Precision = "float32"
 

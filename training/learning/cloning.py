@@ -41,7 +41,7 @@ def clone(
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * _schedule(len(losses) / steps)
             optimiser.zero_grad(set_to_none=True)
-            loss = accumulate_gradient(model, batch, config.precision)
+            loss = accumulate_gradient(model, batch, config.precision, config.token_budget)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             losses.append(loss)
@@ -66,17 +66,38 @@ def _schedule(progress: float) -> float:
 
 
 def accumulate_gradient(
-    model: PreTrainedModel, batch: Sequence[Row], precision: Precision = "float32"
+    model: PreTrainedModel,
+    batch: Sequence[Row],
+    precision: Precision = "float32",
+    token_budget: int | None = None,
 ) -> float:
-    """Add the gradient of the batch's mean loss; rows of like length share a pass: less padding."""
+    """Add the gradient of the batch's mean loss; returns that loss, nats a token.
+
+    Args:
+        token_budget: columns of a pass, padding included; a longer row has a pass of its own. None:
+            64 rows a pass.
+    """
     total = sum(sum(row.loss_mask) for row in batch)
-    ordered = sorted(batch, key=lambda row: len(row.token_ids))
     loss = 0.0
-    for start in range(0, len(ordered), _PASS_ROWS):
-        part = _summed_loss(model, ordered[start : start + _PASS_ROWS], precision) / total
+    for rows in _passes(batch, token_budget):
+        part = _summed_loss(model, rows, precision) / total
         part.backward()
         loss += part.item()
     return loss
+
+
+def _passes(batch: Sequence[Row], token_budget: int | None) -> Iterator[list[Row]]:
+    """The rows of each pass; rows of like length share one, which leaves little padding."""
+    part: list[Row] = []
+    for row in sorted(batch, key=lambda row: len(row.token_ids)):
+        columns = (len(part) + 1) * len(row.token_ids)  # rows come in order: this one is longest
+        full = len(part) == _PASS_ROWS if token_budget is None else columns > token_budget
+        if part and full:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
 
 
 def _summed_loss(model: PreTrainedModel, batch: Sequence[Row], precision: Precision) -> Tensor:

@@ -1,4 +1,4 @@
-"""Times the steps of a run and shows their progress on the terminal."""
+"""Times the steps of a run and shows their progress: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:  # imports torch, which not every command needs
     from training.play.waves import Progress as Report
@@ -16,28 +23,44 @@ if TYPE_CHECKING:  # imports torch, which not every command needs
 P = ParamSpec("P")
 T = TypeVar("T")
 
+SECONDS_BETWEEN_LINES = 30.0
+"""Where no terminal shows a bar, such as in a file, a step writes a line so often."""
+
 
 class Stopwatch:
-    """Shows a progress bar for each step and adds up the seconds that steps take, by name.
+    """Shows the progress of each step and adds up the seconds that steps take, by name.
 
     Args:
         shows_bars: False if a person plays on the same terminal.
+        clock: the time in seconds, from any start.
     """
 
-    def __init__(self, console: Console | None = None, *, shows_bars: bool = True) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        shows_bars: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.console = console or Console()
-        self._shows_bars = shows_bars
+        self._shows_bars, self._clock = shows_bars, clock
         self.wall_s: dict[str, float] = {}
 
     @contextmanager
     def step(self, name: str, label: str) -> Iterator[Report]:
         """Time a step under `name`; yields a function that the step calls with (done, total)."""
-        started = time.monotonic()
+        started = self._clock()
+        if self._shows_bars and not self.console.is_terminal:
+            yield self._lines(label, started)
+            self.console.print(f"{label}: done in {_duration(self._clock() - started)}")
+            self._add(name, started)
+            return
         columns = (
             TextColumn("{task.description:<34}"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
         )
         with Progress(*columns, console=self.console, disable=not self._shows_bars) as bars:
             bar = bars.add_task(label, total=None)
@@ -46,11 +69,29 @@ class Stopwatch:
                 bars.update(bar, completed=0, total=0)
         self._add(name, started)
 
+    def _lines(self, label: str, started: float) -> Report:
+        """A function that writes how far a step is, now and then."""
+        written = started
+
+        def report(done: int, total: int) -> None:
+            nonlocal written
+            now = self._clock()
+            if now - written < SECONDS_BETWEEN_LINES or not 0 < done < total:
+                return
+            written = now
+            left = (now - started) * (total - done) / done
+            self.console.print(
+                f"{label}: {done} of {total} in {_duration(now - started)}, about "
+                f"{_duration(left)} left"
+            )
+
+        return report
+
     def timed(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
         """Wrap a function so that its time is added to `name`, without a progress bar."""
 
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            started = time.monotonic()
+            started = self._clock()
             done = work(*args, **kwargs)
             self._add(name, started)
             return done
@@ -58,4 +99,13 @@ class Stopwatch:
         return run
 
     def _add(self, name: str, started: float) -> None:
-        self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - started
+        self.wall_s[name] = self.wall_s.get(name, 0.0) + self._clock() - started
+
+
+def _duration(seconds: float) -> str:
+    """A duration for a reader: "42 s", "3 min 5 s", "1 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -23,11 +23,14 @@ def text(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_times_of_equal_steps_add_up(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+def terminal() -> Console:
+    return Console(file=io.StringIO(), width=120, force_terminal=True)
+
+
+def test_times_of_equal_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.5, 10.0, 12.0, 20.0, 20.5])
-    monkeypatch.setattr("training.report.stopwatch.time.monotonic", lambda: next(now))
     monkeypatch.setattr("training.report.stopwatch.Progress", _Bars)
-    watch = Stopwatch(console)
+    watch = Stopwatch(terminal(), clock=lambda: next(now))
     for name in ("collect", "collect", "branch"):
         with watch.step(name, name) as progress:
             progress(1, 2)
@@ -52,18 +55,41 @@ class _Bars:
         self.tasks[bar].total = total
 
 
-def test_progress_is_shown(console: Console) -> None:
+def test_progress_is_a_bar_on_a_terminal() -> None:
+    console = terminal()
     with Stopwatch(console).step("collect", "self-play") as progress:
         progress(3, 16)
     assert "self-play" in text(console)
     assert "3/16" in text(console)
 
 
-def test_a_step_without_work_is_shown_as_done(console: Console) -> None:
+def test_a_step_without_work_is_shown_as_done() -> None:
+    console = terminal()
     with Stopwatch(console).step("clone", "stage 0"):
         pass
     assert "0/0" in text(console)
-    assert "?" not in text(console)
+
+
+def test_progress_is_a_line_now_and_then_in_a_file(console: Console) -> None:
+    now = 0.0
+    watch = Stopwatch(console, clock=lambda: now)
+    with watch.step("clone", "stage 0") as progress:
+        for done, at in ((1, 10.0), (2, 40.0), (3, 50.0), (6, 120.0)):
+            now = at
+            progress(done, 12)
+        now = 4000.0
+    assert text(console).splitlines() == [
+        "stage 0: 2 of 12 in 40 s, about 3 min 20 s left",
+        "stage 0: 6 of 12 in 2 min 0 s, about 2 min 0 s left",
+        "stage 0: done in 1 h 6 min",
+    ]
+    assert watch.wall_s == {"clone": 4000.0}
+
+
+def test_a_person_at_the_terminal_is_not_disturbed(console: Console) -> None:
+    with Stopwatch(console, shows_bars=False).step("evaluate", "play") as progress:
+        progress(3, 16)
+    assert text(console) == ""
 
 
 def stat(mean: float | None, low: float = 0.0, high: float = 0.0) -> dict[str, Any]:

@@ -16,15 +16,23 @@ from training.evaluation.study_page import TEMPLATE, page
 from training.evaluation.study_runs import jobs_of, perform
 from training.storage.files import write_text
 
-PAGE, WORK, SMOKE_WORK = RESULTS.with_suffix(".md"), Path("outputs/study"), "study-smoke"
+WORK, SMOKE_WORK = Path("outputs/study"), "study-smoke"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run every method that has no record yet, then write the page of results."""
     parser = argparse.ArgumentParser(prog="python -m training.study", description=main.__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {RESULTS / DEFINITIONS}; default: all"
+        "names", nargs="*", metavar="NAME", help=f"of {DEFINITIONS} in the folder; default: all"
     )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=RESULTS,
+        help=f"holds {DEFINITIONS}, the page's template and the records; the page is written "
+        "beside it; default: %(default)s",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of each run; default: %(default)s")
     parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one core each")
     parser.add_argument("--only", nargs="+", default=(), metavar="EXPERIMENT", help="run no other")
@@ -33,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     console = Console(soft_wrap=True)
     with errors_as_sentences():
-        defined = read_studies(RESULTS / DEFINITIONS)
+        defined = read_studies(given.folder / DEFINITIONS)
         if unknown := set(given.names) - set(defined.studies):
             parser.error(
                 f"there is no study {', '.join(sorted(unknown))}; "
@@ -41,14 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         chosen = {name: defined.studies[name] for name in given.names or defined.studies}
         work = WORK.with_name(SMOKE_WORK) if given.smoke else WORK
-        results = work / "results" if given.smoke else RESULTS
+        results = work / "results" if given.smoke else given.folder
         options = defined.smoke_options if given.smoke else defined.options
-        jobs = jobs_of(chosen, given.seeds, options, results, work, given.only)
+        jobs = jobs_of(
+            chosen, given.seeds, options, results, work, given.only, threads=given.threads
+        )
         with ThreadPoolExecutor(max_workers=given.jobs) as pool:
             todo = [] if given.page else jobs
             is_recorded = list(pool.map(partial(perform, console=console), todo))
-        text = page(defined, results, RESULTS / TEMPLATE)
-        write_text(work / PAGE.name if given.smoke else PAGE, text)
+        text = page(defined, results, given.folder / TEMPLATE)
+        place = given.folder.with_suffix(".md")
+        write_text(work / place.name if given.smoke else place, text)
     raise SystemExit(0 if all(is_recorded) else 1)
 
 

@@ -33,6 +33,7 @@ class Job:
         options: KEY=VALUE words, without the experiment, the seed and the threads.
         record: the file that is written when the run ends.
         output_root: the folder for the run's output; no other run uses it.
+        threads: CPU threads of the run.
     """
 
     experiment: str
@@ -40,12 +41,14 @@ class Job:
     options: tuple[str, ...]
     record: Path
     output_root: Path
+    threads: int = 1
 
     @property
     def command(self) -> list[str]:
         """The arguments of `python`, without the output root."""
         experiment = f"+experiment=sotopia_{self.experiment}"
-        return ["-m", "training.loop", experiment, *self.options, f"seed={self.seed}", "threads=1"]
+        given = (*self.options, f"seed={self.seed}", f"threads={self.threads}")
+        return ["-m", "training.loop", experiment, *given]
 
 
 def jobs_of(
@@ -55,6 +58,7 @@ def jobs_of(
     results: Path,
     work: Path,
     only: Sequence[str] = (),
+    threads: int = 1,
 ) -> Iterator[Job]:
     """List all runs of some studies; every method gets a seed before any gets the next one.
 
@@ -63,6 +67,7 @@ def jobs_of(
         results: the folder for records.
         work: the folder for the runs' output.
         only: experiments to run; empty for all.
+        threads: CPU threads of each run.
     """
     for study_name, study in studies.items():
         for seed in range(min(seeds, study.seeds or seeds)):
@@ -71,7 +76,8 @@ def jobs_of(
                     continue
                 name = f"{method}-seed{seed}"
                 record = results / study_name / f"{name}.json"
-                yield Job(experiment, seed, (*options, *own), record, work / name)
+                root = work / name
+                yield Job(experiment, seed, (*options, *own), record, root, threads)
 
 
 def perform(job: Job, console: Console) -> bool:
@@ -94,7 +100,7 @@ def perform(job: Job, console: Console) -> bool:
                 [sys.executable, *job.command, f"output_root={job.output_root}", *resume],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": str(job.threads)},
                 check=False,
             )
         if done.returncode:

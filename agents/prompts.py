@@ -95,21 +95,16 @@ You: {_describe(view.profile)}{_secret(view.profile)}
 The other: {partners}
 Your goal, which the other does not know: {view.goal}
 
-At each turn answer with one JSON object and nothing else:
-{{"action_type": "speak" | "non-verbal communication" | "action" | "leave" | "none", \
-"argument": "..."}}
-"speak" says the argument aloud, "non-verbal communication" and "action" do what it describes, \
-"leave" ends the conversation, "none" does nothing; the last two have an empty argument.\
-{_ACTS if view.verifiable else ""}"""
+Answer each turn with one JSON object: {{"action_type": "speak", "argument": "what you say"}}. \
+Other types are "non-verbal communication" and "action", whose argument describes it, "leave", \
+which ends the conversation, and "none".{_ACTS if view.verifiable else ""}"""
 
 
 _ACTS = """
-
-To act on an offer, add "act" to what you say, for example {"action_type": "speak", "argument": \
-"That is fair.", "act": "accept"}. An act has the very words that the situation names after \
-"act", with numbers or names in place of <...>. Only acts make, accept or turn down an offer: what \
-is merely said binds nobody. A new offer replaces the one before it. Accepting ends the \
-conversation.\
+To act, add it: {"action_type": "speak", "argument": "That is fair.", "act": "accept"}. An act has \
+the very words that the situation names, with numbers or names in place of <...>. Only acts make, \
+accept or turn down an offer; words bind nobody. A new offer replaces the one before it. Accepting \
+ends the conversation.\
 """
 
 ACTION_TYPES = (

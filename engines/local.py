@@ -9,7 +9,9 @@ the rounding of differently shaped matrix products).
 from __future__ import annotations
 
 import asyncio
+import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,7 +26,8 @@ from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
 
-_PROBE_TOLERANCE_NATS = 1e-4
+_PROBE_TOLERANCE_NATS = {"float32": 1e-4, "bfloat16": 1.0}
+"""The most that a logit may differ from the trainer's on the probe, by the engine's data type."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,8 @@ class LocalEngine:
         stop_ids: the end-of-turn tokens.
         batcher: decides when the waiting requests are run.
         max_batch: requests decoded together at most.
+        dtype: of the engine's weights. With "bfloat16" it has a copy of its own, which takes half
+            the memory and, on a CPU with bfloat16 instructions, about half the time.
     """
 
     def __init__(
@@ -52,14 +57,17 @@ class LocalEngine:
         stop_ids: tuple[int, ...],
         batcher: Batcher,
         max_batch: int = 768,
+        dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        self._model = model.eval()
+        self.weights_version = weights_version(model)
+        if dtype == "bfloat16":
+            model = copy.deepcopy(model).bfloat16()
+        self._model, self._dtype = model.eval(), dtype
         self._stop_ids = stop_ids
         self._batcher = batcher
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
-        self.weights_version = weights_version(model)
         batcher.register(self._flush, self._prefix_cache.clear)
 
     async def generate(
@@ -85,13 +93,13 @@ class LocalEngine:
         """
         self._model.load_state_dict(model.state_dict())
         self._prefix_cache.clear()
-        self.weights_version = weights_version(self._model)
-        gap = _largest_gap(self._model, model)
-        if not gap <= _PROBE_TOLERANCE_NATS:
+        self.weights_version = weights_version(model)
+        gap, tolerance = _largest_gap(self._model, model), _PROBE_TOLERANCE_NATS[self._dtype]
+        if not gap <= tolerance:
             raise EngineError(
                 f"After publishing, engine and trainer differ by {gap:.2g} nats on a probe, at "
-                f"most {_PROBE_TOLERANCE_NATS:g} is allowed: the engine's weights are not the "
-                "trainer's, so stop and start again from the last checkpoint."
+                f"most {tolerance:g} is allowed: the engine's weights are not the trainer's, so "
+                "stop and start again from the last checkpoint."
             )
         return self.weights_version
 
@@ -215,7 +223,7 @@ def _largest_gap(model: PreTrainedModel, other: PreTrainedModel) -> float:
     """The largest difference of two models' logits on a probe, in evaluation mode, nats."""
     probe = torch.arange(16).remainder(model.config.vocab_size).unsqueeze(0)
     was_training = other.training
-    logits = model(probe).logits - other.eval()(probe).logits
+    logits = model(probe).logits.float() - other.eval()(probe).logits.float()
     other.train(was_training)
     return float(logits.abs().max())
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from engines.batcher import Batcher
 from engines.types import LoadedEngine
 from engines.vllm_options import VllmOptions
-from envs.registry import Component, NoOptions, Registry
+from envs.options import Count
+from envs.registry import Component, Registry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,14 +47,34 @@ def engine(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """The options of the engine local.
+
+    Attributes:
+        dtype: of the engine's weights; "bfloat16" halves their memory and, on a CPU with bfloat16
+            instructions, the time.
+        max_running: requests that are decoded together at most; bounds the memory of the KV cache.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_running: Count = 768
+
+
 @engine("local", shares_weights=True)
 def local(
-    model: PreTrainedModel, stop_ids: tuple[int, ...], batcher: Batcher, options: NoOptions
+    model: PreTrainedModel, stop_ids: tuple[int, ...], batcher: Batcher, options: LocalOptions
 ) -> LoadedEngine:
-    """A transformers model, with batching made for a few CPU cores and the small model."""
+    """A transformers model, with batching made for a few CPU cores."""
     from engines.local import LocalEngine
 
-    return LocalEngine(model, stop_ids=stop_ids, batcher=batcher)
+    return LocalEngine(
+        model,
+        stop_ids=stop_ids,
+        batcher=batcher,
+        max_batch=options.max_running,
+        dtype=options.dtype,
+    )
 
 
 @engine("vllm", library="vllm", on_gpu=True)

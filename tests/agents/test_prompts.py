@@ -145,12 +145,9 @@ def test_the_full_style_word_for_word() -> None:
         "You: Ana; 31 years old; baker. Your secret: sings.\n"
         "The other: Ben.\n"
         "Your goal, which the other does not know: Buy it.\n\n"
-        "At each turn answer with one JSON object and nothing else:\n"
-        '{"action_type": "speak" | "non-verbal communication" | "action" | "leave" | "none", '
-        '"argument": "..."}\n'
-        '"speak" says the argument aloud, "non-verbal communication" and "action" do what it '
-        'describes, "leave" ends the conversation, "none" does nothing; the last two have an '
-        "empty argument."
+        'Answer each turn with one JSON object: {"action_type": "speak", "argument": "what you '
+        'say"}. Other types are "non-verbal communication" and "action", whose argument describes '
+        'it, "leave", which ends the conversation, and "none".'
     )
 
 
@@ -158,12 +155,10 @@ def test_the_full_style_tells_how_deals_are_made_where_there_are_any() -> None:
     scene = draw("price", "test", 0)
     talk = STYLES["full"].system(view_of(replace(scene, task=None), 0))
     assert STYLES["full"].system(view_of(scene, 0)) == talk + (
-        "\n\n"
-        'To act on an offer, add "act" to what you say, for example {"action_type": "speak", '
-        '"argument": "That is fair.", "act": "accept"}. An act has the very words that the '
-        'situation names after "act", with numbers or names in place of <...>. Only acts make, '
-        "accept or turn down an offer: what is merely said binds nobody. A new offer replaces the "
-        "one before it. Accepting ends the conversation."
+        '\nTo act, add it: {"action_type": "speak", "argument": "That is fair.", "act": '
+        '"accept"}. An act has the very words that the situation names, with numbers or names in '
+        "place of <...>. Only acts make, accept or turn down an offer; words bind nobody. A new "
+        "offer replaces the one before it. Accepting ends the conversation."
     )
 
 

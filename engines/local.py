@@ -22,6 +22,7 @@ from transformers.cache_utils import Cache
 
 from engines.batcher import Batcher
 from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
+from engines.precision import has_bfloat16
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
@@ -47,7 +48,8 @@ class LocalEngine:
         batcher: decides when the waiting requests are run.
         max_batch: requests decoded together at most.
         dtype: of the engine's weights. With "bfloat16" it has a copy of its own, which takes half
-            the memory and, on a CPU with bfloat16 instructions, about half the time.
+            the memory and, on a CPU with bfloat16 instructions, about half the time. "auto" takes
+            that where the CPU has these.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class LocalEngine:
         stop_ids: tuple[int, ...],
         batcher: Batcher,
         max_batch: int = 768,
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Literal["auto", "float32", "bfloat16"] = "float32",
     ) -> None:
         self.weights_version = weights_version(model)
+        if dtype == "auto":
+            dtype = "bfloat16" if has_bfloat16(model.device.type) else "float32"
         if dtype == "bfloat16":
             model = copy.deepcopy(model).bfloat16()
         self._model, self._dtype = model.eval(), dtype

@@ -53,11 +53,11 @@ class LocalOptions:
 
     Attributes:
         dtype: of the engine's weights; "bfloat16" halves their memory and, on a CPU with bfloat16
-            instructions, the time.
+            instructions, the time; "auto" takes it where the CPU has these.
         max_running: requests that are decoded together at most; bounds the memory of the KV cache.
     """
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     max_running: Count = 768
 
 

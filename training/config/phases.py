@@ -8,7 +8,7 @@ from typing import Literal
 from envs.options import Amount, Count, NonNegative, Positive
 from training.config.method import Source
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,8 @@ class UpdateConfig:
         checkpointing: whether activations are computed again for the backward pass and only each
             layer's input is kept: less memory, about a third more time.
         precision: of matrix products, for the policy and its reference; weights and sums stay as
-            they are. "bfloat16" needs hardware for it.
+            they are. "bfloat16" needs hardware for it, and is up to fifty times slower on a CPU
+            without. "auto" takes it where the hardware has it.
         max_grad_norm: longer gradients are scaled down to this length.
         nll_weight: weight of the better branches' negative log-likelihood beside the objective.
         min_rejected_log_ratio: the update stops when a batch's mean log-ratio of the branches that

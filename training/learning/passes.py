@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
+from engines.precision import has_bfloat16
 from training.config import Precision
 
 
@@ -29,10 +30,9 @@ def fused(model: PreTrainedModel) -> bool | None:
 
 def low_precision(model: PreTrainedModel, precision: Precision) -> torch.autocast:
     """Compute matrix products in this precision inside; "float32" leaves the model as it is."""
+    low = precision == "bfloat16" or (precision == "auto" and has_bfloat16(model.device.type))
     # Kept casts of all weights would be a second model in memory.
-    return torch.autocast(
-        model.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
-    )
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=low, cache_enabled=False)
 
 
 def move(model: PreTrainedModel, device: torch.device | str | None) -> PreTrainedModel:

@@ -12,7 +12,6 @@ that no dialogue can be written with is refused before play.
 from __future__ import annotations
 
 import re
-from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -27,9 +26,16 @@ _PLACEHOLDER = "\u241f"
 _SYSTEM, _USER = "\u241eA", "\u241eB"
 """Messages to try a template with."""
 
-_TODAY = date(2024, 7, 26)
+_TODAY = "26 Jul 2024"
 """What templates that write the day into each prompt are told, so that runs can be repeated; it is
 the one that Llama 3's template falls back on."""
+
+_CALENDAR = (
+    "{%- macro strftime_now(form) -%}"
+    f"{{{{ {{'%d %b %Y': '{_TODAY}', '%d %B %Y': '26 July 2024'}}.get(form, '2024-07-26') }}}}"
+    "{%- endmacro -%}"
+)
+"""Stands before a template that asks for the day."""
 
 _MARKERS = re.compile(r"\[/?[A-Z_]+\]|<</?SYS>>")
 """Marks of turns that are plain text to some tokenizers, such as Mistral's first ones."""
@@ -62,6 +68,8 @@ class ChatTemplate:
             )
         self._tokenizer = tokenizer
         self._thinking = thinking
+        text = str(tokenizer.get_chat_template())
+        self._text = _CALENDAR + text if "strftime_now" in text else text
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
         if self._backend is not None:  # a tokenizer may be saved with either
             self._backend.no_truncation()
@@ -70,6 +78,8 @@ class ChatTemplate:
         marks = [*map(re.escape, special), *map(re.escape, self._plain_marks())]
         self._control = re.compile("|".join(marks)) if marks else None
         self._prompt = self._render(_user(_USER))
+        if not self._keeps([*_user(_USER), *_assistant(_PLACEHOLDER)], _USER, _PLACEHOLDER):
+            raise self._refused("it does not write down what a user and an assistant say")
         self._lead = self._text_before_replies()
         self._opens_thought = self._prompt.rfind(_THINKS) > self._prompt.rfind(_THOUGHT)
         self._check_thinking()
@@ -125,8 +135,8 @@ class ChatTemplate:
                 add_generation_prompt=prompts,
                 enable_thinking=self._thinking,  # Qwen3's name for it, and others'
                 thinking=self._thinking,
-                date_string=_TODAY.strftime("%d %b %Y"),
-                strftime_now=_TODAY.strftime,
+                date_string=_TODAY,
+                chat_template=self._text,
             )
         except (TemplateError, TypeError) as error:
             said = " ".join(str(error).split())
@@ -201,13 +211,13 @@ class ChatTemplate:
             without = self._render(_user(_USER))
             self._thinking = True
             if without == self._prompt:
-                raise self._refused("it cannot be told to think; set thinking=false")
+                raise self._refused("it knows no thinking, but thinking is true; set it to false")
 
     def _refused(self, fault: str) -> EngineError:
         name = self._tokenizer.name_or_path or "the policy's tokenizer"
         return EngineError(
-            f"The chat template of {name} cannot be used, for {fault}. Use an instruction-tuned "
-            "model, or save another template with the tokenizer."
+            f"The chat template of {name} cannot be used: {fault}; use an instruction-tuned model, "
+            "or save another template with the tokenizer."
         )
 
 

@@ -46,7 +46,10 @@ MISTRAL = (  # the system text goes with the first user message, which has to be
     "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
 )
 GEMMA = (
-    "{{ bos_token }}" + REFUSES_SYSTEM + "{% set turns = messages %}" + ALTERNATE
+    "{{ bos_token }}"
+    + REFUSES_SYSTEM
+    + "{% set turns = messages %}"
+    + ALTERNATE
     + "{% for m in messages %}"
     "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' }}"
     "{{ m.content | trim + '<end_of_turn>\n' }}{% endfor %}"

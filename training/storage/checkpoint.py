@@ -9,9 +9,12 @@ final name is never partial. Weights are safetensors; nothing is pickled.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,13 +174,15 @@ def _load_model(
     place: dict[str, Any] = {"use_safetensors": True}
     if gguf_file is not None:
         place = _from_gguf(gguf_file)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype or torch.float32,
-        trust_remote_code=False,
-        local_files_only=True,
-        **place,
-    )
+    # Making GGUF weights whole shows a bar of its own, which nothing else silences.
+    with redirect_stderr(io.StringIO()) if gguf_file is not None else nullcontext():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype or torch.float32,
+            trust_remote_code=False,
+            local_files_only=True,
+            **place,
+        )
     if gguf_file is not None:
         _forget_quantisation(model)
     return model
@@ -203,13 +208,17 @@ def _merged(model: PreTrainedModel, source: ModelSource) -> PreTrainedModel:
     """The model with the adapter's low-rank changes added to its weights."""
     if source.adapter is None:
         return model
+    import torch
     from peft import PeftModel
 
     check_fit(source.adapter, {name: tuple(t.shape) for name, t in model.state_dict().items()})
     try:
-        whole: PreTrainedModel = PeftModel.from_pretrained(
-            model, source.adapter, torch_device="cpu"
-        ).merge_and_unload()
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            # peft asks transformers for something by its old name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            whole: PreTrainedModel = PeftModel.from_pretrained(
+                model, source.adapter, torch_device="cpu"
+            ).merge_and_unload()
     except (ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise ConfigError(

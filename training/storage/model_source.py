@@ -267,12 +267,15 @@ def check_fit(adapter: Path, base: Shapes) -> None:
         ConfigError: the base has no such weight, or one of another shape.
     """
     found = _shapes([adapter / ADAPTER_WEIGHTS])
-    for name, (_, inputs, *_) in found.items():
+    for name, down in found.items():
         if not name.endswith("lora_A.weight"):
             continue
+        inputs = down[1]
         outputs = found.get(name.replace("lora_A", "lora_B"), (0,))[0]
         target = name.removeprefix("base_model.model.").replace(".lora_A.weight", ".weight")
         shape = base.get(target)
+        if shape is None and not _has_layer(base, target):
+            continue  # some models name their weights otherwise once they are loaded
         if shape != (outputs, inputs):
             has = (
                 "has no such weight"
@@ -284,6 +287,12 @@ def check_fit(adapter: Path, base: Shapes) -> None:
                 f"{has}; name the base that the adapter was trained on as base_model_name_or_path "
                 f"in {ADAPTER_CONFIG}."
             )
+
+
+def _has_layer(base: Shapes, target: str) -> bool:
+    """Whether the base has any weight of the layer that a target belongs to."""
+    layer = re.match(r".*?\.\d+\.", target)
+    return layer is None or any(name.startswith(layer[0]) for name in base)
 
 
 def _shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:

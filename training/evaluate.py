@@ -33,7 +33,6 @@ if __name__ == "__main__":
 from dataclasses import replace
 from pathlib import Path
 
-from envs.errors import ConfigError
 from envs.options import to_mapping
 from training.builders.players import open_play, seat_policies
 from training.config.play import API, BUILT_IN_POLICIES
@@ -48,9 +47,8 @@ from training.report.page import write_report
 from training.report.stopwatch import Stopwatch
 from training.storage.checkpoint import MANIFEST, Checkpoint, bc_checkpoint_of, load_checkpoint
 from training.storage.hub import is_on_hub
+from training.storage.learned import Player, check_learned
 from training.storage.run import Run
-from training.storage.run_files import CHECKPOINTS, CONFIG
-from training.storage.run_options import read_config
 
 EVALUATIONS = "evaluations"
 
@@ -98,9 +96,9 @@ def resolve_options(config: RunConfig, *, has_bc: bool) -> RunConfig:
             files cannot be downloaded.
     """
     if config.policy.name not in (*BUILT_IN_POLICIES, API) and not is_on_hub(config.policy.name):
-        folder = Path(config.policy.name).resolve()
-        _check_style(folder, config.policy.prompt_style)
-        config = replace(config, policy=replace(config.policy, name=str(folder)))
+        place = str(Path(config.policy.name).resolve())
+        config = replace(config, policy=replace(config.policy, name=place))
+        check_learned(Player("policy", config.policy))
     config = with_files(config)
     if _includes_person(config):
         config = replace(config, env=replace(config.env, wave=1))
@@ -111,18 +109,6 @@ def resolve_options(config: RunConfig, *, has_bc: bool) -> RunConfig:
 
 def _includes_person(config: RunConfig) -> bool:
     return any(spec.is_person for spec in config.partner.players.values())
-
-
-def _check_style(folder: Path, style: str) -> None:
-    file = folder.parents[1] / CONFIG
-    if folder.parent.name != CHECKPOINTS or not file.is_file():
-        return
-    learned = read_config(file).get("policy", {}).get("prompt_style", style)
-    if learned != style:
-        raise ConfigError(
-            f"policy.prompt_style is {style}, but {folder} learned to answer in the style "
-            f"{learned}; set policy.prompt_style={learned}, and policy.max_new_tokens with it."
-        )
 
 
 def _load_policy(config: RunConfig) -> Checkpoint:

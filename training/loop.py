@@ -66,6 +66,7 @@ from training.report.console import show_alarm, show_place, show_summary
 from training.report.page import write_report
 from training.report.stopwatch import Stopwatch
 from training.storage.checkpoint import load_checkpoint, save_checkpoint
+from training.storage.learned import learned_with
 from training.storage.run import Run
 
 
@@ -130,6 +131,7 @@ def train(config: RunConfig) -> Path:
                     tokenizer=learner.tokenizer,
                     trainer_state=learner.trainer_state(iteration),
                     average=learner.average,
+                    learned=learned_with(config.policy),
                 ),
             )
             track(iteration, metrics)

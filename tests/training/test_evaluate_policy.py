@@ -74,7 +74,7 @@ def test_any_other_model_has_no_clone_to_be_compared_with(
     tiny_policy(2).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     places = (f"policy.name={folder}", f"output_root={tmp_path}")
-    evaluate_policy(compose([*places, "evaluation.scenarios=2"]))
+    evaluate_policy(compose(["policy=embedded", *places, "evaluation.scenarios=2"]))
     said = capsys.readouterr().out
     summary = read_summary(tmp_path)
     assert {name: set(found) for name, found in summary["policies"].items()} == {

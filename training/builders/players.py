@@ -101,8 +101,9 @@ def seat_remote(
 
 def _seat_checkpoint(partner: CheckpointConfig, engines: Engines) -> ModelPlayer:
     model, tokenizer = load_pretrained(partner.name)
-    engine = engines.load(model, stop_tokens(model, tokenizer), changes=False)
-    return seat_model(Path(partner.name).name, engine, ChatTemplate(tokenizer), partner)
+    stream = ChatTemplate(tokenizer, thinking=partner.thinking)
+    engine = engines.load(model, stop_tokens(model, tokenizer, stream), changes=False)
+    return seat_model(Path(partner.name).name, engine, stream, partner)
 
 
 def seat_model(
@@ -118,11 +119,20 @@ def seat_model(
     return ModelPlayer(name, engine, stream, style, sampling)
 
 
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a turn: the tokenizer's end of sequence and the model's own list."""
+def stop_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate | None = None,
+) -> tuple[int, ...]:
+    """The tokens that end a turn: the end of sequence, the model's own list, the template's end.
+
+    Raises:
+        ConfigError: there are none.
+    """
     listed = getattr(model.generation_config, "eos_token_id", None)
     own = [listed] if isinstance(listed, int) else list(listed or [])
-    stops = {int(t) for t in [tokenizer.eos_token_id, *own] if t is not None}
+    ends = [template.end_of_turn] if template is not None else []
+    stops = {int(t) for t in [tokenizer.eos_token_id, *own, *ends] if t is not None}
     if not stops:
         raise ConfigError(
             "The model has no end-of-sequence token, so its turns would never end; set one in its "
@@ -134,10 +144,10 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
 def seat_policies(play: PlayContext, bc: Checkpoint, policy: Checkpoint) -> LoadedEngine:
     """Add the policy, its frozen copy and the stubborn control; returns the policy's engine."""
     config, engines = play.config, play.engines
-    stop_ids = stop_tokens(bc.model, bc.tokenizer)
+    stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)
+    stop_ids = stop_tokens(bc.model, bc.tokenizer, stream)
     frozen = engines.load(bc.model, stop_ids, changes=False)
     engine = engines.load(policy.model, stop_ids, changes=True)
-    stream = ChatTemplate(bc.tokenizer)
     play.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
     play.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)
     if config.evaluation.stubborn_bias is not None:

@@ -106,9 +106,10 @@ def _collector(play: PlayContext, bc: Checkpoint) -> Collector | None:
     config = play.config
     if config.collect.refresh_every == 1 and not config.collect.ahead:
         return None
-    stop_ids = stop_tokens(bc.model, bc.tokenizer)
+    stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)
+    stop_ids = stop_tokens(bc.model, bc.tokenizer, stream)
     engine = play.engines.load(bc.model, stop_ids, changes=True)
-    player = seat_model(POLICY, engine, ChatTemplate(bc.tokenizer), config.policy)
+    player = seat_model(POLICY, engine, stream, config.policy)
     return Collector(player, engine, bc.model, config.collect, play.run.checkpoint_folder)
 
 
@@ -126,4 +127,5 @@ def _teacher(config: RunConfig, bc: Checkpoint) -> Player | None:
     style = STYLES[config.policy.prompt_style]
     mixed = ScriptedExperts(speaks=style.speaks)
     experts = mixed if source == "experts" else replace(mixed, weights=(("keen", 1.0),))
-    return Demonstrator(experts, ChatTemplate(bc.tokenizer), style, standing_note)
+    stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)
+    return Demonstrator(experts, stream, style, standing_note)

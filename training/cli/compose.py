@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from envs.errors import ConfigError
 from envs.options import defaults, option_names
 from envs.registry import outside_conf_folders
+from training.cli.model_choice import with_model_options
 from training.config import RunConfig, from_mapping
 
 
@@ -47,7 +48,8 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
     """The configuration that the same words on the command line would give."""
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
-            return to_run_config(hydra.compose("config", with_defaulted(overrides)))
+            words = with_defaulted(with_model_options(overrides).words)
+            return to_run_config(hydra.compose("config", words))
         except (HydraException, OmegaConfBaseException) as error:
             raise reworded(error) from error
 

@@ -25,10 +25,12 @@ from envs.errors import BudgetError, ConfigError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
 from training.cli.help import show_help
+from training.cli.model_choice import with_model_options
 from training.config import RunConfig
 from training.config.method import cautions
 from training.preflight.checks import check_before_start, check_packages
 from training.preflight.endpoints import warnings
+from training.storage.learned import contradictions
 
 EXIT_USAGE = 2
 EXIT_BUDGET = 3
@@ -70,7 +72,10 @@ def run(command: Command) -> NoReturn:
             check_arguments(sys.argv[1:])
             if set(SWEEPS) & set(sys.argv[1:]):
                 check_sweep(sys.argv[1:], command.check)
-            sys.argv[1:] = with_defaulted(sys.argv[1:])
+            chosen = with_model_options(sys.argv[1:])
+            for note in chosen.notes:
+                say(note, "note", "bold cyan")
+            sys.argv[1:] = with_defaulted(chosen.words)
             folders = _run_hydra(command)
             if len(folders) > 1 and command.after_sweep is not None:
                 command.after_sweep(folders)
@@ -110,8 +115,13 @@ def _run_hydra(command: Command) -> list[Path]:
         with errors_as_sentences():
             config = to_run_config(options)
             command.check(config)
-            for warning in (*cautions(config.pairing), *warnings(config, date.today())):
-                say(warning, "warning", "bold yellow")
+            doubts = (
+                *cautions(config.pairing),
+                *contradictions(config),
+                *warnings(config, date.today()),
+            )
+            for doubt in doubts:
+                say(doubt, "warning", "bold yellow")
             if config.dry_run:
                 preview(command, config)
             elif (folder := command.work(config)) is not None:

@@ -115,31 +115,43 @@ class PolicyConfig:
 
     Attributes:
         name: "embedded" (the small model that is shipped), "scratch" (the same, from nothing), a
-            folder with a Hugging Face model, or "api" for `model`, which can be measured only.
+            model of yours (a Hugging Face folder, a folder with a peft adapter, a .gguf file, or
+            hf://OWNER/NAME), a checkpoint of a run, or "api" for `model`, which can be measured
+            only. A model of yours chooses policy=checkpoint, and a checkpoint brings the options
+            that it was trained with, unless policy=... is given.
         prompt_style: "brief" for the line language of the small model, "full" for plain English
             with SOTOPIA's JSON actions.
         max_new_tokens: a turn is cut after that many tokens.
         prose_is_speech: in style "full", whether a reply without JSON is said aloud; else it is an
             invalid action.
+        thinking: whether the model reasons before it answers, in the way of its own chat template;
+            for models whose template leaves the choice, such as Qwen3. The reasoning counts
+            towards max_new_tokens.
     """
 
     name: str
     prompt_style: Literal["brief", "full"]
     temperature: Positive
     max_new_tokens: Count
+    thinking: bool = False
     model: ModelConfig | None = None
     prose_is_speech: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointConfig:
-    """Another Hugging Face model to play against: its folder; the rest as in `PolicyConfig`."""
+    """Another model to play against; all as in `PolicyConfig`.
+
+    Attributes:
+        name: a model of yours or a checkpoint of a run; alone it chooses partner=checkpoint.
+    """
 
     name: str
     prompt_style: Literal["brief", "full"]
     temperature: Positive
     max_new_tokens: Count
     prose_is_speech: bool = True
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

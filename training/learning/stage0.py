@@ -33,6 +33,7 @@ from training.storage.checkpoint import (
     load_pretrained,
     save_checkpoint,
 )
+from training.storage.learned import learned_with
 from training.storage.run import Run
 
 _RECIPE_VERSION = 2
@@ -51,7 +52,10 @@ def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoi
             _train(config, model, tokenizer, progress)
             _keep(cache, model, tokenizer)
         model = load_checkpoint(cache).model
-    run.commit(0, {}, lambda place: save_checkpoint(place, model, tokenizer, {"stage": 0}))
+    learned = learned_with(config.policy)
+    run.commit(
+        0, {}, lambda place: save_checkpoint(place, model, tokenizer, {"stage": 0}, learned=learned)
+    )
     return load_checkpoint(folder)
 
 
@@ -73,7 +77,7 @@ def _train(
         config.env.families,
         config.cloning,
         config.env.rules,
-        ChatTemplate(tokenizer),
+        ChatTemplate(tokenizer, thinking=config.policy.thinking),
         STYLES[config.policy.prompt_style],
         seed=config.seed,
         difficulty=Difficulty(config.env.difficulty),
@@ -113,5 +117,5 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "order": config.env.order,
         "style": config.policy.prompt_style,
         "seed": config.seed,
-    }
+    } | ({"thinking": True} if config.policy.thinking else {})
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -17,6 +17,8 @@ from training.config.play import API, BUILT_IN_POLICIES
 from training.preflight.endpoints import check_calls
 from training.preflight.packages import OUR_PACKAGES, check_places
 from training.storage.hub import SCHEME, is_on_hub, read_address
+from training.storage.learned import check_learned, players_by_name
+from training.storage.model_source import check_local
 
 DISTRIBUTION = "parley-rl"
 
@@ -37,6 +39,8 @@ def check_before_start(config: RunConfig) -> None:
         check_lora(config.lora.rank)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
+    for player in players_by_name(config):
+        check_learned(player)
     check_policy_reads_scenes(config)
     if config.env.path is not None and config.env.split is not None:
         check_sotopia(config.env.path, needed_files(config.env.split))
@@ -115,30 +119,13 @@ def check_sotopia(path: str, names: Sequence[str]) -> None:
 
 
 def check_model(name: str, option: str = "policy.name") -> None:
-    """Check that a model is built in, behind an API, on the hub, or a Hugging Face folder."""
+    """Check that a model is built in, behind an API, on the hub, or in files that can be loaded."""
     if name in (*BUILT_IN_POLICIES, API):
         return
     if is_on_hub(name):
         read_address(name)
         return
-    folder = Path(name)
-    fault = None
-    if not folder.is_dir():
-        fault = "there is no such folder"
-    elif not (folder / "config.json").is_file():
-        fault = "that folder has no config.json"
-    elif not any(folder.glob("*.safetensors")):
-        fault = "that folder has no *.safetensors weights"
-    if fault:
-        raise ConfigError(
-            f"{option} is {name!r}, but {fault}; give the folder of a Hugging Face model, or "
-            f"{SCHEME}OWNER/MODEL for one on the hub"
-            + (
-                f", or choose policy={' or policy='.join(BUILT_IN_POLICIES)}."
-                if option == "policy.name"
-                else "."
-            )
-        )
+    check_local(name, option)
 
 
 def check_engine(engine: EngineConfig) -> None:

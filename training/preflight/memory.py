@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from rich import box
@@ -25,7 +25,7 @@ from training.config import RunConfig
 from training.config.engine import EngineConfig
 from training.config.play import API
 from training.preflight.model_size import BYTES, ModelSize, size_of
-from training.storage.hub import fetch_model, is_on_hub
+from training.storage.model_source import find_model
 
 GIB = 2**30
 _ENGINE_OVERHEAD = 2 * GIB
@@ -159,11 +159,9 @@ def _architecture(config: RunConfig) -> PretrainedConfig:
     name = config.policy.name
     if name == "scratch":
         return model_config(Shape(), missing_words(config.env.names))
-    folder: Any = BASE_FOLDER if name == "embedded" else name
-    if is_on_hub(str(folder)):
-        folder = fetch_model(name, ())
+    source = find_model(str(BASE_FOLDER) if name == "embedded" else name, weights=False)
     found: PretrainedConfig = AutoConfig.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
+        source.folder, trust_remote_code=False, local_files_only=True, **source.gguf
     )
     return found
 

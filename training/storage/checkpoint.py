@@ -1,22 +1,28 @@
-"""Saves and loads checkpoints: Hugging Face folders with trainer state and SHA-256 checksums.
+"""Saves checkpoints and loads models: Hugging Face folders, GGUF files, adapters on their base.
 
-A checkpoint is written to a temporary folder and renamed when it is complete, so a folder with the
+A checkpoint is a Hugging Face folder with trainer state, the options that its turns were learned
+with, and SHA-256 checksums.
+It is written to a temporary folder and renamed when it is complete, so a folder with the
 final name is never partial. Weights are safetensors; nothing is pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import CheckpointError
+from envs.errors import CheckpointError, ConfigError
 from training.storage.files import flush, to_json, write_text
-from training.storage.hub import fetch_model, is_on_hub
+from training.storage.learned import LEARNED
+from training.storage.model_source import ModelSource, check_fit, find_model
 from training.storage.run_files import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -50,11 +56,14 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     trainer_state: Mapping[str, object],
     average: PreTrainedModel | None = None,
+    learned: Mapping[str, object] | None = None,
 ) -> Path:
     """Write a folder that `AutoModelForCausalLM` and vLLM can load; replaces an existing one.
 
     Args:
         trainer_state, average: see `Checkpoint`.
+        learned: how the model has learned to write its turns, from `learned.learned_with`; None
+            where nobody reads the folder by its name.
     """
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.part")
@@ -67,6 +76,8 @@ def save_checkpoint(
     if average is not None:
         average.save_pretrained(part / AVERAGE)
     write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
+    if learned is not None:
+        write_text(part / LEARNED, to_json(learned, indent=2))
     sums = {name: _sha256(part / name) for name in _file_names(part)}
     write_text(part / MANIFEST, to_json({"sha256": sums}, indent=2))
     for name in sums:
@@ -131,39 +142,91 @@ def bc_checkpoint_of(name: str) -> Path | None:
 
 
 def load_pretrained(
-    folder: Path | str, *, dtype: torch.dtype | None = None
+    name: Path | str, *, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load any Hugging Face model and its tokenizer on the CPU, without running code from it.
+    """Load any model and its tokenizer on the CPU, without running code from it.
 
     Args:
-        folder: a folder, or an address on the hub, hf://OWNER/NAME.
+        name: a folder with a Hugging Face model or a peft adapter, a GGUF file, or an address on
+            the hub, hf://OWNER/NAME. Quantised weights become whole numbers, an adapter is merged.
         dtype: of the weights; None means float32.
 
     Raises:
-        ConfigError: the hub does not have the model, or does not answer.
+        ConfigError: a part is missing or cannot be loaded; or the hub does not have the model.
     """
     from transformers import AutoTokenizer
 
-    if is_on_hub(str(folder)):
-        folder = fetch_model(str(folder))
+    source = find_model(str(name), "the model")
+    gguf = source.gguf if source.tokenizer == source.folder else {}
     tokenizer = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
+        source.tokenizer, trust_remote_code=False, local_files_only=True, **gguf
     )
-    return _load_model(folder, dtype), tokenizer
+    model = _load_model(source.folder, dtype, source.gguf_file)
+    return _merged(model, source), tokenizer
 
 
-def _load_model(folder: Path | str, dtype: torch.dtype | None) -> PreTrainedModel:
+def _load_model(
+    folder: Path | str, dtype: torch.dtype | None, gguf_file: str | None = None
+) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype or torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
+    place: dict[str, Any] = {"use_safetensors": True}
+    if gguf_file is not None:
+        place = _from_gguf(gguf_file)
+    # Making GGUF weights whole shows a bar of its own, which nothing else silences.
+    with redirect_stderr(io.StringIO()) if gguf_file is not None else nullcontext():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype or torch.float32,
+            trust_remote_code=False,
+            local_files_only=True,
+            **place,
+        )
+    if gguf_file is not None:
+        _forget_quantisation(model)
     return model
+
+
+def _from_gguf(name: str) -> dict[str, Any]:
+    """How transformers is told to read a GGUF file, with whole numbers as weights."""
+    try:
+        from transformers import GgufConfig
+    except ImportError:  # before there was a choice, weights were always made whole
+        return {"gguf_file": name}
+    return {"gguf_file": name, "quantization_config": GgufConfig(dequantize=True)}
+
+
+def _forget_quantisation(model: PreTrainedModel) -> None:
+    """Let a model be saved like any other: its weights are no longer those of the file."""
+    for owner in (model, model.config):
+        for name in ("hf_quantizer", "quantization_config", "quantization_method", "is_quantized"):
+            vars(owner).pop(name, None)
+
+
+def _merged(model: PreTrainedModel, source: ModelSource) -> PreTrainedModel:
+    """The model with the adapter's low-rank changes added to its weights."""
+    if source.adapter is None:
+        return model
+    import torch
+    from peft import PeftModel
+
+    check_fit(source.adapter, {name: tuple(t.shape) for name, t in model.state_dict().items()})
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            # peft asks transformers for something by its old name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            whole: PreTrainedModel = PeftModel.from_pretrained(
+                model, source.adapter, torch_device="cpu"
+            ).merge_and_unload()
+    except (ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"The adapter {source.adapter} cannot be merged into {source.folder} ({said[:200]}); "
+            "name the base that it was trained on as base_model_name_or_path in its "
+            "adapter_config.json."
+        ) from error
+    return whole
 
 
 def _manifest(folder: Path) -> dict[str, str]:

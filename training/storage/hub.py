@@ -76,8 +76,11 @@ def fetch_model(path: str, patterns: Sequence[str] = MODEL_FILES) -> Path:
         ConfigError: as for `fetch`.
     """
     folder = _snapshot(path, ("config.json", *patterns), "model")
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{path} has no config.json; expected a model for transformers.")
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ConfigError(
+            f"{path} has no config.json; expected a model for transformers, or an adapter of one. "
+            "To use a GGUF file, download it and name the file."
+        )
     return folder
 
 

@@ -101,7 +101,12 @@ def seat_remote(
 
 def _seat_checkpoint(partner: CheckpointConfig, engines: Engines) -> ModelPlayer:
     model, tokenizer = load_pretrained(partner.name)
-    engine = engines.load(model, stop_tokens(model, tokenizer), changes=False)
+    engine = engines.load(
+        model,
+        stop_tokens(model, tokenizer),
+        changes=False,
+        tokenizer=for_patterns(tokenizer, partner),
+    )
     return seat_model(Path(partner.name).name, engine, ChatTemplate(tokenizer), partner)
 
 
@@ -115,7 +120,14 @@ def seat_model(
     """A model that is loaded here as a player."""
     sampling = Sampling(how.temperature, how.max_new_tokens, logit_bias)
     style = style_of(how.prompt_style, prose_is_speech=how.prose_is_speech)
-    return ModelPlayer(name, engine, stream, style, sampling)
+    return ModelPlayer(name, engine, stream, style, sampling, constrained=how.constrained)
+
+
+def for_patterns(
+    tokenizer: PreTrainedTokenizerBase, how: PolicyConfig | CheckpointConfig
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer, for an engine that is to constrain replies; None for one that is not."""
+    return tokenizer if how.constrained else None
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -135,8 +147,9 @@ def seat_policies(play: PlayContext, bc: Checkpoint, policy: Checkpoint) -> Load
     """Add the policy, its frozen copy and the stubborn control; returns the policy's engine."""
     config, engines = play.config, play.engines
     stop_ids = stop_tokens(bc.model, bc.tokenizer)
-    frozen = engines.load(bc.model, stop_ids, changes=False)
-    engine = engines.load(policy.model, stop_ids, changes=True)
+    tokenizer = for_patterns(bc.tokenizer, config.policy)
+    frozen = engines.load(bc.model, stop_ids, changes=False, tokenizer=tokenizer)
+    engine = engines.load(policy.model, stop_ids, changes=True, tokenizer=tokenizer)
     stream = ChatTemplate(bc.tokenizer)
     play.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
     play.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)

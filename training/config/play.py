@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from agents.prompts import STYLES
 from agents.registry import PLAYERS, PlayerSpec
 from engines.models import ModelConfig
 from envs.errors import ConfigError
@@ -17,6 +18,7 @@ from envs.social import Order, Rules
 from envs.types import Scenario
 from judges.base import JUDGES, JudgeSpec
 from judges.critics.base import CRITICS, CriticSpec
+from training.config.engine import EngineConfig
 from training.config.method import need
 
 SCENES = ("open", "sotopia")
@@ -121,12 +123,15 @@ class PolicyConfig:
         max_new_tokens: a turn is cut after that many tokens.
         prose_is_speech: in style "full", whether a reply without JSON is said aloud; else it is an
             invalid action.
+        constrained: whether the engine masks all tokens with which a turn would no longer be read
+            as an action of this prompt style. Log-probs stay those of the unconstrained model.
     """
 
     name: str
     prompt_style: Literal["brief", "full"]
     temperature: Positive
     max_new_tokens: Count
+    constrained: bool = False
     model: ModelConfig | None = None
     prose_is_speech: bool = True
 
@@ -140,6 +145,7 @@ class CheckpointConfig:
     temperature: Positive
     max_new_tokens: Count
     prose_is_speech: bool = True
+    constrained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +246,32 @@ class CriticConfig(Chosen):
 def _weighted(own: Mapping[str, Any]) -> dict[str, str]:
     """What has a weight, with the words that gave it one."""
     return {name: f"weights.{name}" for name, weight in own["weights"].items() if weight > 0}
+
+
+def check_constrained(
+    option: str, how: PolicyConfig | CheckpointConfig, engine: EngineConfig
+) -> None:
+    """Whether the engine can hold a model's replies to the pattern of its prompt style.
+
+    Args:
+        option: what configures the model, such as "policy".
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not how.constrained:
+        return
+    fault = None
+    if how.name == API:
+        fault = "no engine here generates the turns of a model behind an API"
+    elif STYLES[how.prompt_style].pattern is None:
+        fault = f"prompt style {how.prompt_style} has no pattern"
+    elif not engine.spec.constrains:
+        fault = f"engine={engine.name} cannot hold replies to a pattern"
+    if fault:
+        raise ConfigError(
+            f"{option}.constrained is true, but {fault}; set {option}.constrained=false."
+        )
 
 
 def check_env(env: EnvConfig, prompt_style: str) -> None:

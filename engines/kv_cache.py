@@ -9,7 +9,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
+
+BATCH_BYTES = 2 << 30
+"""The most that a batch's keys and values take; while they are joined they are there twice."""
+
+PREFIX_BYTES = 1 << 30
+"""The most that is kept of dialogues under way."""
+
+
+def state_bytes(config: PretrainedConfig, number_bytes: int) -> int:
+    """Count the bytes of one token's keys and values in all layers.
+
+    Args:
+        number_bytes: of each number: 4 in float32.
+    """
+    config = config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * config.num_hidden_layers * key_heads * size * number_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +47,7 @@ class PrefixCache:
         capacity_bytes: the most memory that it takes.
     """
 
-    def __init__(self, capacity_bytes: int = 1 << 30) -> None:
+    def __init__(self, capacity_bytes: int = PREFIX_BYTES) -> None:
         self._capacity_bytes = capacity_bytes
         self._bytes = 0
         self._entries: OrderedDict[tuple[int, ...], CachedPrefix] = OrderedDict()

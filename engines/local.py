@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,14 @@ from transformers.cache_utils import Cache
 
 from engines.batcher import Batcher
 from engines.constraint import Constraint, Patterns, begin, masks, total_nats
-from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
+from engines.kv_cache import (
+    BATCH_BYTES,
+    CachedPrefix,
+    PrefixCache,
+    join_prefixes,
+    split_prefixes,
+    state_bytes,
+)
 from engines.precision import has_bfloat16
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
@@ -138,10 +146,25 @@ class LocalEngine:
         }
         new = {prompt: len(prompt) - (k.length if k else 0) for prompt, k in cached.items()}
         pending.sort(key=lambda r: (-new[r.prompt_ids], r.prompt_ids, r.seed))
-        for start in range(0, len(pending), self._max_batch):
-            batch = pending[start : start + self._max_batch]
+        for batch in self._batches(pending):
             for request, completion in zip(batch, self._complete(batch, cached), strict=True):
                 request.future.set_result(completion)
+
+    def _batches(self, pending: list[_Request]) -> Iterator[list[_Request]]:
+        """Cut the requests where there are too many of them, or of their keys and values."""
+        token_bytes = state_bytes(self._model.config, self._model.dtype.itemsize)
+        batch: list[_Request] = []
+        longest = 0
+        for request in pending:
+            tokens = len(request.prompt_ids) + request.sampling.max_new_tokens
+            taken = (len(batch) + 1) * max(longest, tokens) * token_bytes
+            if batch and (len(batch) == self._max_batch or taken > BATCH_BYTES):
+                yield batch
+                batch, longest = [], 0
+            batch.append(request)
+            longest = max(longest, tokens)
+        if batch:
+            yield batch
 
     @torch.inference_mode()
     def _complete(

@@ -23,7 +23,7 @@ def _preview(config: RunConfig) -> None:
     from training.preflight.cost import print_cost_estimate
     from training.preflight.workload import training_workload
 
-    print_cost_estimate(config, training_workload)
+    print_cost_estimate(config, training_workload, trains=True)
 
 
 def _after_sweep(folders: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from engines.batcher import Batcher
+from engines.kv_cache import state_bytes
 from engines.local import LocalEngine
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
@@ -64,6 +65,26 @@ def test_together_is_as_one_by_one(max_batch: int) -> None:
     assert len({c.token_ids for c in alone}) == len(alone)
     for one, other in zip(alone, batched, strict=True):
         assert one.logps == pytest.approx(other.logps, abs=1e-5)
+
+
+def test_a_batch_ends_where_its_keys_and_values_would_take_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model()
+    alone = complete(model, PROMPTS, together=False)
+    longest = max(len(prompt) for prompt in PROMPTS) + LONG.max_new_tokens
+    monkeypatch.setattr("engines.local.BATCH_BYTES", 2 * longest * state_bytes(model.config, 4))
+    rows: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    batched = complete(model, PROMPTS)
+    assert [c.token_ids for c in batched] == [c.token_ids for c in alone]
+    assert max(rows) == 2
+    monkeypatch.setattr("engines.local.BATCH_BYTES", 1)
+    rows.clear()
+    complete(model, PROMPTS)
+    assert max(rows) == 1, "a request that is larger by itself is served all the same"
 
 
 def test_logps_are_the_models_own_whatever_the_sampling() -> None:

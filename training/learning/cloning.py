@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from training.config import CloningConfig, Precision
 from training.learning.demonstrations import Row
+from training.learning.logits import check_plain_head, in_chunks, logits_of
 from training.learning.passes import checkpointed, fused, low_precision, mode
 
 _IGNORED = -100
@@ -30,7 +31,11 @@ def clone(
     """Train on the loss tokens of the rows; returns the mean loss of the last tenth, nats a token.
 
     Batches are random: rows bucketed by length would tell the outcome by their length.
+
+    Raises:
+        TrainingError: when the model does more than a projection after its last layer.
     """
+    check_plain_head(model)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=(0.9, 0.95), fused=fused(model)
     )
@@ -115,5 +120,13 @@ def _summed_loss(model: PreTrainedModel, batch: Sequence[Row], precision: Precis
     with low_precision(model, precision):
         # The model is causal, so that what is padded on the right is never looked at.
         hidden_BTD = model.get_decoder()(input_ids=ids_BT).last_hidden_state
-        logits_NV = model.get_output_embeddings()(hidden_BTD[:, :-1][chosen_BT])
-    return cross_entropy(logits_NV.float(), targets_BT[chosen_BT], reduction="sum")
+
+    def read(hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        logits_NV = logits_of(model, hidden_ND, precision)
+        return cross_entropy(logits_NV, targets_N, reduction="sum")
+
+    hidden_ND, targets_N = hidden_BTD[:, :-1][chosen_BT], targets_BT[chosen_BT]
+    first, *others = in_chunks(
+        read, model.config.get_text_config().vocab_size, hidden_ND, targets_N
+    )
+    return sum(others, first)

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from envs.errors import TrainingError
 from training.config import Precision
 from training.learning.attention import mask_of
+from training.learning.logits import check_plain_head, in_chunks, logits_of
 from training.learning.passes import low_precision
 from training.methods.records import BranchTokens, Example
 
@@ -356,34 +357,48 @@ def measure(
 
     Args:
         kl_from: measure its KL to `model` over the next token at each loss position; no gradient
-            flows into it. Holds both models' logits in memory.
+            flows into it.
         precision: "bfloat16" for matrix products in it; "float32" leaves the model as it is.
     """
+    check_plain_head(model)
     batch = batch.to(model.device)
-    logits_NV = _loss_logits(model, batch, precision)
-    logps_N = -cross_entropy(logits_NV, batch.target_ids_N, reduction="none")
+    hidden = [_hidden(model, batch, precision)]
+    if kl_from is not None:
+        with torch.no_grad():
+            hidden.append(_hidden(kl_from, batch, precision))
+
+    def read(
+        target_ids_N: Tensor, hidden_ND: Tensor, other_ND: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        logits_NV = logits_of(model, hidden_ND, precision)
+        logps_N = -cross_entropy(logits_NV, target_ids_N, reduction="none")
+        if kl_from is None or other_ND is None:
+            return (logps_N,)
+        with torch.no_grad():
+            other_NV = logits_of(kl_from, other_ND, precision).log_softmax(-1)
+        kl_NV = kl_div(logits_NV.log_softmax(-1), other_NV, reduction="none", log_target=True)
+        return logps_N, kl_NV.sum(-1)
+
+    chunks = in_chunks(read, model.config.get_text_config().vocab_size, batch.target_ids_N, *hidden)
+    logps_N, *kl_N = (torch.cat(parts) for parts in zip(*chunks, strict=True))
     branches, turns = len(batch.win_prob_B), int(batch.turns_B.max())
     turn_logps = logps_N.new_zeros(branches * turns).index_add(
         0, batch.branch_N * turns + batch.turn_N, logps_N
     )
-    kl_B = None
-    if kl_from is not None:
-        with torch.no_grad():
-            other_NV = _loss_logits(kl_from, batch, precision).log_softmax(-1)
-        kl_NV = kl_div(logits_NV.log_softmax(-1), other_NV, reduction="none", log_target=True)
-        kl_B = _by_branch(kl_NV.sum(-1), batch)
-    return ModelLogps(_by_branch(logps_N, batch), turn_logps.view(branches, turns), kl_B)
+    return ModelLogps(
+        logps_B=_by_branch(logps_N, batch),
+        turn_logps_BT=turn_logps.view(branches, turns),
+        kl_B=_by_branch(kl_N[0], batch) if kl_N else None,
+    )
 
 
 def _by_branch(values_N: Tensor, batch: PackedBatch) -> Tensor:
     return values_N.new_zeros(len(batch.win_prob_B)).index_add(0, batch.branch_N, values_N)
 
 
-def _loss_logits(model: PreTrainedModel, batch: PackedBatch, precision: Precision) -> Tensor:
-    """Logits that predict the loss tokens; shape (N, V), float32 at least."""
-    _check_plain_head(model)
+def _hidden(model: PreTrainedModel, batch: PackedBatch, precision: Precision) -> Tensor:
+    """Last hidden states of the columns that predict loss tokens; shape (N, D)."""
     decoder: nn.Module = model.get_decoder()
-    head: nn.Module = model.get_output_embeddings()
     with low_precision(model, precision):
         hidden_RTD: Tensor = decoder(
             input_ids=batch.input_ids_RT,
@@ -391,17 +406,5 @@ def _loss_logits(model: PreTrainedModel, batch: PackedBatch, precision: Precisio
             position_ids=batch.position_ids_RT,
             use_cache=False,
         ).last_hidden_state
-        # index_select and not [...]: its backward adds up in a fixed order on a CPU.
-        logits_NV: Tensor = head(hidden_RTD.flatten(0, 1).index_select(0, batch.predictor_N))
-    # float32 at least: half precision loses the small differences that preferences are made of.
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-
-
-def _check_plain_head(model: PreTrainedModel) -> None:
-    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        value = getattr(model.config, name, None)
-        if value not in (None, 1, 1.0):
-            raise TrainingError(
-                f"{type(model).__name__} has {name}={value}, expected a plain projection from the "
-                "last hidden state to the logits; use a model of the Llama or Qwen kind."
-            )
+    # index_select and not [...]: its backward adds up in a fixed order on a CPU.
+    return hidden_RTD.flatten(0, 1).index_select(0, batch.predictor_N)

@@ -119,17 +119,23 @@ def _tokens(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
-def print_cost_estimate(config: RunConfig, count: Callable[[RunConfig], Workload]) -> None:
-    """Print the calls and costs of a run, and with device=cuda its memory, without running it.
+def print_cost_estimate(
+    config: RunConfig, count: Callable[[RunConfig], Workload], *, trains: bool = False
+) -> None:
+    """Print the calls and costs of a run, and of training its memory and time, without running it.
 
     Args:
         count: counts the command's work from its options.
     """
     config = with_files(config)
-    if config.device == "cuda":
+    if trains or config.device == "cuda":
         from training.preflight.memory import check_memory
 
         check_memory(config, Console())
+    if trains:
+        from training.preflight.duration import print_duration
+
+        print_duration(config, Console())
     show_cost_estimate(Console(), cost_estimate(config, count(config)))
 
 

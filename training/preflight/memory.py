@@ -1,13 +1,12 @@
 """Estimates the GPU's and the machine's memory that a run needs, before any model is loaded.
 
-Weights, gradients, optimiser state and cached keys and values are exact. Activations are counted
-for layers like Llama's (gated feed-forward, RMS norms). What vLLM and CUDA use besides is a round
-number.
+Weights, gradients and optimiser state are exact. Activations are counted for layers like Llama's
+(gated feed-forward, RMS norms). How long dialogues get is assumed (`workload`). What Python, vLLM
+and CUDA use besides is a round number.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -20,11 +19,16 @@ from transformers import AutoConfig, PretrainedConfig
 
 from agents.embedded import BASE_FOLDER, Shape, model_config
 from agents.vocabulary import missing_words
+from engines.kv_cache import BATCH_BYTES, PREFIX_BYTES
+from engines.precision import has_bfloat16
 from envs.errors import ConfigError
-from training.config import RunConfig
+from training.config import CloningConfig, Precision, RunConfig, UpdateConfig
 from training.config.engine import EngineConfig
-from training.config.play import API
+from training.config.play import API, BUILT_IN_POLICIES
+from training.learning.logits import CHUNK_LOGITS
+from training.preflight.machine import free_memory, machine_memory
 from training.preflight.model_size import BYTES, ModelSize, size_of
+from training.preflight.workload import dialogue_tokens
 from training.storage.model_source import find_model
 
 GIB = 2**30
@@ -40,7 +44,20 @@ _LOGIT_BYTES = 14
 _USABLE = 0.95
 """Usable share of a device's memory; the rest is CUDA's own or lost to fragmentation."""
 
+_PYTHON = 0.4 * GIB
+"""What Python and its libraries take."""
+
+_IDLE = 0.1
+"""Share of the machine's memory that lies idle between allocations."""
+
+_CLONING_ROWS = 64
+"""Rows of a pass of stage 0 where cloning.token_budget is null."""
+
+_DRAWING_BYTES = 28
+"""Bytes per logit while a local engine draws tokens: log-probs, and sums in double precision."""
+
 Where = Literal["GPU", "machine"]
+Phase = Literal["cloning", "playing", "updating"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +65,102 @@ class Part:
     """An item of the memory plan.
 
     Attributes:
-        playing, updating: bytes that it takes in each phase.
+        cloning, playing, updating: bytes that it takes in each phase; stage 0 is over before any
+            engine is made.
     """
 
     what: str
     where: Where
     playing: float
     updating: float
+    cloning: float = 0.0
 
 
 def memory_plan(config: RunConfig, size: ModelSize, gpu: float = 0.0) -> list[Part]:
-    """List what a training run holds in memory while it plays and while it updates.
+    """List what a training run holds in memory while it clones, plays and updates.
 
     Args:
         gpu: total memory of the GPU, bytes; engines may reserve a share of it.
     """
-    update, overlaps = config.update, config.collect.ahead
+    overlaps, clones = config.collect.ahead, config.cloning.dialogues > 0
     where: Where = "GPU" if config.device == "cuda" else "machine"
     learns = size.trainable(config.lora.rank)
     whole = 4.0 * size.weights
     extra = 4.0 * learns if config.lora.rank is not None else 0.0
-    logits = _LOGIT_BYTES * _LOSS_SHARE * update.token_budget * size.vocabulary
-    kept = size.activation_bytes(
-        update.token_budget, update.precision, checkpointing=update.checkpointing
+    # Two gradients of the largest tensor are added up; AdamW makes copies unless it is fused.
+    embedding = 12.0 * size.vocabulary * size.width
+    if where == "GPU" or config.lora.rank is not None:
+        embedding = 0.0
+    kept, logits = _passes(config.update, config.device, config.update.token_budget, size)
+    cloning_kept, cloning_logits = _passes(
+        config.cloning, config.device, cloning_columns(config), size
     )
     updates = [
-        Part("gradients", where, 0, 4.0 * learns),
-        Part("AdamW's moments", where, 0, 8.0 * learns),
-        Part("kept for the backward pass", where, 0, kept),
-        Part("logits of loss tokens", where, 0, logits),
+        Part("gradients", where, 0, 4.0 * learns, 4.0 * learns),
+        Part("AdamW's moments", where, 0, 8.0 * learns, 8.0 * learns),
+        Part("one tensor's sums and steps", where, 0, embedding, embedding),
+        Part("kept for the backward pass", where, 0, kept, cloning_kept),
+        Part("logits of loss tokens", where, 0, logits, cloning_logits),
     ]
+    if config.objective.spec.measures == "kl":
+        updates.append(Part("the reference's own copy", where, 0, whole))
     if overlaps:  # updates run while the next iteration is played
-        updates = [Part(p.what, p.where, p.updating, p.updating) for p in updates]
-    return [
-        Part("the policy's weights", where, whole, whole + extra),
+        updates = [Part(p.what, p.where, p.updating, p.updating, p.cloning) for p in updates]
+    plan = [
+        Part("the policy's weights", where, whole, whole + extra, whole + extra),
         *updates,
         *_engines(config, size, where, gpu, overlaps=overlaps),
         Part("the clone's weights", "machine", whole, whole),
     ]
+    if config.reference.schedule == "average":
+        plan.append(Part("the average of the weights", "machine", whole, whole))
+    plan.append(Part("Python and its libraries", "machine", _PYTHON, _PYTHON, _PYTHON))
+    plan.append(_slack(plan))
+    return plan if clones else [Part(p.what, p.where, p.playing, p.updating) for p in plan]
+
+
+def _slack(plan: list[Part]) -> Part:
+    """What lies idle between allocations in the machine's memory; a GPU's is in `_USABLE`."""
+    return next(
+        Part(
+            "lost between allocations",
+            "machine",
+            _IDLE * total.playing,
+            _IDLE * total.updating,
+            _IDLE * total.cloning,
+        )
+        for total in _totals(plan)
+        if total.where == "machine"
+    )
+
+
+def _passes(
+    config: CloningConfig | UpdateConfig, device: str, columns: float, size: ModelSize
+) -> tuple[float, float]:
+    """Bytes that a forward pass of that many columns keeps, and bytes of its logits."""
+    precision = precision_on(device, config.precision)
+    kept = size.activation_bytes(columns, precision, checkpointing=config.checkpointing)
+    if precision != "float32" and not config.checkpointing:
+        kept += BYTES[precision] * size.weights  # each product keeps its cast of weights
+    at_once = min(_LOSS_SHARE * columns * size.vocabulary, CHUNK_LOGITS + size.vocabulary)
+    return kept, _LOGIT_BYTES * at_once
+
+
+def precision_on(device: str, wanted: Precision) -> Precision:
+    """What "auto" comes to on a device; a GPU that is not in this machine has bfloat16."""
+    if wanted != "auto":
+        return wanted
+    there = device == "cpu" or torch.cuda.is_available()
+    return "bfloat16" if not there or has_bfloat16(device) else "float32"
+
+
+def cloning_columns(config: RunConfig) -> float:
+    """Columns of the widest pass of stage 0: a budget, or whole rows."""
+    longest = dialogue_tokens(config, config.env.max_turns)
+    budget = config.cloning.token_budget
+    if budget is None:
+        return longest * min(_CLONING_ROWS, config.cloning.batch_rows, 2 * config.cloning.dialogues)
+    return max(budget, longest)
 
 
 def _engines(
@@ -95,8 +170,15 @@ def _engines(
     has_collector = overlaps or config.collect.refresh_every != 1
     names = ["policy", *(["collecting policy"] if has_collector else [])]
     if engine.name == "local":
-        for name in names:  # bc plays with weights that are loaded anyway
-            yield Part(f"the {name}'s engine", where, 4.0 * size.weights, 4.0 * size.weights)
+        dtype = precision_on("cpu", engine.dtype)
+        taken = float(BYTES[dtype] * size.weights)
+        if dtype != "float32":
+            names.append("frozen clone")  # in float32 it plays with weights that are loaded anyway
+        for name in names:
+            yield Part(f"the {name}'s engine", where, taken, taken)
+        live, kept = _local_play(config, size)
+        yield Part("dialogues under way", where, live, live if overlaps else 0)
+        yield Part("keys and values kept for later turns", where, kept, kept)
         return
     for name in (*names, "frozen clone"):
         weights = float(BYTES[engine.dtype] * size.weights)
@@ -110,52 +192,97 @@ def _engines(
             yield Part(f"the {name}'s engine, asleep", "machine", 0, weights)
 
 
+def _local_play(config: RunConfig, size: ModelSize) -> tuple[float, float]:
+    """Bytes that the local engine needs to decode a batch, and bytes that it keeps."""
+    together = max(config.env.wave, config.branch.points * config.branch.continuations)
+    rows = min(together, config.engine.max_running)
+    states: float = rows * dialogue_tokens(config, config.env.max_turns) * size.state_bytes
+    states *= BYTES[precision_on("cpu", config.engine.dtype)] / BYTES["float32"]
+    # A batch is joined from what was kept, so its keys and values are there twice for a while.
+    live = 2 * min(states, BATCH_BYTES) + rows * size.vocabulary * _DRAWING_BYTES
+    return live, min(states, PREFIX_BYTES)
+
+
 def _keys_and_values(engine: EngineConfig, where: Where) -> float:
     return (engine.kv_cache_gib or (0.5 if where == "machine" else 0.0)) * GIB
 
 
 def check_memory(config: RunConfig, console: Console) -> None:
-    """Estimate a run's memory, print it if a GPU is used, and refuse a run that cannot fit.
+    """Estimate a run's memory, print it for a model of the user's, and refuse what cannot fit.
 
     Raises:
         ConfigError: there is no GPU or too little memory; the message says which options help.
     """
     if config.policy.name == API:
         return
-    size = size_of(_architecture(config))
+    size = size_of(architecture(config))
     available = _available_memory()
     plan = memory_plan(config, size, available.get("GPU", 0.0))
-    if config.device == "cuda":
+    if config.device == "cuda" or config.dry_run or config.policy.name not in BUILT_IN_POLICIES:
         show_plan(console, plan, size, config, available)
-    if config.dry_run:
-        return
     if config.device == "cuda" and "GPU" not in available:
+        if config.dry_run:  # it may be made on another machine than the run
+            return
         raise ConfigError(
             "device is cuda, but torch sees no GPU; check the driver with nvidia-smi and the build "
             "of torch, or set device=cpu engine=local for a small model."
         )
-    for where, playing, updating in _totals(plan):
-        needed = max(playing, updating)
-        if needed > _USABLE * available.get(where, 0.0):
-            phase = "updating" if updating >= playing else "playing"
-            raise ConfigError(
-                f"While {phase}, about {needed / GIB:.1f} GiB of the {where}'s memory are needed, "
-                f"but of its {available[where] / GIB:.1f} GiB no more than {_USABLE:.0%} can be "
-                f"used; {_advice(config, where, phase)}, or choose a smaller model."
+    for sentence in _cautions(config):
+        console.print(f"[yellow]{sentence}[/yellow]", soft_wrap=True)
+    for total in _totals(plan):
+        phase, needed = _worst(total)
+        there = available.get(total.where, 0.0)
+        if needed > _USABLE * there:
+            refusal = (
+                f"While {phase}, about {needed / GIB:.1f} GiB of the {total.where}'s memory are "
+                f"needed, but of its {there / GIB:.1f} GiB no more than {_USABLE:.0%} can be "
+                f"used; {_advice(config, phase)}, or choose a smaller model."
             )
+            if not config.dry_run:
+                raise ConfigError(refusal)
+            console.print(f"A run would be refused here: {refusal}", soft_wrap=True)
+
+
+def _cautions(config: RunConfig) -> Iterator[str]:
+    """What a user should know of this machine before a run begins."""
+    low = [
+        name
+        for name, wanted in (
+            ("cloning.precision", config.cloning.precision),
+            ("update.precision", config.update.precision),
+            ("engine.dtype", config.engine.dtype),
+        )
+        if wanted == "bfloat16"
+    ]
+    if low and config.device == "cpu" and not has_bfloat16("cpu"):
+        yield (
+            f"Caution: {' and '.join(low)} ask{'' if len(low) > 1 else 's'} for bfloat16, but this "
+            "CPU has no instructions for "
+            "it (AVX512-BF16 or AMX) and may be fifty times slower in it than in float32; set "
+            f"{' '.join(f'{name}=auto' for name in low)}."
+        )
+
+
+def _worst(total: Part) -> tuple[Phase, float]:
+    """The phase that needs most, and what it needs."""
+    phases: dict[Phase, float] = {
+        "updating": total.updating,
+        "cloning": total.cloning,
+        "playing": total.playing,
+    }
+    return max(phases.items(), key=lambda item: item[1])
 
 
 def _available_memory() -> dict[Where, float]:
     """Total bytes of memory of the machine, and of the GPU if there is one."""
-    available: dict[Where, float] = {
-        "machine": float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    }
+    available: dict[Where, float] = {"machine": machine_memory()}
     if torch.cuda.is_available():
         available["GPU"] = float(torch.cuda.get_device_properties(0).total_memory)
     return available
 
 
-def _architecture(config: RunConfig) -> PretrainedConfig:
+def architecture(config: RunConfig) -> PretrainedConfig:
+    """The architecture of the run's policy, from its files alone."""
     name = config.policy.name
     if name == "scratch":
         return model_config(Shape(), missing_words(config.env.names))
@@ -166,23 +293,39 @@ def _architecture(config: RunConfig) -> PretrainedConfig:
     return found
 
 
-def _totals(plan: list[Part]) -> Iterator[tuple[Where, float, float]]:
+def _totals(plan: list[Part]) -> Iterator[Part]:
+    """The sums, one for each memory."""
     for where in dict.fromkeys(part.where for part in plan):
         own = [part for part in plan if part.where == where]
-        yield where, sum(part.playing for part in own), sum(part.updating for part in own)
+        yield Part(
+            "all",
+            where,
+            playing=sum(part.playing for part in own),
+            updating=sum(part.updating for part in own),
+            cloning=sum(part.cloning for part in own),
+        )
 
 
-def _advice(config: RunConfig, where: Where, phase: str) -> str:
+def _advice(config: RunConfig, phase: Phase) -> str:
     words = []
     if config.lora.rank is None:
         words.append("lora.rank=64")
-    if phase == "updating":
-        if not config.update.checkpointing:
-            words.append("update.checkpointing=true")
-        words.append(f"update.token_budget={config.update.token_budget // 2}")
-    elif config.engine.name == "vllm":
-        words.append("a smaller engine.kv_cache_gib")
-    return "set " + " or ".join(words) if words else "take a larger machine"
+    if phase == "playing":
+        if config.engine.name == "vllm":
+            words.append("a smaller engine.kv_cache_gib")
+        else:
+            words.append(f"env.wave={max(1, config.env.wave // 2)} and fewer branch.points")
+        return "set " + " or ".join(words)
+    section, options = (
+        ("cloning", config.cloning) if phase == "cloning" else ("update", config.update)
+    )
+    if not options.checkpointing:
+        words.append(f"{section}.checkpointing=true")
+    if options.precision == "float32" and precision_on(config.device, "auto") == "bfloat16":
+        words.append(f"{section}.precision=bfloat16")
+    budget = int(cloning_columns(config)) if phase == "cloning" else config.update.token_budget
+    words.append(f"{section}.token_budget={budget // 2}")
+    return "set " + " or ".join(words)
 
 
 def show_plan(
@@ -194,19 +337,30 @@ def show_plan(
 ) -> None:
     """Print the memory plan: one line per part, and the sums beside the memory available."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for name in ("memory, GiB", "where", "playing", "updating", "available"):
-        table.add_column(name, justify="left" if name in ("memory, GiB", "where") else "right")
+    left = ("memory, GiB", "where")
+    for name in (*left, "cloning", "playing", "updating", "available"):
+        table.add_column(name, justify="left" if name in left else "right")
     for part in plan:
-        table.add_row(part.what, part.where, _gib(part.playing), _gib(part.updating), "")
-    for where, playing, updating in _totals(plan):
-        got = f"{available[where] / GIB:.1f}" if where in available else "none"
-        table.add_row("[bold]all[/bold]", where, _gib(playing), _gib(updating), got)
+        phases = map(_gib, (part.cloning, part.playing, part.updating))
+        table.add_row(part.what, part.where, *phases, "")
+    for total in _totals(plan):
+        got = f"{available[total.where] / GIB:.1f}" if total.where in available else "none"
+        phases = map(_gib, (total.cloning, total.playing, total.updating))
+        table.add_row("[bold]all[/bold]", total.where, *phases, got)
     console.print(table)
     rank, trainable = config.lora.rank, size.trainable(config.lora.rank)
     learning = (
         "all are trained" if rank is None else f"{_count(trainable)} low-rank ones are trained"
     )
     console.print(f"{_count(size.weights)} weights; {learning}.", soft_wrap=True)
+    needed = max((_worst(t)[1] for t in _totals(plan) if t.where == "machine"), default=0.0)
+    free = free_memory()
+    if not config.dry_run and free is not None and free < needed <= available["machine"]:
+        console.print(
+            f"[yellow]Only {free / GIB:.1f} GiB of the machine's memory are free now; end other "
+            "programs, or the system may end this run.[/yellow]",
+            soft_wrap=True,
+        )
 
 
 def _count(number: int) -> str:

@@ -36,12 +36,18 @@ class ModelSize:
         """The number of trainable parameters: all, or those of low-rank matrices of that rank."""
         return self.weights if rank is None else sum(rank * (i + o) for i, o in self.linear)
 
-    def activation_bytes(self, columns: int, precision: str, *, checkpointing: bool) -> float:
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a token's keys and values in float32, all layers together."""
+        return 4 * 2 * self.layers * self.key_heads * self.head
+
+    def activation_bytes(self, columns: float, precision: str, *, checkpointing: bool) -> float:
         """Bytes of activations that the backward pass keeps, for that many columns in all rows."""
         low = BYTES[precision]
         # Norms keep their inputs and outputs in float32; matrix products keep their inputs.
         norms = 4 * 4 * self.width
-        products = 2 * self.width + 4 * self.feed_forward
+        casts = 3 * self.width if low < 4 else 0  # each product rounds its input for itself
+        products = 2 * self.width + casts + 4 * self.feed_forward
         attention = 3 * self.heads * self.head + 2 * self.key_heads * self.head
         layer = norms + low * (products + attention)
         residual = 4 * self.width * self.layers

@@ -6,8 +6,11 @@ below state what is assumed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from agents.prompts import STYLES
+from envs.social import view_of
 from judges.calibration.run import count_judgements
 from training.config import RunConfig
 from training.evaluation.calibration_sources import calibration_sources
@@ -19,6 +22,34 @@ TURNS_SHARE = 2 / 3
 
 POOR_SHARE = 0.5
 """Assumed share of the episodes a critic looks at that have a turn worth branching from."""
+
+
+TURN_TOKENS = {"brief": 10, "full": 50}
+"""Assumed tokens of a turn, by prompt style; the next player reads them, too."""
+
+FRAME_TOKENS = {"brief": 4, "full": 25}
+"""Assumed tokens around each turn: the template's, how many turns are left."""
+
+SCENE_TOKENS = 700
+"""Assumed tokens of the instructions and the scene where its files are not read beforehand."""
+
+CHARS_PER_TOKEN = {"brief": 4.5, "full": 4}
+"""Rough characters per token: the small model has words, current models pieces of English."""
+
+
+def opening_tokens(config: RunConfig) -> int:
+    """Estimate the tokens of the instructions and the scene."""
+    style = config.policy.prompt_style
+    if config.env.path is not None:
+        return SCENE_TOKENS
+    (scenario,) = config.env.draw("train", 1)
+    return math.ceil(len(STYLES[style].system(view_of(scenario, 0))) / CHARS_PER_TOKEN[style])
+
+
+def dialogue_tokens(config: RunConfig, turns: float) -> int:
+    """Estimate the tokens of a dialogue of that many turns, as one seat reads and says them."""
+    style = config.policy.prompt_style
+    return opening_tokens(config) + math.ceil(turns * (TURN_TOKENS[style] + FRAME_TOKENS[style]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Stopwatch:
         started = self._clock()
         if self._shows_bars and not self.console.is_terminal:
             yield self._lines(label, started)
-            self.console.print(f"{label}: done in {_duration(self._clock() - started)}")
+            self.console.print(f"{label}: done in {duration(self._clock() - started)}")
             self._add(name, started)
             return
         columns = (
@@ -81,8 +81,8 @@ class Stopwatch:
             written = now
             left = (now - started) * (total - done) / done
             self.console.print(
-                f"{label}: {done} of {total} in {_duration(now - started)}, about "
-                f"{_duration(left)} left"
+                f"{label}: {done} of {total} in {duration(now - started)}, about "
+                f"{duration(left)} left"
             )
 
         return report
@@ -102,7 +102,7 @@ class Stopwatch:
         self.wall_s[name] = self.wall_s.get(name, 0.0) + self._clock() - started
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A duration for a reader: "42 s", "3 min 5 s", "1 h 10 min"."""
     whole = round(seconds)
     if whole < 60:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -16,6 +17,7 @@ from agents.embedded import make_tokenizer
 from agents.prompts import STYLES
 from engines.weights import weights_version
 from envs.actions import LineCodec
+from envs.errors import TrainingError
 from envs.scenarios import FAMILIES, draw
 from envs.scenarios.families.item_split import SplitTask
 from envs.scenarios.families.plans import PlansTask
@@ -248,3 +250,44 @@ def test_the_same_seed_gives_the_same_weights(rows: list[Row]) -> None:
     assert cloned(0) == cloned(0)
     assert cloned(0) != cloned(1), "another order of rows"
     assert cloned(0) != weights_version(tiny_policy())
+
+
+@pytest.mark.parametrize("token_budget", [1, 150, 10_000])
+def test_a_token_budget_changes_no_gradient(rows: list[Row], token_budget: int) -> None:
+    plain, bounded = tiny_policy(), tiny_policy()
+    columns: list[int] = []
+    bounded.get_decoder().register_forward_pre_hook(
+        lambda *call: columns.append(call[2]["input_ids"].numel()), with_kwargs=True
+    )
+    expected = accumulate_gradient(plain, rows[:8])
+    assert accumulate_gradient(bounded, rows[:8], token_budget=token_budget) == pytest.approx(
+        expected, abs=1e-5
+    )
+    for got, want in zip(gradient_of(bounded), gradient_of(plain), strict=True):
+        assert_close(got, want, atol=1e-5, rtol=1e-4)
+    longest = max(len(row.token_ids) for row in rows[:8])
+    assert max(columns) <= max(token_budget, longest), "only a row that is longer goes beyond it"
+    assert token_budget > 1 or len(columns) == 8
+
+
+def test_checkpointing_and_bfloat16_work_on_a_cpu(rows: list[Row]) -> None:
+    config = CloningConfig(dialogues=12, epochs=12, lr=1e-2, batch_rows=8)
+    low = replace(config, precision="bfloat16", checkpointing=True, token_budget=300)
+    model = tiny_policy()
+    losses: list[float] = []
+    clone(model, rows, low, seed=0, on_step=lambda step, steps, loss: losses.append(loss))
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    exact = accumulate_gradient(tiny_policy(), rows)
+    assert (
+        exact
+        != accumulate_gradient(tiny_policy(), rows, "bfloat16")
+        == pytest.approx(exact, rel=2e-2)
+    )
+
+
+def test_a_head_that_caps_its_logits_is_refused(rows: list[Row]) -> None:
+    model = tiny_policy()
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(TrainingError, match=r"final_logit_softcapping=30\.0"):
+        clone(model, rows, CloningConfig(dialogues=12, lr=1e-2), seed=0)

@@ -124,7 +124,7 @@ def sums(config: PretrainedConfig, *words: str) -> dict[str, tuple[float, float]
     run = compose(["+experiment=sotopia_sdpo", *words])
     plan = memory_plan(run, size_of(config))
     return {
-        where: (playing / GIB, updating / GIB) for where, playing, updating in memory._totals(plan)
+        total.where: (total.playing / GIB, total.updating / GIB) for total in memory._totals(plan)
     }
 
 
@@ -156,7 +156,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Check a run on a machine with these memories, GiB; what the terminal shows."""
 
     def check(architecture: PretrainedConfig, there: dict[str, float], *words: str) -> str:
-        monkeypatch.setattr(memory, "_architecture", lambda config: architecture)
+        monkeypatch.setattr(memory, "architecture", lambda config: architecture)
         monkeypatch.setattr(
             memory, "_available_memory", lambda: {k: v * GIB for k, v in there.items()}
         )
@@ -171,7 +171,7 @@ def test_what_cannot_fit_is_refused_with_what_would_help(on: Callable[..., str])
     with pytest.raises(ConfigError) as refused:
         on(LLAMA_8B, {"GPU": 79.6, "machine": 128.0}, "scale=llama8b_gpu")
     said = str(refused.value)
-    assert "While updating, about 128.8 GiB of the GPU's memory are needed" in said
+    assert "While updating, about 125.8 GiB of the GPU's memory are needed" in said
     assert "lora.rank=64 or update.token_budget=4096" in said
     with pytest.raises(ConfigError, match=r"While playing, .* a smaller engine\.kv_cache_gib"):
         on(LLAMA_8B, {"GPU": 79.6, "machine": 128.0}, "scale=llama8b_gpu", "lora.rank=64")
@@ -205,3 +205,59 @@ def test_the_built_in_models_are_found(policy: str) -> None:
 def test_a_model_on_the_gpu_is_generated_for_by_vllm() -> None:
     with pytest.raises(ConfigError, match="device is cuda, but engine=local generates on the CPU"):
         compose(["device=cuda"])
+
+
+SMOLLM2 = LlamaConfig(
+    vocab_size=49152,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    tie_word_embeddings=True,
+)
+REAL = ("scale=cpu", "policy.name=folder", "cloning.precision=float32", "update.precision=float32")
+
+
+def cloning(*words: str) -> float:
+    """GiB that stage 0 of SmolLM2's architecture takes."""
+    run = compose(["+experiment=sotopia_sdpo", *REAL, *words])
+    (total,) = memory._totals(memory_plan(run, size_of(SMOLLM2)))
+    return total.cloning / GIB
+
+
+def test_stage_0_is_planned_as_it_was_measured() -> None:
+    """Peaks of docs/how-to/memory.md."""
+    assert cloning("cloning.token_budget=1024", "cloning.checkpointing=true") == pytest.approx(
+        2.99, rel=0.25
+    )
+    assert cloning("cloning.token_budget=2048") == pytest.approx(6.59, rel=0.25)
+
+
+def test_rows_without_a_budget_are_planned_as_long_as_they_are() -> None:
+    assert cloning("cloning.token_budget=null", "cloning.batch_rows=64") > 23.5
+    assert cloning("cloning.token_budget=null", "cloning.batch_rows=2") < 10
+    assert cloning("cloning.dialogues=0") == 0
+
+
+def test_what_stage_0_cannot_have_is_refused_with_its_options(on: Callable[..., str]) -> None:
+    words = (*REAL, "cloning.token_budget=16384")
+    with pytest.raises(ConfigError) as refused:
+        on(SMOLLM2, {"machine": 16.0}, *words)
+    said = str(refused.value)
+    assert "While cloning" in said
+    assert "cloning.checkpointing=true" in said
+    assert "cloning.token_budget=8192" in said
+    shown = on(SMOLLM2, {"machine": 16.0}, *words, "dry_run=true")
+    assert "A run would be refused here: While cloning" in shown
+    assert "gradients" in on(SMOLLM2, {"machine": 23.5}, *REAL)
+
+
+def test_bfloat16_on_a_cpu_without_it_is_cautioned(
+    on: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*REAL[:2], "cloning.precision=bfloat16", "update.precision=auto", "engine.dtype=auto")
+    monkeypatch.setattr(memory, "has_bfloat16", lambda device: False)
+    assert "cloning.precision ask" in on(SMOLLM2, {"machine": 64.0}, *words)
+    monkeypatch.setattr(memory, "has_bfloat16", lambda device: True)
+    assert "Caution" not in on(SMOLLM2, {"machine": 64.0}, *words)

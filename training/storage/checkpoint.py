@@ -148,7 +148,7 @@ def load_pretrained(
 
     Args:
         name: a folder with a Hugging Face model or a peft adapter, a GGUF file, or an address on
-            the hub, hf://OWNER/NAME. Quantised weights become whole numbers, an adapter is merged.
+            the hub, hf://OWNER/NAME. Quantised weights are expanded, an adapter is merged.
         dtype: of the weights; None means float32.
 
     Raises:
@@ -174,7 +174,7 @@ def _load_model(
     place: dict[str, Any] = {"use_safetensors": True}
     if gguf_file is not None:
         place = _from_gguf(gguf_file)
-    # Making GGUF weights whole shows a bar of its own, which nothing else silences.
+    # Expanding GGUF weights shows a bar of its own, which nothing else silences.
     with redirect_stderr(io.StringIO()) if gguf_file is not None else nullcontext():
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -189,10 +189,10 @@ def _load_model(
 
 
 def _from_gguf(name: str) -> dict[str, Any]:
-    """How transformers is told to read a GGUF file, with whole numbers as weights."""
+    """How transformers is told to read a GGUF file, with its weights expanded."""
     try:
         from transformers import GgufConfig
-    except ImportError:  # before there was a choice, weights were always made whole
+    except ImportError:  # before there was a choice, weights were always expanded
         return {"gguf_file": name}
     return {"gguf_file": name, "quantization_config": GgufConfig(dequantize=True)}
 

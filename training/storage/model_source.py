@@ -109,8 +109,8 @@ def check_folder(folder: Path, option: str) -> None:
         fault = "that folder has no *.safetensors weights" + _pickles(folder)
     elif method := _quantised(folder):
         fault = (
-            f"its weights are quantised by {method}, and Parley trains and plays whole numbers of "
-            "16 or 32 bits"
+            f"its weights are quantised by {method}, and Parley trains and plays weights of 16 "
+            "or 32 bits"
         )
     if fault:
         raise ConfigError(

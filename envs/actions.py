@@ -129,7 +129,8 @@ class JsonCodec:
             fields, end = json.JSONDecoder(object_pairs_hook=_unique_keys).raw_decode(body)
         except (ValueError, RecursionError) as error:
             return _invalid(
-                f"{_why_not_json(error)}, expected one JSON object and nothing else: {_quoted(body)}"
+                f"{_why_not_json(error)}, expected one JSON object and nothing else; it begins "
+                f"{_quoted(body)}."
             )
         if body[end:].strip():
             return _invalid("got more after the first JSON value, expected one object alone.")

@@ -19,7 +19,13 @@ from training.storage.run_files import CHECKPOINTS, CONFIG
 from training.storage.run_options import read_config
 
 LEARNED = "learned.json"
-LEARNED_OPTIONS = ("prompt_style", "max_new_tokens", "thinking")
+LEARNED_OPTIONS = (
+    "prompt_style",
+    "max_new_tokens",
+    "thinking",
+    "prose_is_speech",
+    "constrained",
+)
 """The options of a policy that its training depends on."""
 
 
@@ -56,7 +62,8 @@ def learned_options(name: str) -> dict[str, Any]:
     if record.is_file():
         found = _read(record)
     elif folder.parent.name == CHECKPOINTS and folder.is_dir() and run.is_file():
-        found = read_config(run).get("policy", {})  # before checkpoints had a record of their own
+        # Before checkpoints had a record of their own, and replies could be constrained.
+        found = {"constrained": False} | read_config(run).get("policy", {})
     return {name: found[name] for name in LEARNED_OPTIONS if found.get(name) is not None}
 
 

@@ -52,6 +52,8 @@ def test_a_checkpoint_keeps_what_it_learned_with(saved: str) -> None:
         "prompt_style": "brief",
         "max_new_tokens": 12,
         "thinking": False,
+        "prose_is_speech": True,
+        "constrained": False,
     }
     verify_checkpoint(saved)
     (Path(saved) / LEARNED).write_text("{")
@@ -64,7 +66,11 @@ def test_an_older_checkpoint_is_known_by_its_run(saved: str) -> None:
     assert learned_options(saved) == {}
     run = Path(saved).parents[1] / "config.yaml"
     run.write_text(yaml.safe_dump({"policy": {"prompt_style": "full", "max_new_tokens": 9}}))
-    assert learned_options(saved) == {"prompt_style": "full", "max_new_tokens": 9}
+    assert learned_options(saved) == {
+        "prompt_style": "full",
+        "max_new_tokens": 9,
+        "constrained": False,
+    }
     assert learned_options(saved.replace("0002", "0009")) == {}, "there is no such checkpoint"
 
 
@@ -91,7 +97,10 @@ def test_a_partners_name_chooses_too(large: str, tmp_path: Path) -> None:
 
 def test_what_was_chosen_is_said(saved: str, tmp_path: Path) -> None:
     (note,) = with_model_options([f"policy.name={saved}"]).notes
-    learned = "policy.prompt_style=brief policy.max_new_tokens=12 policy.thinking=false"
+    learned = (
+        "policy.prompt_style=brief policy.max_new_tokens=12 policy.thinking=false "
+        "policy.prose_is_speech=true policy.constrained=false"
+    )
     assert note == f"policy.name is a checkpoint, trained with {learned}."
     (note,) = with_model_options([f"policy.name={tmp_path}", "seed=1"]).notes
     assert "so policy=checkpoint is chosen" in note

@@ -44,12 +44,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from envs.options import to_mapping
-from envs.scenarios import scenario_of
 from judges.pairwise import counts
 from training.builders.loggers import logger_of
 from training.builders.trainer import Trainer, build_trainer
 from training.evaluation.episodes import curve_point
-from training.evaluation.held_out import held_out
+from training.evaluation.held_out import held_out, with_files
 from training.evaluation.summary import summarise
 from training.learning.examples import pair
 from training.learning.learner import reference_model, update_policy
@@ -80,10 +79,11 @@ def train(config: RunConfig) -> Path:
         The run's folder.
     """
     set_up(config)
+    config = with_files(config)
     watch = Stopwatch()
     check_memory(config, watch.console)
     with (
-        Run.open(to_mapping(config), scenario_of) as run,
+        Run.open(to_mapping(config), config.env.scenario_of) as run,
         logger_of(config, run.folder) as track,
     ):
         show_place(watch.console, "run", run.folder)
@@ -102,6 +102,8 @@ def train(config: RunConfig) -> Path:
         ahead: Played | None = None
         for iteration in run.remaining_iterations(config.iterations):
             played = ahead or play(trainer, iteration, watch)
+            if not any(one.judgement.is_scored for one in played.episodes):
+                show_alarm(watch.console, _nothing_scored(iteration, played.episodes))
             groups = played.branches.groups
             examples = pair(run.store, iteration, groups, trainer.pairing, trainer.value)
             if not examples:
@@ -144,6 +146,14 @@ def train(config: RunConfig) -> Path:
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
+
+
+def _nothing_scored(iteration: int, episodes: Sequence[PlayedEpisode]) -> str:
+    first = "; ".join(episodes[0].judgement.reasons) or "no reason was given"
+    return (
+        f"The judge scored none of the {len(episodes)} episodes of iteration {iteration}, so it "
+        f"says nothing about the policy. The first reason: {first}"
+    )
 
 
 def _nothing_to_learn(iteration: int, groups: int) -> str:

@@ -7,7 +7,7 @@ scenarios are drawn and whatever their difficulty.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from random import Random
@@ -104,10 +104,15 @@ def draw_mixture(
     *,
     start: int = 0,
     difficulty: Difficulty = Difficulty.MEDIUM,
+    others: Mapping[str, Callable[[str, int], Scenario]] | None = None,
 ) -> list[Scenario]:
     """`count` scenarios of a split, families taking turns in proportion to their weights.
 
     Deterministic: the n-th scenario is the same whatever `count` is. `start` skips the first ones.
+
+    Args:
+        others: how scenarios of a split and number are drawn for families that are not ours, such
+            as scenes of a file.
     """
     total = sum(weights.values())
     taken = dict.fromkeys(weights, 0)
@@ -115,6 +120,8 @@ def draw_mixture(
     for n in range(start + count):
         family = max(weights, key=lambda name: weights[name] / total * (n + 1) - taken[name])
         if n >= start:
-            chosen.append(draw(family, split, taken[family], difficulty))
+            own = (others or {}).get(family)
+            number = taken[family]
+            chosen.append(own(split, number) if own else draw(family, split, number, difficulty))
         taken[family] += 1
     return chosen

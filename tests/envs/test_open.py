@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,8 @@ from envs.contract import check_family
 from envs.errors import DataError
 from envs.scenarios import SPLITS, draw, scenario_of
 from envs.scenarios.characters import CAST
-from envs.scenarios.open_ended import draw_open, open_scenes
+from envs.scenarios.likeness import ALIKE, is_benchmark, likeness, most_alike, sketch, sketches
+from envs.scenarios.open_ended import draw_open, open_scenes, read_scenes
 from envs.types import Relationship
 
 SCENES = [scene for split in SPLITS for scene in open_scenes(split)]
@@ -65,3 +67,31 @@ def test_an_id_is_enough() -> None:
     assert scenario_of("open/test/11") == draw_open("test", 11)
     with pytest.raises(DataError, match="no split 'hard'; splits are train, dev, test"):
         draw("open", "hard", 0)
+
+
+def test_scenes_are_counted_split_and_unlike_each_other_and_the_benchmark() -> None:
+    assert {split: len(open_scenes(split)) for split in SPLITS} == {
+        "train": 72,
+        "dev": 24,
+        "test": 24,
+    }
+    # The first ones were measured on, and stay where they were.
+    assert open_scenes("test")[7].codename == "auction_rivals"
+    drawn = [sketches(scene)[0] for scene in SCENES]
+    assert max(most_alike(own, drawn[:n]) for n, own in enumerate(drawn)) < ALIKE
+    assert not any(is_benchmark(scene) for scene in SCENES)
+
+
+def test_the_benchmark_is_recognised_by_its_words(published: Path) -> None:
+    file = published / "sotopia" / "environment_profiles.jsonl"
+    for record in read_scenes(file):
+        assert is_benchmark(record)
+        changed = {"scenario": f"{record.scenario} !", "agent_goals": ("One.", "Two.")}
+        assert is_benchmark(record.model_copy(update=changed)), record.codename
+
+
+def test_likeness_by_hand() -> None:
+    # Runs of three words: {a b c, b c d} and {a b c, b c e} share one of three.
+    assert likeness(sketch("a b c d"), sketch("A, b: c e")) == pytest.approx(1 / 3)
+    assert likeness(sketch("a b c d"), sketch("a b c d.")) == 1
+    assert most_alike(sketch("a b c"), []) == 0

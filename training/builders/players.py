@@ -59,7 +59,7 @@ def open_play(config: RunConfig, run: Run) -> PlayContext:
         engines=engines,
         rules=config.env.rules,
         players=_partners(config, given, engines),
-        partners=(SELF, FROZEN, EXPERTS),
+        partners=(SELF, FROZEN, *(() if config.env.has_scenes else (EXPERTS,))),
         judge=judge_of(config.judge, given),
         remote=remote,
     )
@@ -163,7 +163,7 @@ def seat_policies(play: PlayContext, bc: Checkpoint, policy: Checkpoint) -> Load
     engine = engines.load(policy.model, stop_ids, changes=True, tokenizer=tokenizer)
     play.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
     play.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)
-    if config.evaluation.stubborn_bias is not None:
+    if config.evaluation.stubborn_bias is not None and not config.env.has_scenes:
         accept, bias = _tokens(bc, "accept"), -config.evaluation.stubborn_bias
         if len(accept) == 1:
             control = ((accept[0], bias),)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from agents.prompts import STYLES
@@ -12,8 +14,9 @@ from engines.models import ModelConfig
 from envs.errors import ConfigError
 from envs.options import Chosen, Count, OneOf, Positive, Range, Weighted, Weights
 from envs.registry import Registry
-from envs.scenarios import FAMILIES, draw_mixture
+from envs.scenarios import FAMILIES, draw_mixture, scenario_of
 from envs.scenarios.difficulty import Difficulty
+from envs.scenarios.open_ended import draw_scene
 from envs.social import Order, Rules
 from envs.types import Scenario
 from judges.base import JUDGES, JudgeSpec
@@ -22,7 +25,7 @@ from training.config.engine import EngineConfig
 from training.config.method import need
 
 SCENES = ("open", "sotopia")
-"""Sources of scenes in plain English, most of which no program can check: to be evaluated on."""
+"""Sources of scenes in plain English, most of which no program can check."""
 
 BUILT_IN_POLICIES = ("embedded", "scratch")
 API = "api"
@@ -44,11 +47,14 @@ class EnvConfig:
     """Which scenarios are played.
 
     Attributes:
-        families: scenario family -> weight; "sotopia" stands alone.
+        families: scenario family -> weight; "sotopia" from a folder stands alone.
         max_turns: an episode ends after that many turns of both seats together.
         wave: episodes that are played side by side; a run that is stopped loses one wave at most.
-        path: folder of SOTOPIA's files, or hf://OWNER/DATASET or hf://OWNER/DATASET@REVISION.
-        split: which of SOTOPIA's combinations are played.
+        path: a file of scenes that ends in .jsonl, to train and measure on; or, to measure on, a
+            folder of SOTOPIA's files, hf://OWNER/DATASET or hf://OWNER/DATASET@REVISION.
+        split: which of SOTOPIA's combinations are played, where path is a folder.
+        train_on_benchmark: whether SOTOPIA's own 90 scenes may be trained on; what is then measured
+            on them says nothing about others.
         difficulty: how hard the families' scenarios are; each family defines it.
         order: who acts when; all published figures are of round_robin.
     """
@@ -60,6 +66,7 @@ class EnvConfig:
     split: Literal["all", "hard", "cooperative", "competitive"] | None = None
     difficulty: Literal["easy", "medium", "hard"] = "medium"
     order: Literal["round_robin", "random", "simultaneous"] = "round_robin"
+    train_on_benchmark: bool = False
 
     @property
     def rules(self) -> Rules:
@@ -69,7 +76,54 @@ class EnvConfig:
     def draw(self, split: str, count: int, *, start: int = 0) -> list[Scenario]:
         """`count` scenarios of the mixture, of a split; `start` skips the first ones."""
         difficulty = Difficulty(self.difficulty)
-        return draw_mixture(self.families, split, count, start=start, difficulty=difficulty)
+        return draw_mixture(
+            self.families,
+            split,
+            count,
+            start=start,
+            difficulty=difficulty,
+            others=self._from_files,
+        )
+
+    def scenario_of(self, scenario_id: str) -> Scenario:
+        """The scenario with that id, which one of these families has.
+
+        Raises:
+            DataError: the id names no scenario.
+        """
+        family, _, place = scenario_id.partition("/")
+        split, _, number = place.partition("/")
+        own = self._from_files.get(family)
+        if own is not None and number.isdecimal():
+            return own(split, int(number))
+        return scenario_of(scenario_id)
+
+    @property
+    def scene_file(self) -> Path | None:
+        """The file of scenes that are played, None where there is none."""
+        return Path(self.path) if self.path is not None and self.path.endswith(".jsonl") else None
+
+    @property
+    def _from_files(self) -> dict[str, Callable[[str, int], Scenario]]:
+        file = self.scene_file
+        if file is None:
+            return {}
+        return {name: partial(draw_scene, name, file) for name in self.scenes}
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The families in plain English, most of which only a judge can score."""
+        return tuple(name for name in self.names if name in SCENES)
+
+    @property
+    def checkable(self) -> dict[str, float]:
+        """The families whose goals a program checks, with their weights."""
+        return {name: weight for name, weight in self.families.items() if name not in SCENES}
+
+    @property
+    def is_protocol(self) -> bool:
+        """Whether SOTOPIA's folder is played whole, as its protocol says: to measure on."""
+        return self.is_sotopia and self.scene_file is None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,11 +133,11 @@ class EnvConfig:
     @property
     def has_scenes(self) -> bool:
         """Whether there are scenes that scripted experts cannot play, nor the small model read."""
-        return bool(set(self.names) & set(SCENES))
+        return bool(self.scenes)
 
     @property
     def is_sotopia(self) -> bool:
-        """Whether SOTOPIA's files are played, and therefore nothing else."""
+        """Whether scenes of SOTOPIA's, from a folder or a file, are played."""
         return "sotopia" in self.names
 
 
@@ -292,17 +346,30 @@ def check_env(env: EnvConfig, prompt_style: str) -> None:
     Raises:
         ConfigError: they cannot.
     """
-    if env.is_sotopia:
+    if env.scene_file is not None and len(env.scenes) > 1:
+        raise ConfigError(
+            f"env.path is {env.path}, but both {' and '.join(env.scenes)} would read it; give one "
+            "of them a weight."
+        )
+    if env.is_protocol:
         if len(env.names) > 1:
             raise ConfigError(
                 f"env.families has {', '.join(env.names)}, but sotopia is a fixed list of "
-                "combinations that mixes with nothing; choose env=sotopia, or leave it out."
+                "combinations that mixes with nothing; choose env=sotopia, leave it out, or set "
+                "env.path to a file of scenes (.jsonl), which does mix."
             )
         need("env.path", env.path, "env=sotopia")
         need("env.split", env.split, "env=sotopia")
     for name in ("path", "split"):
-        if getattr(env, name) is not None and not env.is_sotopia:
-            raise ConfigError(f"env.{name} is set, but only env=sotopia reads files; leave it out.")
+        if getattr(env, name) is None or env.is_sotopia:
+            continue
+        if name == "split" or env.scene_file is None or not env.has_scenes:
+            raise ConfigError(
+                f"env.{name} is set, but only env=sotopia reads files; leave it out."
+                if name == "split" or not env.has_scenes
+                else f"env.path is {env.path}, but env=open reads a file of scenes whose name "
+                "ends in .jsonl; give such a file, or leave it out."
+            )
     if env.has_scenes and env.difficulty != "medium":
         raise ConfigError(
             f"env.difficulty is {env.difficulty}, but the scenes of {' and '.join(env.names)} are "

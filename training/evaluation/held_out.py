@@ -84,8 +84,10 @@ def with_files(config: RunConfig) -> RunConfig:
         ConfigError: files cannot be downloaded.
     """
     path, split = config.env.path, config.env.split
-    if path is None or split is None:
+    if path is None:
         return config
+    if config.env.scene_file is not None or split is None:
+        return replace(config, env=replace(config.env, path=str(Path(path).resolve())))
     folder = fetch(path, needed_files(split)) if is_on_hub(path) else Path(path).resolve()
     return replace(config, env=replace(config.env, path=str(folder)))
 
@@ -98,7 +100,7 @@ def held_out(config: RunConfig) -> HeldOut:
         ConfigError: a scenario has more than two seats.
     """
     env, evaluation = config.env, config.evaluation
-    if env.path is None or env.split is None:  # both are set for SOTOPIA only
+    if env.path is None or env.split is None or not env.is_protocol:
         drawn = env.draw(evaluation.split, evaluation.scenarios)
         return HeldOut(
             evaluation.split,

@@ -108,7 +108,11 @@ def _why_unscored(outcomes: Outcomes) -> list[str]:
     if not reasons:
         return []
     ((reason, count),) = reasons.most_common(1)
-    return [f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}"]
+    played = sum(len(o.episodes) for found in outcomes.values() for o in found.values())
+    return [
+        f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}",
+        *(["ALARM: no episode was scored, so this is no result."] * (reasons.total() == played)),
+    ]
 
 
 MOST_INVALID = 0.1

@@ -74,7 +74,7 @@ def _train(
     progress: Progress,
 ) -> None:
     rows = demonstrations(
-        config.env.families,
+        config.env.checkable,  # experts play no others
         config.cloning,
         config.env.rules,
         ChatTemplate(tokenizer, thinking=config.policy.thinking),

@@ -10,6 +10,9 @@ from tempfile import TemporaryFile
 
 from agents.vocabulary import missing_words
 from envs.errors import ConfigError
+from envs.scenarios import FAMILIES
+from envs.scenarios.likeness import is_benchmark
+from envs.scenarios.open_ended import read_scenes, scenes_of
 from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
 from training.config.engine import EngineConfig
@@ -42,7 +45,8 @@ def check_before_start(config: RunConfig) -> None:
     for player in players_by_name(config):
         check_learned(player)
     check_policy_reads_scenes(config)
-    if config.env.path is not None and config.env.split is not None:
+    check_scene_file(config)
+    if config.env.is_protocol and config.env.path is not None and config.env.split is not None:
         check_sotopia(config.env.path, needed_files(config.env.split))
     check_calls(config)
     if config.resume is not None:
@@ -58,11 +62,7 @@ def check_before_training(config: RunConfig) -> None:
             against that can only be evaluated.
     """
     if config.env.has_scenes:
-        raise ConfigError(
-            f"Nothing can be learned from the scenes of {' and '.join(config.env.names)}: no "
-            "program checks all of their goals, and scripted experts do not play them. Train with "
-            "env=families, and measure there with python -m training.evaluate."
-        )
+        check_scenes_can_be_trained_on(config)
     if config.env.order == "simultaneous":
         raise ConfigError(
             "env.order is simultaneous, but a turn cannot be played again while the other side's "
@@ -80,6 +80,64 @@ def check_before_training(config: RunConfig) -> None:
             "partner.weights, or play with python -m training.evaluate partner=human."
         )
     check_before_start(config)
+
+
+def check_scene_file(config: RunConfig) -> None:
+    """Check that a file of scenes can be read, and has some of the splits to play."""
+    file = config.env.scene_file
+    if file is None:
+        return
+    read_scenes(file)
+    scenes_of(file, config.evaluation.split)
+
+
+def check_scenes_can_be_trained_on(config: RunConfig) -> None:
+    """Check that a run can learn from scenes whose goals no program checks.
+
+    Raises:
+        ConfigError: the judge cannot score them, experts would have to play them, the scenes are
+            SOTOPIA's benchmark, or a folder is given instead of a file.
+        DataError: the file of scenes is not as it should be.
+    """
+    env, names = config.env, " and ".join(config.env.scenes)
+    if env.is_protocol:
+        raise ConfigError(
+            f"env.path is {env.path}, whose combinations are SOTOPIA's protocol, to measure on "
+            "with python -m training.evaluate. To train, give a file of other scenes in the same "
+            "format (env.path=FILE.jsonl), or choose env=open."
+        )
+    if env.scene_file is not None:
+        for split in ("train", "dev"):
+            scenes_of(env.scene_file, split)
+        known = [r.env_id for r in read_scenes(env.scene_file) if is_benchmark(r)]
+        if known and not env.train_on_benchmark:
+            raise ConfigError(
+                f"{env.scene_file} has {len(known)} of SOTOPIA's 90 benchmark scenes "
+                f"({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}), which are for "
+                "measuring; take them out, or set env.train_on_benchmark=true, after which results "
+                "on the benchmark say nothing about other scenes."
+            )
+    if config.judge.spec.sees_task:
+        raise ConfigError(
+            f"judge is {config.judge.name}, which scores goals by a program, but no program checks "
+            f"those of {names}; choose judge=hybrid, judge=rubric or judge=panel."
+        )
+    if config.partner.weights.get("experts"):
+        raise ConfigError(
+            f"partner.weights has experts, but scripted experts cannot play the scenes of {names}; "
+            "choose partner=self, partner=server or another."
+        )
+    if config.branch.source != "policy":
+        raise ConfigError(
+            f"branch.source is {config.branch.source}, but scripted experts cannot play the scenes "
+            f"of {names}; set branch.source=policy."
+        )
+    if not any(env.checkable.values()) and config.cloning.dialogues:
+        raise ConfigError(
+            f"cloning.dialogues is {config.cloning.dialogues}, but scripted experts cannot play "
+            f"the scenes of {names}; set cloning.dialogues=0, or give families of "
+            f"{', '.join(FAMILIES)} a weight in env.families."
+        )
 
 
 def check_policy_reads_scenes(config: RunConfig) -> None:

@@ -238,11 +238,14 @@ def test_what_cannot_be_read_is_said_before_a_model_is_loaded(files: Path, tmp_p
 
 
 @pytest.mark.parametrize("words", [["env=open"], ["env=sotopia", "env.path=somewhere"]])
-def test_scenes_are_neither_trained_on_nor_shown_to_the_small_model(words: list[str]) -> None:
+def test_scenes_are_not_shown_to_the_small_model(words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"which the small model cannot read; set policy\.name"):
         check_before_start(compose(words))
-    with pytest.raises(ConfigError, match="Nothing can be learned from the scenes"):
-        check_before_training(compose(words))
+
+
+def test_the_protocols_folder_is_not_trained_on() -> None:
+    with pytest.raises(ConfigError, match=r"to measure on .* give a file of other scenes"):
+        check_before_training(compose(["env=sotopia", "env.path=somewhere"]))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from agents.base import Agent, Move, Seat
@@ -10,7 +10,8 @@ from agents.chat_template import ChatTemplate
 from agents.prompts import PromptStyle
 from agents.token_history import TokenHistory
 from engines.types import Engine, Generation, Sampling
-from envs.types import Observation
+from envs.errors import ConfigError
+from envs.types import Observation, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class ModelPlayer:
 
     Attributes:
         name: its name in reports; each generation says which version of the weights made it.
+        constrained: whether its replies are to match the style's pattern.
     """
 
     name: str
@@ -26,6 +28,7 @@ class ModelPlayer:
     template: ChatTemplate
     style: PromptStyle
     sampling: Sampling
+    constrained: bool = False
 
     @property
     def id(self) -> str:
@@ -34,12 +37,24 @@ class ModelPlayer:
     def sit(self, seat: Seat) -> Agent:
         return _SeatedModel(self, seat)
 
+    def sampling_for(self, view: View) -> Sampling:
+        """How its replies are sampled in a seat with this view."""
+        if not self.constrained:
+            return self.sampling
+        if self.style.pattern is None:
+            raise ConfigError(
+                f"The replies of {self.name} are to be constrained, but its prompt style has no "
+                "pattern; choose prompt_style=full, or set constrained=false."
+            )
+        return replace(self.sampling, pattern=self.style.pattern(view))
+
 
 class _SeatedModel:
     """A model in one seat."""
 
     def __init__(self, player: ModelPlayer, seat: Seat) -> None:
         self._player, self._seed = player, seat.seed
+        self._sampling = player.sampling_for(seat.view)
         self._history = TokenHistory(player.template, player.style, seat.past)
 
     async def act(self, observation: Observation) -> Move:
@@ -47,10 +62,16 @@ class _SeatedModel:
         context_ids = history.context(observation)
         seed = Random(f"{self._seed}/{len(observation.turns)}").getrandbits(63)
         prompt_ids = history.ids + context_ids
-        done = await player.engine.generate(prompt_ids, player.sampling, seed=seed)
+        done = await player.engine.generate(prompt_ids, self._sampling, seed=seed)
         history.append(context_ids, done.token_ids)
         generation = Generation(
-            context_ids, done.token_ids, done.logps, player.sampling, seed, done.weights_version
+            context_ids,
+            done.token_ids,
+            done.logps,
+            self._sampling,
+            seed,
+            done.weights_version,
+            done.constraint_nats,
         )
         action = player.style.codec.decode(player.template.decode(done.token_ids))
         return Move(action, generation)

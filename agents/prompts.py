@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agents.reply_pattern import json_reply
 from envs.actions import CODECS, Codec, JsonCodec
 from envs.errors import ConfigError
 from envs.scenarios.task import Task
@@ -37,6 +38,8 @@ class PromptStyle:
             out.
         account: writes the private calculation of what an offer is worth to a seat, as text.
         speaks: whether scripted experts say something with their acts.
+        pattern: a regular expression whose every match the codec reads as a valid action, for
+            engines that constrain replies; None where the style has none.
     """
 
     system: Callable[[View], str]
@@ -47,6 +50,7 @@ class PromptStyle:
     schema: Callable[[View], dict[str, Any] | None] = lambda view: None
     notice: Callable[[Action], str] = lambda action: ""
     speaks: bool = False
+    pattern: Callable[[View], str] | None = None
 
     def message(
         self, view: View, turns: Sequence[Turn], turns_left: int, last: Action | None = None
@@ -212,6 +216,7 @@ STYLES: dict[str, PromptStyle] = {
         schema=_full_schema,
         notice=_full_notice,
         speaks=True,
+        pattern=json_reply,
     ),
 }
 

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from engines.batcher import Batcher
+from engines.constraint import Constraint, Patterns, begin, masks, total_nats
 from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
 from engines.precision import has_bfloat16
 from engines.types import Completion, Sampling
@@ -37,6 +38,7 @@ class _Request:
     sampling: Sampling
     seed: int
     future: asyncio.Future[Completion]
+    constraint: Constraint | None = None
 
 
 class LocalEngine:
@@ -50,6 +52,10 @@ class LocalEngine:
         dtype: of the engine's weights. With "bfloat16" it has a copy of its own, which takes half
             the memory and, on a CPU with bfloat16 instructions, about half the time. "auto" takes
             that where the CPU has these.
+        tokenizer: the model's; needed where replies are to match patterns.
+
+    Raises:
+        EngineError: patterns cannot be used with the tokenizer.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class LocalEngine:
         batcher: Batcher,
         max_batch: int = 768,
         dtype: Literal["auto", "float32", "bfloat16"] = "float32",
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         self.weights_version = weights_version(model)
         if dtype == "auto":
@@ -72,6 +79,9 @@ class LocalEngine:
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
+        self._patterns = (
+            Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
+        )
         batcher.register(self._flush, self._prefix_cache.clear)
 
     async def generate(
@@ -86,7 +96,8 @@ class LocalEngine:
                 "policy.max_new_tokens."
             )
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Request(prompt_ids, sampling, seed, future))
+        constraint = begin(self._patterns, sampling)
+        self._pending.append(_Request(prompt_ids, sampling, seed, future, constraint))
         return await self._batcher.wait_for(future)
 
     def publish(self, model: PreTrainedModel) -> str:
@@ -150,12 +161,17 @@ class LocalEngine:
         logps: list[list[float]] = [[] for _ in batch]
         for step in range(new):
             draw_B = draws_BN[rows, step]
-            token_B, logp_B = _draw(logits_BV, temperature_B[rows], bias_BV, rows, draw_B)
+            allowed_BV = masks([batch[row].constraint for row in rows.tolist()], logits_BV)
+            token_B, logp_B = _draw(
+                logits_BV, temperature_B[rows], bias_BV, rows, draw_B, allowed_BV
+            )
             for row, token, logp in zip(
                 rows.tolist(), token_B.tolist(), logp_B.tolist(), strict=True
             ):
                 tokens[row].append(token)
                 logps[row].append(logp)
+                if (constraint := batch[row].constraint) is not None:
+                    constraint.follow(tokens[row])
             going_B = ~torch.isin(token_B, stop) & (step + 1 < limit_B[rows])
             if not going_B.all():
                 done = (~going_B).nonzero().squeeze(1)
@@ -178,8 +194,10 @@ class LocalEngine:
             )
             logits_BV = out.logits[:, -1].float()
         return [
-            Completion(tuple(ids), tuple(logs), self.weights_version)
-            for ids, logs in zip(tokens, logps, strict=True)
+            Completion(
+                tuple(ids), tuple(logs), self.weights_version, total_nats(request.constraint)
+            )
+            for request, ids, logs in zip(batch, tokens, logps, strict=True)
         ]
 
     def _prefill(
@@ -243,11 +261,21 @@ def _bias(batch: list[_Request], vocabulary: int) -> Tensor | None:
 
 
 def _draw(
-    logits_RV: Tensor, temperature_R: Tensor, bias_BV: Tensor | None, rows: Tensor, draw_R: Tensor
+    logits_RV: Tensor,
+    temperature_R: Tensor,
+    bias_BV: Tensor | None,
+    rows: Tensor,
+    draw_R: Tensor,
+    allowed_RV: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF sampling: tokens (R,) and their log-probs at temperature 1 without bias (R,)."""
+    """Inverse-CDF sampling: tokens (R,) and the model's own log-probs of them (R,).
+
+    Those are at temperature 1, without bias and without the mask.
+    """
     logps_RV = logits_RV.log_softmax(-1)
     biased_RV = logits_RV if bias_BV is None else logits_RV + bias_BV[rows]
+    if allowed_RV is not None:
+        biased_RV = biased_RV.masked_fill(~allowed_RV, -torch.inf)
     greedy_R = temperature_R == 0
     scaled_RV = biased_RV / torch.where(greedy_R, 1.0, temperature_R).unsqueeze(1)
     cdf_RV = scaled_RV.double().softmax(-1).cumsum(-1)

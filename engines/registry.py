@@ -13,7 +13,7 @@ from envs.options import Count
 from envs.registry import Component, Registry
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +25,14 @@ class EngineSpec(Component):
         shares_weights: whether it generates with the very model that it is given; the caller must
             copy that first if it is to be trained at the same time.
         on_gpu: whether it can generate on a GPU.
+        constrains: whether it can hold replies to a pattern; it is then made with the keyword
+            argument `tokenizer`, the model's or None.
     """
 
     library: str | None = None
     shares_weights: bool = False
     on_gpu: bool = False
+    constrains: bool = False
 
 
 ENGINES: Registry[EngineSpec] = Registry("engine", group="engines", modules=["engines.registry"])
@@ -39,11 +42,21 @@ M = TypeVar("M", bound=Callable[..., LoadedEngine])
 
 
 def engine(
-    name: str, *, library: str | None = None, shares_weights: bool = False, on_gpu: bool = False
+    name: str,
+    *,
+    library: str | None = None,
+    shares_weights: bool = False,
+    on_gpu: bool = False,
+    constrains: bool = False,
 ) -> Callable[[M], M]:
     """Register an engine by its name; see `EngineSpec` for the rest."""
     return ENGINES.registers(
-        EngineSpec, name, library=library, shares_weights=shares_weights, on_gpu=on_gpu
+        EngineSpec,
+        name,
+        library=library,
+        shares_weights=shares_weights,
+        on_gpu=on_gpu,
+        constrains=constrains,
     )
 
 
@@ -61,9 +74,14 @@ class LocalOptions:
     max_running: Count = 768
 
 
-@engine("local", shares_weights=True)
+@engine("local", shares_weights=True, constrains=True)
 def local(
-    model: PreTrainedModel, stop_ids: tuple[int, ...], batcher: Batcher, options: LocalOptions
+    model: PreTrainedModel,
+    stop_ids: tuple[int, ...],
+    batcher: Batcher,
+    options: LocalOptions,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> LoadedEngine:
     """A transformers model, with batching made for a few CPU cores."""
     from engines.local import LocalEngine
@@ -74,14 +92,22 @@ def local(
         batcher=batcher,
         max_batch=options.max_running,
         dtype=options.dtype,
+        tokenizer=tokenizer,
     )
 
 
-@engine("vllm", library="vllm", on_gpu=True)
+@engine("vllm", library="vllm", on_gpu=True, constrains=True)
 def vllm(
-    model: PreTrainedModel, stop_ids: tuple[int, ...], batcher: Batcher, options: VllmOptions
+    model: PreTrainedModel,
+    stop_ids: tuple[int, ...],
+    batcher: Batcher,
+    options: VllmOptions,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> LoadedEngine:
     """The engine vLLM in this process, for large models and GPUs."""
     from engines.vllm import VllmEngine
 
-    return VllmEngine(model, stop_ids=stop_ids, batcher=batcher, options=options)
+    return VllmEngine(
+        model, stop_ids=stop_ids, batcher=batcher, options=options, tokenizer=tokenizer
+    )

@@ -17,11 +17,14 @@ class Sampling:
         temperature: 0 takes the most probable token; 1 samples from the model as it is.
         max_new_tokens: a completion is cut after that many tokens.
         logit_bias: (token id, bias in nats) pairs added to the logits before sampling.
+        pattern: a regular expression that the reply's whole text must match before an end-of-turn
+            token can be drawn; None for a reply that is free. It may still be cut.
     """
 
     temperature: float = 1.0
     max_new_tokens: int = 32
     logit_bias: tuple[tuple[int, float], ...] = ()
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,17 @@ class Completion:
 
     Attributes:
         token_ids: the sampled tokens, the end-of-turn token included when it was drawn.
-        logps: log-probability of each of them under the model at temperature 1 without bias, nats.
+        logps: log-probability of each of them under the model at temperature 1 without bias and
+            without the pattern, nats.
         weights_version: the version of the weights that generated them.
+        constraint_nats: how far the pattern moved the reply: -log of the probability that the model
+            gave to the tokens that it allowed, summed over the reply; None without a pattern.
     """
 
     token_ids: tuple[int, ...]
     logps: tuple[float, ...]
     weights_version: str
+    constraint_nats: float | None = None
 
 
 class Engine(Protocol):
@@ -90,6 +97,7 @@ class Generation:
         context_ids: the tokens between the seat's previous completion (or the start) and this one.
         token_ids: the sampled tokens.
         logps: their log-probabilities as sampled, nats, same length as `token_ids`.
+        constraint_nats: see `Completion`.
     """
 
     context_ids: tuple[int, ...]
@@ -98,3 +106,4 @@ class Generation:
     sampling: Sampling
     seed: int
     weights_version: str
+    constraint_nats: float | None = None

@@ -13,12 +13,13 @@ import asyncio
 import copy
 import random
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engines.batcher import Batcher
+from engines.constraint import Constraint, Patterns, begin, total_nats
 from engines.types import Completion, Sampling
 from engines.vllm_options import VllmOptions
 from engines.vllm_process import VllmProcess
@@ -33,6 +34,13 @@ _LEAST_TEMPERATURE, _LARGEST_BIAS = 0.01, 100.0  # beyond these vLLM would silen
 _PROBE_TOKENS = 64
 
 
+class _Waiting(NamedTuple):
+    """Who waits for a request, and what its reply is held to."""
+
+    future: asyncio.Future[Completion]
+    constraint: Constraint | None
+
+
 class VllmEngine:
     """An engine that generates with vLLM.
 
@@ -40,12 +48,14 @@ class VllmEngine:
         model: the trainer's; the engine takes its architecture, then its weights as in `publish`.
         stop_ids: the end-of-turn tokens.
         batcher: tells when a wave begins; episodes are detached from it while they wait here.
+        tokenizer: the model's; needed where replies are to match patterns.
 
     Attributes:
         gap_nats: the largest difference from the trainer's log-probs at the last `publish`.
 
     Raises:
-        EngineError: vLLM is not installed, cannot run the model, or computes other log-probs.
+        EngineError: vLLM is not installed, cannot run the model, or computes other log-probs; or
+            patterns cannot be used with the tokenizer.
     """
 
     def __init__(
@@ -55,11 +65,17 @@ class VllmEngine:
         stop_ids: tuple[int, ...],
         batcher: Batcher,
         options: VllmOptions | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         self._stop_ids = stop_ids
         self._batcher = batcher
-        self._process = VllmProcess(model.config, model.dtype, options or VllmOptions())
-        self._waiting: dict[str, asyncio.Future[Completion]] = {}
+        self._patterns = (
+            Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
+        )
+        self._process = VllmProcess(
+            model.config, model.dtype, options or VllmOptions(), constrains=tokenizer is not None
+        )
+        self._waiting: dict[str, _Waiting] = {}
         self._request_count = 0
         self._stepping: asyncio.Task[None] | None = None
         self._probe_logps: list[float] = []
@@ -81,8 +97,11 @@ class VllmEngine:
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         parameters = copy.copy(_parameters(sampling, self._stop_ids))
         parameters.seed = seed
+        constraint = begin(self._patterns, sampling)
+        if constraint is not None:
+            parameters.extra_args = {"constraint": constraint}  # see engines.vllm_constraint
         request = self._add(prompt_ids, parameters)
-        self._waiting[request] = future
+        self._waiting[request] = _Waiting(future, constraint)
         if self._stepping is None or self._stepping.done():
             self._stepping = asyncio.create_task(self._step_while_requests())
         try:
@@ -160,21 +179,25 @@ class VllmEngine:
         except Exception as error:
             failure = EngineError(f"vLLM failed while it generated: {error!r}.")
             failure.__cause__ = error
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(failure)
+            for waiting in self._waiting.values():
+                if not waiting.future.done():
+                    waiting.future.set_exception(failure)
 
     def _deliver(self, output: Any) -> None:
-        future = self._waiting.pop(output.request_id, None)
-        if future is None or future.done():
+        waiting = self._waiting.pop(output.request_id, None)
+        if waiting is None or waiting.future.done():
             return
         (completion,) = output.outputs
         logps = [
             at[token].logprob
             for at, token in zip(completion.logprobs, completion.token_ids, strict=True)
         ]
-        future.set_result(
-            Completion(tuple(completion.token_ids), tuple(logps), self.weights_version)
+        token_ids, constraint = tuple(completion.token_ids), waiting.constraint
+        if constraint is not None and len(constraint.nats) != len(token_ids):
+            waiting.future.set_exception(_not_constrained(len(token_ids), len(constraint.nats)))
+            return
+        waiting.future.set_result(
+            Completion(token_ids, tuple(logps), self.weights_version, total_nats(constraint))
         )
 
     def _reset_cache(self) -> None:
@@ -225,6 +248,14 @@ def _parameters(sampling: Sampling, stop_ids: tuple[int, ...]) -> Any:
         detokenize=False,
         skip_clone=True,
         output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _not_constrained(tokens: int, masked: int) -> EngineError:
+    return EngineError(
+        f"vLLM masked {masked} of the {tokens} tokens of a reply that is to match a pattern: this "
+        "version does not run our logits processor as 0.32 does. Install vllm==0.32, or set "
+        "policy.constrained=false."
     )
 
 

@@ -30,15 +30,28 @@ _VARIABLES = {
     "DO_NOT_TRACK": "1",
 }
 _TRANSFER = "in_process"
+_PROCESSOR = "engines.vllm_constraint:PatternProcessor"
 
 
 class VllmProcess:
     """One engine of vLLM, which starts with dummy weights.
 
     A weight that `load` leaves out therefore shows at the first comparison with the model.
+
+    Args:
+        constrains: whether replies may be held to patterns.
     """
 
-    def __init__(self, config: PretrainedConfig, dtype: torch.dtype, options: VllmOptions) -> None:
+    def __init__(
+        self,
+        config: PretrainedConfig,
+        dtype: torch.dtype,
+        options: VllmOptions,
+        *,
+        constrains: bool = False,
+    ) -> None:
+        if constrains:  # the second runner has another interface for logits processors
+            os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
         vllm = _import_vllm()
         from vllm.platforms import current_platform
 
@@ -52,13 +65,14 @@ class VllmProcess:
         self.dtype = own if options.dtype == "auto" else options.dtype
         with TemporaryDirectory() as folder, _process_restored():
             config.save_pretrained(folder)
-            self.engine = vllm.LLMEngine.from_engine_args(self._arguments(vllm, folder, options))
+            arguments = self._arguments(vllm, folder, options, constrains)
+            self.engine = vllm.LLMEngine.from_engine_args(arguments)
         _alive.append(self.engine)
         _open.add(id(self.engine))
         self.engine.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": {}})
         self._is_asleep = False
 
-    def _arguments(self, vllm: Any, folder: str, options: VllmOptions) -> Any:
+    def _arguments(self, vllm: Any, folder: str, options: VllmOptions, constrains: bool) -> Any:
         from vllm.config import WeightTransferConfig
 
         gib = options.kv_cache_gib or (0.5 if self.is_cpu else None)
@@ -78,6 +92,7 @@ class VllmProcess:
             # On a CPU, 0.32 cannot take back a seeded draw after a part of a prompt, and fails.
             enable_chunked_prefill=not self.is_cpu,
             logprobs_mode="raw_logprobs",  # of the model itself: before temperature and bias
+            logits_processors=[_PROCESSOR] if constrains else None,
             enforce_eager=options.eager or self.is_cpu,
             async_scheduling=False,  # steps depend on the requests alone
             enable_sleep_mode=not self.is_cpu,

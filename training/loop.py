@@ -58,7 +58,7 @@ from training.learning.stage0 import clone_behaviour
 from training.learning.update import UpdateReport
 from training.methods.records import Example, PlayedEpisode
 from training.play.branch import Branches, branch
-from training.play.collect import collect, sampled_tokens
+from training.play.collect import collect, constraint_nats, sampled_tokens
 from training.play.waves import Progress
 from training.preflight.memory import check_memory
 from training.preflight.setup import set_up
@@ -115,6 +115,7 @@ def train(config: RunConfig) -> Path:
                 "groups": len(groups),
                 "examples": len(examples),
                 "sampled_tokens": sampled_tokens(played.episodes) + played.branches.tokens,
+                **constraint_nats(played.episodes),
                 "preferences": counts(g.preferences for g in groups if g.preferences),
                 "update": report.numbers() if report else {},
             }

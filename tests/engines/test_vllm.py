@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +36,7 @@ from tests.engines.completions import (
     asked,
     logps_of,
 )
+from tests.tiny_models import instruct_tokenizer, random_llama
 from training.storage.checkpoint import load_pretrained
 
 pytestmark = [
@@ -241,6 +245,60 @@ def test_a_guest_leaves_random_states_and_threads_alone() -> None:
     assert torch.get_num_threads() == threads + 1
     torch.set_num_threads(threads)
     engine.close()
+
+
+def test_replies_match_their_patterns_and_keep_the_models_own_logps() -> None:
+    """Beside free replies, and with a bias; two tokens may end a turn, and prompts take steps."""
+    tokenizer, batcher = instruct_tokenizer(), Batcher()
+    stop = tuple(int(tokenizer.convert_tokens_to_ids(t)) for t in ("<|im_start|>", "<|im_end|>"))
+    model = random_llama(0, vocab_size=len(tokenizer), hidden_size=64, max_position_embeddings=64)
+    engine = VllmEngine(
+        model.eval(), stop_ids=stop, batcher=batcher, options=SMALL, tokenizer=tokenizer
+    )
+    word = Sampling(1.0, 24, pattern=r'\{"a": "(?:yes|no|perhaps|[ά-ώ🏕-🏟]{1,3})"\}')
+    quote = int(tokenizer("y")["input_ids"][0])
+    kinds = [
+        word,
+        Sampling(1.0, 12),
+        replace(word, temperature=0.0),
+        replace(word, logit_bias=((quote, 5.0),)),
+        replace(word, max_new_tokens=5),
+    ]
+    samplings = [kinds[n % len(kinds)] for n in range(100)]  # more than run together
+    prompts = [(n, *range(n % 30)) for n in range(100)]
+    done = asyncio.run(batcher.play(asked(engine, prompts, samplings)))
+    assert done == asyncio.run(batcher.play(asked(engine, prompts, samplings))), "bit for bit"
+    for prompt, sampling, each in zip(prompts, samplings, done, strict=True):
+        assert each.logps == pytest.approx(logps_of(model, prompt, each.token_ids), abs=1e-3)
+        assert (each.constraint_nats is None) == (sampling.pattern is None)
+        if sampling.pattern and each.token_ids[-1] in stop:
+            text = tokenizer.decode(list(each.token_ids), skip_special_tokens=True)
+            assert re.fullmatch(sampling.pattern, text)
+        elif sampling.pattern:
+            assert len(each.token_ids) == sampling.max_new_tokens
+    ends = {each.token_ids[-1] for each, how in zip(done, samplings, strict=True) if how == word}
+    assert ends >= set(stop)
+    forced = asyncio.run(engine.generate((5, 6), Sampling(0.5, 9, pattern="ab"), seed=0))
+    assert forced.constraint_nats is not None
+    last = math.log(math.exp(forced.logps[2]) + _other(model, (5, 6), forced.token_ids, stop))
+    assert forced.constraint_nats == pytest.approx(-sum(forced.logps[:2]) - last, abs=1e-3), (
+        "by hand: two tokens are forced, and then either end of a turn"
+    )
+    alone = [asyncio.run(engine.generate(prompts[n], samplings[n], seed=n)) for n in range(5)]
+    assert [each.token_ids for each in alone] == [each.token_ids for each in done[:5]]
+    for one, other in zip(alone, done[:5], strict=True):
+        assert one.constraint_nats == pytest.approx(other.constraint_nats, abs=1e-3)
+    local = LocalEngine(model, stop_ids=stop, batcher=Batcher(), tokenizer=tokenizer)
+    theirs = asyncio.run(local.generate(prompts[2], samplings[2], seed=2))
+    assert theirs.token_ids == done[2].token_ids
+    assert theirs.constraint_nats == pytest.approx(done[2].constraint_nats, abs=1e-3)
+    engine.close()
+
+
+def _other(model: Any, prompt: Tokens, said: Tokens, stop: Tokens) -> float:
+    """The probability of the end of a turn that was not drawn."""
+    (other,) = set(stop) - {said[-1]}
+    return math.exp(logps_of(model, prompt, (*said[:-1], other))[-1])
 
 
 def test_the_small_model_says_the_same_as_behind_the_embedded_engine() -> None:

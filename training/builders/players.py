@@ -102,7 +102,9 @@ def seat_remote(
 def _seat_checkpoint(partner: CheckpointConfig, engines: Engines) -> ModelPlayer:
     model, tokenizer = load_pretrained(partner.name)
     stream = ChatTemplate(tokenizer, thinking=partner.thinking)
-    engine = engines.load(model, stop_tokens(model, tokenizer, stream), changes=False)
+    stop_ids = stop_tokens(model, tokenizer, stream)
+    known = for_patterns(tokenizer, partner)
+    engine = engines.load(model, stop_ids, changes=False, tokenizer=known)
     return seat_model(Path(partner.name).name, engine, stream, partner)
 
 
@@ -116,7 +118,14 @@ def seat_model(
     """A model that is loaded here as a player."""
     sampling = Sampling(how.temperature, how.max_new_tokens, logit_bias)
     style = style_of(how.prompt_style, prose_is_speech=how.prose_is_speech)
-    return ModelPlayer(name, engine, stream, style, sampling)
+    return ModelPlayer(name, engine, stream, style, sampling, constrained=how.constrained)
+
+
+def for_patterns(
+    tokenizer: PreTrainedTokenizerBase, how: PolicyConfig | CheckpointConfig
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer, for an engine that is to constrain replies; None for one that is not."""
+    return tokenizer if how.constrained else None
 
 
 def stop_tokens(
@@ -146,8 +155,9 @@ def seat_policies(play: PlayContext, bc: Checkpoint, policy: Checkpoint) -> Load
     config, engines = play.config, play.engines
     stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)
     stop_ids = stop_tokens(bc.model, bc.tokenizer, stream)
-    frozen = engines.load(bc.model, stop_ids, changes=False)
-    engine = engines.load(policy.model, stop_ids, changes=True)
+    tokenizer = for_patterns(bc.tokenizer, config.policy)
+    frozen = engines.load(bc.model, stop_ids, changes=False, tokenizer=tokenizer)
+    engine = engines.load(policy.model, stop_ids, changes=True, tokenizer=tokenizer)
     play.players[POLICY] = seat_model(POLICY, engine, stream, config.policy)
     play.players[FROZEN] = seat_model(FROZEN, frozen, stream, config.policy)
     if config.evaluation.stubborn_bias is not None:

@@ -13,7 +13,13 @@ from agents.demonstrator import Demonstrator
 from agents.prompts import STYLES
 from agents.scripted import ScriptedExperts
 from training.builders.judges import critics_of, pairwise_judge_of
-from training.builders.players import open_play, seat_model, seat_policies, stop_tokens
+from training.builders.players import (
+    for_patterns,
+    open_play,
+    seat_model,
+    seat_policies,
+    stop_tokens,
+)
 from training.config import RunConfig
 from training.learning.demonstrations import standing_note
 from training.learning.learner import Learner
@@ -108,7 +114,8 @@ def _collector(play: PlayContext, bc: Checkpoint) -> Collector | None:
         return None
     stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)
     stop_ids = stop_tokens(bc.model, bc.tokenizer, stream)
-    engine = play.engines.load(bc.model, stop_ids, changes=True)
+    tokenizer = for_patterns(bc.tokenizer, config.policy)
+    engine = play.engines.load(bc.model, stop_ids, changes=True, tokenizer=tokenizer)
     player = seat_model(POLICY, engine, stream, config.policy)
     return Collector(player, engine, bc.model, config.collect, play.run.checkpoint_folder)
 

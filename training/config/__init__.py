@@ -38,6 +38,7 @@ from training.config.play import (
     JudgeConfig,
     PartnerConfig,
     PolicyConfig,
+    check_constrained,
     check_env,
 )
 
@@ -115,6 +116,9 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """
     config = build(RunConfig, options)
     check_env(config.env, config.policy.prompt_style)
+    check_constrained("policy", config.policy, config.engine)
+    if config.partner.checkpoint is not None:
+        check_constrained("partner.checkpoint", config.partner.checkpoint, config.engine)
     if config.critic.located_share > 0:
         need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
     if config.device == "cuda" and not config.engine.spec.on_gpu:

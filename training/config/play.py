@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from agents.prompts import STYLES
 from agents.registry import PLAYERS, PlayerSpec
 from engines.models import ModelConfig
 from envs.errors import ConfigError
@@ -17,6 +18,7 @@ from envs.social import Order, Rules
 from envs.types import Scenario
 from judges.base import JUDGES, JudgeSpec
 from judges.critics.base import CRITICS, CriticSpec
+from training.config.engine import EngineConfig
 from training.config.method import need
 
 SCENES = ("open", "sotopia")
@@ -127,6 +129,8 @@ class PolicyConfig:
         thinking: whether the model reasons before it answers, in the way of its own chat template;
             for models whose template leaves the choice, such as Qwen3. The reasoning counts
             towards max_new_tokens.
+        constrained: whether the engine masks all tokens with which a turn would no longer be read
+            as an action of this prompt style. Log-probs stay those of the unconstrained model.
     """
 
     name: str
@@ -134,6 +138,7 @@ class PolicyConfig:
     temperature: Positive
     max_new_tokens: Count
     thinking: bool = False
+    constrained: bool = False
     model: ModelConfig | None = None
     prose_is_speech: bool = True
 
@@ -152,6 +157,7 @@ class CheckpointConfig:
     max_new_tokens: Count
     prose_is_speech: bool = True
     thinking: bool = False
+    constrained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +258,34 @@ class CriticConfig(Chosen):
 def _weighted(own: Mapping[str, Any]) -> dict[str, str]:
     """What has a weight, with the words that gave it one."""
     return {name: f"weights.{name}" for name, weight in own["weights"].items() if weight > 0}
+
+
+def check_constrained(
+    option: str, how: PolicyConfig | CheckpointConfig, engine: EngineConfig
+) -> None:
+    """Whether the engine can hold a model's replies to the pattern of its prompt style.
+
+    Args:
+        option: what configures the model, such as "policy".
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not how.constrained:
+        return
+    fault = None
+    if how.name == API:
+        fault = "no engine here generates the turns of a model behind an API"
+    elif STYLES[how.prompt_style].pattern is None:
+        fault = f"prompt style {how.prompt_style} has no pattern"
+    elif how.thinking:
+        fault = f"{option}.thinking is true, and reasoning does not fit into the pattern's note"
+    elif not engine.spec.constrains:
+        fault = f"engine={engine.name} cannot hold replies to a pattern"
+    if fault:
+        raise ConfigError(
+            f"{option}.constrained is true, but {fault}; set {option}.constrained=false."
+        )
 
 
 def check_env(env: EnvConfig, prompt_style: str) -> None:

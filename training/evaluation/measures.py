@@ -18,10 +18,16 @@ def measure(played: PlayedEpisode, seat: int) -> Measures:
 
     The latter are the other side's goal, joint welfare (0..1, NaN without a task), whether there
     was a deal, words per turn, turns, and the shares of invalid actions and of near misses (a yes
-    in words without the act that closes a deal).
+    in words without the act that closes a deal). How far constrained decoding moved a turn, in
+    nats, is NaN where no turn was constrained.
     """
     episode, scores = played.episode, scores_of(played, seat)
     own = [turn.action for turn in episode.turns if turn.seat == seat]
+    moved = [
+        made.constraint_nats
+        for turn, made in zip(episode.turns, played.generations, strict=True)
+        if turn.seat == seat and made is not None and made.constraint_nats is not None
+    ]
     words = [len(f"{action.argument} {action.words}".split()) for action in own]
     return {
         **{name: float(getattr(scores, name)) for name in DIMENSION_RANGES},
@@ -34,6 +40,7 @@ def measure(played: PlayedEpisode, seat: int) -> Measures:
         "turns": float(len(episode.turns)),
         "invalid_rate": sum(action.invalid is not None for action in own) / max(1, len(own)),
         "near_miss_rate": sum(action.near_miss is not None for action in own) / max(1, len(own)),
+        "constraint_nats": sum(moved) / len(moved) if moved else float("nan"),
     }
 
 

@@ -38,3 +38,19 @@ def sampled_tokens(episodes: Iterable[PlayedEpisode]) -> int:
         for made in played.generations[played.branch_turn or 0 :]
         if made is not None and not made.weights_version.startswith(WRITTEN)
     )
+
+
+def constraint_nats(episodes: Iterable[PlayedEpisode]) -> dict[str, float]:
+    """How far constrained decoding moved the policy's turns: their mean in nats, if there are any.
+
+    See `Completion.constraint_nats`.
+    """
+    moved = [
+        made.constraint_nats
+        for played in episodes
+        for turn, made in zip(played.episode.turns, played.generations, strict=True)
+        if played.players[turn.seat] == POLICY
+        and made is not None
+        and made.constraint_nats is not None
+    ]
+    return {"constraint_nats": sum(moved) / len(moved)} if moved else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engines.batcher import Batcher
 from engines.types import LoadedEngine
@@ -19,18 +19,25 @@ class Engines:
         self._engines: list[LoadedEngine] = []
 
     def load(
-        self, model: PreTrainedModel, stop_ids: tuple[int, ...], *, changes: bool
+        self,
+        model: PreTrainedModel,
+        stop_ids: tuple[int, ...],
+        *,
+        changes: bool,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> LoadedEngine:
         """An engine with the weights of `model`.
 
         Args:
             stop_ids: the tokens that end a turn.
             changes: whether weights will be published to it, so that it must not share the model's.
+            tokenizer: the model's, if its replies are to match patterns.
 
         Raises:
-            EngineError: vLLM cannot be had, or cannot run the model.
+            EngineError: vLLM cannot be had, or cannot run the model; or patterns cannot be used
+                with the tokenizer.
         """
-        made = self._make(model, stop_ids, changes)
+        made = self._make(model, stop_ids, changes, tokenizer)
         self._engines.append(made)
         return made
 
@@ -50,9 +57,15 @@ class Engines:
             engine.close()
 
     def _make(
-        self, model: PreTrainedModel, stop_ids: tuple[int, ...], changes: bool
+        self,
+        model: PreTrainedModel,
+        stop_ids: tuple[int, ...],
+        changes: bool,
+        tokenizer: PreTrainedTokenizerBase | None,
     ) -> LoadedEngine:
         config, spec = self._config, self._config.spec
         own = copy.deepcopy(model) if changes and spec.shares_weights else model
-        made: LoadedEngine = spec.make(own, stop_ids, self._batcher, config.options_for(spec))
+        options = config.options_for(spec)
+        more = {"tokenizer": tokenizer} if spec.constrains else {}
+        made: LoadedEngine = spec.make(own, stop_ids, self._batcher, options, **more)
         return made

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from envs.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_READABLE = (2, SCHEMA_VERSION)
+"""Version 2 has no column `constraint_nats`, which is added when such a store is written to."""
 
 _SCHEMA = """
 CREATE TABLE scenarios (
@@ -35,7 +37,7 @@ CREATE TABLE generations (
     episode_id TEXT NOT NULL REFERENCES episodes (id), turn INTEGER NOT NULL, seat INTEGER NOT NULL,
     context_ids BLOB NOT NULL, token_ids BLOB NOT NULL, logps BLOB NOT NULL,
     sampling TEXT NOT NULL, seed TEXT NOT NULL, weights_version TEXT NOT NULL,
-    PRIMARY KEY (episode_id, turn));
+    constraint_nats REAL, PRIMARY KEY (episode_id, turn));
 CREATE TABLE judgements (
     episode_id TEXT PRIMARY KEY REFERENCES episodes (id), judge_id TEXT NOT NULL,
     judge_version TEXT NOT NULL, status TEXT NOT NULL CHECK (status IN ('scored', 'unscored')),
@@ -103,6 +105,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA foreign_keys = ON")
             _create_tables(db)
             _check_version(db, path)
+            _bring_up_to_date(db)
         except BaseException:
             db.close()
             raise
@@ -173,8 +176,18 @@ def _create_tables(db: sqlite3.Connection) -> None:
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
+    if version not in _READABLE:
         raise StoreError(
             f"{path} has schema version {version}, but this program reads version "
             f"{SCHEMA_VERSION}: use the release that made the run, or start a new run."
+        )
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Add what a store of an earlier version lacks, in one transaction."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        db.executescript(
+            "BEGIN IMMEDIATE; ALTER TABLE generations ADD COLUMN constraint_nats REAL;"
+            f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         )

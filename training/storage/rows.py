@@ -175,6 +175,7 @@ def generation_rows(played: PlayedEpisode) -> Iterator[tuple[object, ...]]:
                 _sampling_text(made.sampling),
                 str(made.seed),
                 made.weights_version,
+                made.constraint_nats,
             )
 
 
@@ -209,6 +210,7 @@ def played_episode(
 
 def generation(row: sqlite3.Row) -> Generation:
     """Build a `Generation` from a row of `generations`."""
+    columns = row.keys()
     return Generation(
         context_ids=unpack_ids(row["context_ids"]),
         token_ids=unpack_ids(row["token_ids"]),
@@ -216,6 +218,7 @@ def generation(row: sqlite3.Row) -> Generation:
         sampling=_parse_sampling(row["sampling"]),
         seed=int(row["seed"]),
         weights_version=row["weights_version"],
+        constraint_nats=row["constraint_nats"] if "constraint_nats" in columns else None,
     )
 
 
@@ -262,7 +265,10 @@ def _scores(fields: dict[str, float]) -> Scores:
 
 @lru_cache(maxsize=256)
 def _sampling_text(sampling: Sampling) -> str:
-    return json.dumps(asdict(sampling))
+    fields = asdict(sampling)
+    if sampling.pattern is None:  # as it was stored before there were patterns
+        del fields["pattern"]
+    return json.dumps(fields)
 
 
 @lru_cache(maxsize=256)

@@ -66,7 +66,7 @@ class Wave:
             (rows.episode_row(e) | key for e in episodes),
         )
         self._db.executemany(
-            "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row for e in episodes for row in rows.generation_rows(e)),
         )
         self._db.executemany(

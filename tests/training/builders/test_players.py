@@ -70,7 +70,7 @@ def test_another_checkpoint_is_a_partner(tmp_path: Path) -> None:
     folder = tmp_path / "other"
     save_checkpoint(folder, tiny_policy(3), make_tokenizer(), {})
     words = [f"partner.checkpoint.name={folder}", "partner.checkpoint.prompt_style=brief"]
-    words += ["partner.checkpoint.max_new_tokens=8"]
+    words += ["partner.checkpoint.constrained=false", "partner.checkpoint.max_new_tokens=8"]
     summary, played = evaluate(tmp_path, "partner=checkpoint", *words)
     assert list(summary["policies"]["final"]) == ["other"]
     assert [one.players for one in played] == [("policy", "other"), ("other", "policy")] * 2

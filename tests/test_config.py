@@ -231,6 +231,19 @@ def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
         (["env=price", "+env.path=a"], "env.path is set, but only env=sotopia reads files"),
         (["env=open", "policy.prompt_style=brief"], "in plain English; set policy.prompt_style"),
         (["policy=checkpoint"], "policy.name is not set; set policy.name=VALUE"),
+        (
+            ["policy=checkpoint", "policy.name=x", "policy.prompt_style=brief"],
+            "policy.constrained is true, but prompt style brief has no pattern; set policy.constr",
+        ),
+        (
+            ["partner=checkpoint", "partner.checkpoint.name=x"]
+            + ["partner.checkpoint.prompt_style=brief"],
+            "partner.checkpoint.constrained is true, but prompt style brief has no pattern",
+        ),
+        (
+            ["policy=api", "policy.model.name=x", "policy.constrained=true"],
+            "no engine here generates the turns of a model behind an API",
+        ),
         (["objective.eta=1"], "objective.eta is not an option of the chosen files"),
         (["pairing=win_rate"], "objective=sdpo learns from pairs, but pairing=win_rate makes none"),
         (["pairing=expert"], "learns from an expert's turns, but branch.source is policy"),

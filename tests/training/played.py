@@ -82,9 +82,10 @@ def generation(rng: random.Random) -> Generation:
         context_ids=tuple(rng.randrange(2**31) for _ in range(20)),
         token_ids=tuple(rng.randrange(130) for _ in range(n)),
         logps=tuple(-rng.expovariate(1) for _ in range(n)),
-        sampling=Sampling(temperature=0.7, logit_bias=((3, -1.5), (4, 0.1))),
+        sampling=Sampling(0.7, logit_bias=((3, -1.5), (4, 0.1)), pattern="a+" if n % 2 else None),
         seed=rng.getrandbits(80),
         weights_version="0123456789ab",
+        constraint_nats=n / 3 if n % 2 else None,
     )
 
 

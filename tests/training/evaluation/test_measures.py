@@ -8,6 +8,7 @@ from math import isnan
 
 import pytest
 
+from engines.types import Generation, Sampling
 from envs.actions import LineCodec
 from envs.scenarios.families.plans import PlansTask
 from envs.social import Order, Rules, SocialState
@@ -18,6 +19,7 @@ from tests.training.played import played as made_up
 from training.evaluation.acceptance import acceptance_curve
 from training.evaluation.measures import mean_measures, measure
 from training.methods.records import PlayedEpisode
+from training.play.collect import constraint_nats
 
 
 def talk(*lines: str, task: PlansTask = TASK) -> PlayedEpisode:
@@ -53,6 +55,21 @@ def test_no_deal_is_worth_nothing() -> None:
     for seat in (0, 1):
         found = measure(played, seat)
         assert (found["deal_rate"], found["goal"], found["joint_welfare"]) == (0, 0, 0)
+
+
+def test_constrained_turns_are_averaged_and_others_left_out() -> None:
+    made = Generation((1,), (2,), (-1.0,), Sampling(), 0, "v")
+    held = [replace(made, constraint_nats=nats) for nats in (1.5, 4.0)]
+    played = replace(
+        talk("say i like zoo", "say yes", "say no", "say yes", "say no"),
+        generations=(held[0], made, made, None, held[1]),
+    )
+    assert measure(played, 0)["constraint_nats"] == (1.5 + 4.0) / 2
+    assert isnan(measure(played, 1)["constraint_nats"])
+    assert constraint_nats([played]) == {}, "nobody is the policy"
+    assert constraint_nats([replace(played, players=("policy", "q"))] * 2) == {
+        "constraint_nats": 2.75
+    }
 
 
 def test_invalid_acts_are_counted_for_who_made_them() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from engines.batcher import Batcher
 from engines.local import LocalEngine
+from engines.registry import EngineSpec
 from envs.errors import ConfigError
 from tests.tiny_models import tiny_policy
 from training.cli.compose import compose
@@ -29,6 +30,19 @@ def test_an_engine_that_changes_has_weights_of_its_own() -> None:
     engines.sleep()
     engines.wake()
     engines.close()
+
+
+def test_engines_that_cannot_constrain_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of another package is made as ever, and refused where turns are to be constrained."""
+    made: list[tuple[object, ...]] = []
+    spec = EngineSpec(name="plain", make=lambda *parts: made.append(parts))
+    monkeypatch.setattr(EngineConfig, "spec", property(lambda self: spec))
+    Engines(EngineConfig(), Batcher()).load(tiny_policy(), (2,), changes=False)
+    assert len(made[0]) == 4
+    words = ["policy=checkpoint", "policy.name=x"]
+    with pytest.raises(ConfigError, match=r"engine=local cannot hold replies to a pattern"):
+        compose(words)
+    assert not compose([*words, "policy.constrained=false"]).policy.constrained
 
 
 def test_vllm_that_is_not_there_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

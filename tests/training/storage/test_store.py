@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.types import Sampling
 from envs.errors import StoreError
 from envs.types import Action, ActionType, Scenario, Turn
 from judges.pairwise import Preferences
@@ -196,6 +197,35 @@ def test_other_files_are_refused(path: Path) -> None:
     for open_store in (Store, Store.read_only):
         with pytest.raises(StoreError, match="schema version 99"):
             open_store(path)
+
+
+def test_stores_without_constraints_are_read_and_gone_on_with(path: Path) -> None:
+    """Stores of version 2 have no column for them, and samplings without patterns."""
+    old, new = played("old"), played("new")
+    with Store(path, scenario_of) as store, store.wave("collect", 1, 0) as wave:
+        wave.add_episodes([old])
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE generations DROP COLUMN constraint_nats")
+        db.execute("UPDATE generations SET sampling = json_remove(sampling, '$.pattern')")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    free = tuple(
+        made and replace(made, constraint_nats=None, sampling=replace(made.sampling, pattern=None))
+        for made in old.generations
+    )
+    expected = replace(old, generations=free)
+    with Store.read_only(path, scenario_of) as store:
+        assert store.episodes("collect", 1) == [expected]
+    with Store(path, scenario_of) as store, store.wave("collect", 1, 1) as wave:
+        wave.add_episodes([new])
+    with Store.read_only(path, scenario_of) as store:
+        assert store.episodes("collect", 1) == [expected, new]
+
+
+def test_a_sampling_without_a_pattern_is_stored_as_ever() -> None:
+    assert rows._sampling_text(Sampling(0.7, 9, ((3, -1.5),))) == (
+        '{"temperature": 0.7, "max_new_tokens": 9, "logit_bias": [[3, -1.5]]}'
+    )
 
 
 @given(st.lists(st.floats(allow_nan=False)), st.lists(st.integers(-(2**31), 2**31 - 1)))

@@ -236,8 +236,10 @@ def test_scenes_are_read_from_where_they_are_said_to_be() -> None:
             "policy.constrained is true, but prompt style brief has no pattern; set policy.constr",
         ),
         (
-            ["partner=checkpoint", "partner.checkpoint.name=x"]
-            + ["partner.checkpoint.prompt_style=brief"],
+            [
+                "partner=checkpoint",
+                *(f"partner.checkpoint.{w}" for w in ("name=x", "prompt_style=brief")),
+            ],
             "partner.checkpoint.constrained is true, but prompt style brief has no pattern",
         ),
         (

@@ -1,6 +1,6 @@
 """What constrained decoding costs: opening turns of a model, free and held to the pattern.
 
-    python benchmarks/constrained.py --model FOLDER [--turns 12] [--repeats 3]
+    python benchmarks/constrained.py --model FOLDER [--turns 12] [--scenarios 4] [--repeats 3]
 
 FOLDER holds an instruction-tuned Hugging Face model. Free and constrained turns are drawn one batch
 after the other in the local engine, at temperature 1 and with the same seeds.
@@ -44,11 +44,10 @@ class Batch:
         return sum(len(m.generation.token_ids) for m in self.moves if m.generation) / self.wall_s
 
 
-def turns(player: ModelPlayer, batcher: Batcher, count: int) -> Batch:
-    """The first turns of `count` scenarios."""
-    seen = [
-        SocialState(draw(FAMILIES[n % len(FAMILIES)], "test", n)).observe(0) for n in range(count)
-    ]
+def turns(player: ModelPlayer, batcher: Batcher, count: int, scenarios: int) -> Batch:
+    """The first turns of scenarios, of each as often as it takes to be `count`."""
+    drawn = [draw(FAMILIES[n % len(FAMILIES)], "test", n) for n in range(scenarios)]
+    seen = [SocialState(drawn[n % scenarios]).observe(0) for n in range(count)]
     agents = [
         player.sit(Seat(observation.view, None, seed=n, persona=0))
         for n, observation in enumerate(seen)
@@ -63,6 +62,7 @@ def main() -> None:
     options = parser(__doc__, repeats=3)
     options.add_argument("--model", required=True)
     options.add_argument("--turns", type=int, default=12)
+    options.add_argument("--scenarios", type=int, default=4)
     options.add_argument("--max-new-tokens", type=int, default=128)
     options.add_argument("--show", type=int, default=0, help="print that many turns of each kind")
     asked = options.parse_args()
@@ -86,7 +86,7 @@ def main() -> None:
     found: dict[str, list[Batch]] = {name: [] for name in kinds}
     for _ in range(asked.repeats):
         for name, player in players.items():
-            found[name].append(turns(player, batcher, asked.turns))
+            found[name].append(turns(player, batcher, asked.turns, asked.scenarios))
 
     made = table("", "valid", "JSON", "tokens a turn", "nats a turn", "tokens/s", "ratio")
     base = max(batch.tokens_per_s for batch in found["free"])

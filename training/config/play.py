@@ -332,6 +332,8 @@ def check_constrained(
         fault = "no engine here generates the turns of a model behind an API"
     elif STYLES[how.prompt_style].pattern is None:
         fault = f"prompt style {how.prompt_style} has no pattern"
+    elif how.thinking:
+        fault = f"{option}.thinking is true, and reasoning does not fit into the pattern's note"
     elif not engine.spec.constrains:
         fault = f"engine={engine.name} cannot hold replies to a pattern"
     if fault:

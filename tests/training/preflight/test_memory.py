@@ -171,7 +171,7 @@ def test_what_cannot_fit_is_refused_with_what_would_help(on: Callable[..., str])
     with pytest.raises(ConfigError) as refused:
         on(LLAMA_8B, {"GPU": 79.6, "machine": 128.0}, "scale=llama8b_gpu")
     said = str(refused.value)
-    assert "While updating, about 125.8 GiB of the GPU's memory are needed" in said
+    assert "While updating, about 126.0 GiB of the GPU's memory are needed" in said
     assert "lora.rank=64 or update.token_budget=4096" in said
     with pytest.raises(ConfigError, match=r"While playing, .* a smaller engine\.kv_cache_gib"):
         on(LLAMA_8B, {"GPU": 79.6, "machine": 128.0}, "scale=llama8b_gpu", "lora.rank=64")
@@ -231,7 +231,7 @@ def test_stage_0_is_planned_as_it_was_measured() -> None:
     assert cloning("cloning.token_budget=1024", "cloning.checkpointing=true") == pytest.approx(
         2.99, rel=0.25
     )
-    assert cloning("cloning.token_budget=2048") == pytest.approx(6.59, rel=0.25)
+    assert cloning("cloning.token_budget=2048") == pytest.approx(6.75, rel=0.25)
 
 
 def test_rows_without_a_budget_are_planned_as_long_as_they_are() -> None:

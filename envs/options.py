@@ -151,7 +151,8 @@ class Chosen:
 
     def options_for(self, component: Component) -> Any:
         """The options of one of the chosen components, as its own dataclass."""
-        return component.options(**{name: getattr(self, name) for name in component.option_names})
+        given = {n: self.options[n] for n in component.option_names if n in self.options}
+        return component.options(**given)
 
 
 def _component_options(kind: type[Chosen]) -> dict[str, type[Any]]:

@@ -21,7 +21,7 @@ from tests.tiny_models import instruct_model, instruct_tokenizer, random_llama
 from training.builders.players import stop_tokens
 from training.cli.compose import compose
 from training.preflight.checks import check_model
-from training.preflight.memory import _architecture
+from training.preflight.memory import architecture
 from training.preflight.model_size import size_of
 from training.storage import model_source
 from training.storage.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
@@ -84,7 +84,7 @@ def test_a_gguf_file_is_the_model_that_it_was_made_of(gguf_file: Path, tmp_path:
 
 def test_memory_is_planned_from_the_head_of_a_gguf_file(gguf_file: Path) -> None:
     config = compose([f"policy.name={gguf_file}"])
-    assert size_of(_architecture(config)) == size_of(instruct_model(3).config)
+    assert size_of(architecture(config)) == size_of(instruct_model(3).config)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_base_of_an_adapter_may_be_a_gguf_file(base: Path, gguf_file: Path) 
     ids = torch.arange(8)[None]
     torch.testing.assert_close(merged(ids).logits, wanted(ids).logits)
     assert tokenizer.eos_token == "<|im_end|>"
-    size = size_of(_architecture(compose([f"policy.name={folder}"])))
+    size = size_of(architecture(compose([f"policy.name={folder}"])))
     assert size == size_of(AutoConfig.from_pretrained(base))
 
 

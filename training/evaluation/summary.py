@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from envs.social import Order
+from envs.types import Action
 from training.evaluation.acceptance import acceptance_curve
 from training.evaluation.episodes import evaluate
 from training.evaluation.held_out import HeldOut
@@ -88,6 +90,7 @@ def summarise(
             *context.notes,
             *_why_unscored(outcomes),
             *invalid_turns(outcomes),
+            *near_misses(outcomes),
             *([f"Behind APIs: {calls.describe()}."] if calls else []),
         ],
         "api": calls.as_dict() if calls else None,
@@ -124,24 +127,53 @@ def invalid_turns(outcomes: Outcomes) -> list[str]:
 
     Scores of such episodes say little: a player that is not understood does nothing.
     """
-    notes = []
+    return [
+        f"ALARM: {len(turns.faults)} of {turns.taken} turns of {turns.where} are no valid action. "
+        f"The first one: {turns.faults[0]}"
+        for turns in _turns_with(outcomes, lambda action: action.invalid)
+        if len(turns.faults) > MOST_INVALID * turns.taken
+    ]
+
+
+def near_misses(outcomes: Outcomes) -> list[str]:
+    """A note for each player that said yes to offers without the act that closes a deal."""
+    return [
+        f"In {len(turns.faults)} of {turns.taken} turns of {turns.where} a yes was said without "
+        "the act that closes a deal."
+        for turns in _turns_with(outcomes, lambda action: action.near_miss)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """The turns of one player in one outcome in which something went wrong.
+
+    Attributes:
+        where: the player, and in which episodes.
+        taken: all turns of the player.
+        faults: what went wrong, in order; at least one.
+    """
+
+    where: str
+    taken: int
+    faults: list[str]
+
+
+def _turns_with(outcomes: Outcomes, fault_of: Callable[[Action], str | None]) -> Iterator[_Turns]:
+    """Each player's turns in each outcome for which `fault_of` says what went wrong."""
     for name, found in outcomes.items():
         for partner, outcome in found.items():
-            turns: Counter[str] = Counter()
+            taken: Counter[str] = Counter()
             faults: dict[str, list[str]] = {}
             for played in outcome.episodes:
                 for turn in played.episode.turns:
                     player = played.players[turn.seat]
-                    turns[player] += 1
-                    if turn.action.invalid is not None:
-                        faults.setdefault(player, []).append(turn.action.invalid)
-            notes += [
-                f"ALARM: {len(invalid)} of {turns[player]} turns of {player} ({name} against "
-                f"{partner}) are no valid action and did nothing. The first one: {invalid[0]}"
-                for player, invalid in faults.items()
-                if len(invalid) > MOST_INVALID * turns[player]
-            ]
-    return notes
+                    taken[player] += 1
+                    if (fault := fault_of(turn.action)) is not None:
+                        faults.setdefault(player, []).append(fault)
+            for player, of_player in faults.items():
+                where = f"{player} ({name} against {partner})"
+                yield _Turns(where, taken[player], of_player)
 
 
 def _statistics(outcomes: Outcomes, seed: int) -> dict[str, Any]:

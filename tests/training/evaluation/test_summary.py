@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.training.evaluation.test_measures import talk
 from training.evaluation.outcomes import Outcome
-from training.evaluation.summary import invalid_turns
+from training.evaluation.summary import invalid_turns, near_misses
 
 PROSE = "I would love to go to the zoo."
 
@@ -22,3 +22,14 @@ def test_a_slip_in_ten_turns_is_none() -> None:
     assert invalid_turns({"final": {"self": Outcome((slip,), ((0, 1),))}}) == []
     two = talk(PROSE, "say i like zoo", PROSE, *["say i like zoo"] * 17)
     assert len(invalid_turns({"final": {"self": Outcome((two,), ((0, 1),))}})) == 1
+
+
+def test_a_yes_without_the_act_is_a_note() -> None:
+    """q says deal to the standing offer once in 2 turns and closes nothing."""
+    played = talk("do offer zoo", "say deal", "say well", "say hm")
+    found = {"final": {"self": Outcome((played,), ((0, 1),))}}
+    assert near_misses(found) == [
+        "In 1 of 2 turns of q (final against self) a yes was said without the act that closes a "
+        "deal."
+    ]
+    assert invalid_turns(found) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from random import Random
 
 import torch
@@ -15,6 +16,7 @@ from training.config import CloningConfig, Precision
 from training.learning.demonstrations import Row
 from training.learning.logits import check_plain_head, in_chunks, logits_of
 from training.learning.passes import checkpointed, fused, low_precision, mode
+from training.learning.under_way import UnderWay
 
 _IGNORED = -100
 _PASS_ROWS = 64
@@ -27,22 +29,27 @@ def clone(
     *,
     seed: int,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    under_way: UnderWay | None = None,
 ) -> float:
     """Train on the loss tokens of the rows; returns the mean loss of the last tenth, nats a token.
 
     Batches are random: rows bucketed by length would tell the outcome by their length.
 
+    Args:
+        under_way: keeps the state now and then; a call with the same arguments goes on from it.
+
     Raises:
         TrainingError: when the model does more than a projection after its last layer.
+        CheckpointError: the kept state cannot be read.
     """
     check_plain_head(model)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=(0.9, 0.95), fused=fused(model)
     )
     steps = math.ceil(len(rows) / config.batch_rows) * config.epochs
-    losses: list[float] = []
+    losses = under_way.restore(model, optimiser) if under_way else []
     with mode(model, training=True), checkpointed(model, config.checkpointing):
-        for batch in _batches(rows, config, seed):
+        for batch in islice(_batches(rows, config, seed), len(losses), None):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * _schedule(len(losses) / steps)
             optimiser.zero_grad(set_to_none=True)
@@ -51,6 +58,8 @@ def clone(
             optimiser.step()
             losses.append(loss)
             on_step(len(losses), steps, losses[-1])
+            if under_way:
+                under_way.save_now_and_then(model, optimiser, losses)
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)
 

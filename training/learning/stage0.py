@@ -26,6 +26,7 @@ from training.learning.cloning import clone
 from training.learning.demonstrations import demonstrations
 from training.learning.low_rank import low_rank
 from training.learning.passes import move
+from training.learning.under_way import UnderWay
 from training.play.waves import Progress
 from training.storage.checkpoint import (
     Checkpoint,
@@ -49,8 +50,10 @@ def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoi
     cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
     if config.cloning.dialogues:
         if not cache.is_dir():
-            _train(config, model, tokenizer, progress)
+            under_way = UnderWay(cache.with_name(f"{cache.name}.under-way.safetensors"))
+            _train(config, model, tokenizer, progress, under_way)
             _keep(cache, model, tokenizer)
+            under_way.done()
         model = load_checkpoint(cache).model
     learned = learned_with(config.policy)
     run.commit(
@@ -72,6 +75,7 @@ def _train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     progress: Progress,
+    under_way: UnderWay,
 ) -> None:
     rows = demonstrations(
         config.env.checkable,  # experts play no others
@@ -89,6 +93,7 @@ def _train(
             replace(config.cloning, lr=config.cloning.lr * factor),
             seed=config.seed,
             on_step=lambda step, steps, loss: progress(step, steps),
+            under_way=under_way,
         )
 
 

@@ -68,6 +68,7 @@ def with_defaulted(words: Iterable[str]) -> list[str]:
     names = set(option_names(RunConfig))
     weights = {name for name in names if name.rpartition(".")[0] in names}
     known = {*defaults(RunConfig), *weights, *(name.rpartition(".")[0] for name in weights)}
+    known |= {name for name in names if name.startswith("invent.")}  # which is in no file
     return [f"++{word}" if word.partition("=")[0] in known else word for word in words]
 
 

@@ -26,6 +26,7 @@ finds the turns that cost it most, plays them again, and learns from the better 
   python -m training.evaluate policy.name=CHECKPOINT      measure against fixed partners
   python -m training.compare EVALUATION EVALUATION ...    any number of them, in pairs
   python -m judges.calibrate judge=NAME                   how good is a judge?
+  python -m envs.scenarios.invent invent.model.name=NAME  a model writes new scenes
   python -m training.report RUN                           see a run as a page
 
 Words after the command choose a file of a group (critic=value), set an option (seed=1,

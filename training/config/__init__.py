@@ -27,6 +27,7 @@ from training.config.phases import (
     CloningConfig,
     CollectConfig,
     EvaluationConfig,
+    InventConfig,
     LoraConfig,
     Precision,
     UpdateConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "CloningConfig",
     "CollectConfig",
     "EvaluationConfig",
+    "InventConfig",
     "LoraConfig",
     "Precision",
     "RunConfig",
@@ -95,6 +97,7 @@ class RunConfig:
     logger: LoggerConfig
     name: str | None = None
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    invent: InventConfig = field(default_factory=InventConfig)
     resume: str | None = None
     threads: Count | None = None
     device: Literal["cpu", "cuda"] = "cpu"
@@ -163,6 +166,7 @@ def models(config: RunConfig) -> dict[str, ModelConfig]:
     roles = {
         "policy.model": config.policy.model if config.policy.name == "api" else None,
         "partner.model": partner.model if partner.weights.get("model") else None,
+        "invent.model": config.invent.model,
     }
     return {
         **{option: model for option, model in roles.items() if model is not None},

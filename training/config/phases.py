@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engines.models import ModelConfig
 from envs.options import Amount, Count, NonNegative, Positive
 from training.config.method import Source
 
@@ -178,3 +179,20 @@ class CalibrationConfig:
     dialogues: Amount = 0
     twice: Amount = 50
     canaries: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventConfig:
+    """New open scenes that a model writes (python -m envs.scenarios.invent).
+
+    Attributes:
+        count: scenes that the file shall have; those that are there count.
+        out: the file, which ends in .jsonl; accepted scenes are added to it.
+        tries: attempts at most, for each scene of `count`; some give near-duplicates.
+        model: the chat model that writes.
+    """
+
+    count: Count = 20
+    out: str = ""
+    tries: Count = 4
+    model: ModelConfig | None = None

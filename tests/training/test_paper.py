@@ -8,9 +8,11 @@ from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from agents.chat_template import ChatTemplate
 from envs.scenarios.open_ended import open_scenes, scene_split
 from judges.base import Scores
 from tests.engines.remote_provider import Body, Provider, serving
@@ -21,8 +23,12 @@ from tests.training.provided import is_judged, places, read_json, replies, serve
 from tests.training.quick import without_reports
 from tests.training.test_scene_training import SIZES
 from training.cli.compose import compose
+from training.config import RunConfig
 from training.config.play import CriticConfig
+from training.learning.sources import FileOptions, Stage0
 from training.loop import train
+from training.methods.records import PlayedEpisode
+from training.methods.sources import SOURCES
 from training.methods.values import goal_relationship, scores_of
 from training.play.branch import few_of_each, is_poor
 from training.play.branching import Candidate
@@ -111,6 +117,7 @@ def test_a_run_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         collected, groups, examples = (
             store.episodes("collect", 1), store.groups(1), store.examples(1)
         )  # fmt: skip
+    check_a_store_demonstrates(config, folder, collected)
     poor = [
         (one.episode.scenario.context, seat)
         for one in collected
@@ -136,6 +143,25 @@ def test_a_run_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         first, other = (b.episode.turns[group.turn].action for b in (best, group.branches[0]))
         assert first != other
     assert lengths == {1, 2}
+
+
+def check_a_store_demonstrates(
+    config: RunConfig, folder: Path, collected: list[PlayedEpisode]
+) -> None:
+    """The good seats of its training scenes are rows to clone, from as many dialogues as asked."""
+    good = [[s for s in (0, 1) if scores_of(one, s).goal >= 7] for one in collected]
+    cloning = replace(config.cloning, dialogues=3, drills=0)
+    template = ChatTemplate(instruct_tokenizer())
+
+    def nobody(model: object) -> NoReturn:
+        raise AssertionError(model)
+
+    stage = Stage0(replace(config, cloning=cloning), template, nobody, lambda done, total: None)
+    found = SOURCES["file"].make(FileOptions(path=str(folder)), stage)
+    assert found.kept == len(found.rows) == sum(map(len, [seats for seats in good if seats][:3]))
+    more = sum(map(len, [seats for seats in good if seats][3:]))
+    assert found.dropped["were more than cloning.dialogues"] == more
+    assert found.dropped["were of held-out scenarios"] > 0
 
 
 def runs(mask: tuple[bool, ...]) -> list[bool]:

@@ -26,6 +26,7 @@ from training.config.phases import (
     CalibrationConfig,
     CloningConfig,
     CollectConfig,
+    DemonstrationsConfig,
     EvaluationConfig,
     LoraConfig,
     Precision,
@@ -47,6 +48,7 @@ __all__ = [
     "CalibrationConfig",
     "CloningConfig",
     "CollectConfig",
+    "DemonstrationsConfig",
     "EvaluationConfig",
     "LoraConfig",
     "Precision",
@@ -93,6 +95,9 @@ class RunConfig:
     reference: ReferenceConfig
     evaluation: EvaluationConfig
     logger: LoggerConfig
+    demonstrations: DemonstrationsConfig = field(
+        default_factory=lambda: DemonstrationsConfig(name="experts")
+    )
     name: str | None = None
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     resume: str | None = None
@@ -169,4 +174,9 @@ def models(config: RunConfig) -> dict[str, ModelConfig]:
         **models_in(partner.options, "partner"),
         **models_in(config.judge.options, "judge"),
         **models_in(config.critic.options, "critic"),
+        **(
+            models_in(config.demonstrations.options, "demonstrations")
+            if config.cloning.dialogues
+            else {}
+        ),
     }

@@ -36,7 +36,7 @@ class RemotePlayer:
     temperature: float | None = 0.7
     max_tokens: int = 512
     asks_again: int = ASKS_AGAIN
-    purpose: Literal["partner", "policy"] = "partner"
+    purpose: Literal["partner", "policy", "demonstrations"] = "partner"
 
     @property
     def id(self) -> str:

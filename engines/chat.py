@@ -40,7 +40,7 @@ class ChatRequest:
     max_tokens: int
     seed: int = 0
     schema: dict[str, Any] | None = None
-    purpose: Literal["partner", "judge", "critic", "policy", "scenes"] = "partner"
+    purpose: Literal["partner", "judge", "critic", "policy", "demonstrations", "scenes"] = "partner"
 
 
 @dataclass(frozen=True, slots=True)

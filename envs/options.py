@@ -151,7 +151,8 @@ class Chosen:
 
     def options_for(self, component: Component) -> Any:
         """The options of one of the chosen components, as its own dataclass."""
-        given = {n: self.options[n] for n in component.option_names if n in self.options}
+        known = {*self.options, *_own_names(type(self))}
+        given = {n: getattr(self, n) for n in component.option_names if n in known}
         return component.options(**given)
 
 

@@ -46,6 +46,7 @@ from functools import partial
 from envs.options import to_mapping
 from judges.pairwise import counts
 from training.builders.loggers import logger_of
+from training.builders.players import open_talk
 from training.builders.trainer import Trainer, build_trainer
 from training.evaluation.episodes import curve_point
 from training.evaluation.held_out import held_out, with_files
@@ -87,8 +88,10 @@ def train(config: RunConfig) -> Path:
         logger_of(config, run.folder) as track,
     ):
         show_place(watch.console, "run", run.folder)
-        with watch.step("clone", "stage 0: clone the experts") as progress:
-            bc = clone_behaviour(config, run, progress)
+        with watch.step("clone", f"stage 0: clone the {_shown_source(config)}") as progress:
+            bc = clone_behaviour(config, run, progress, partial(open_talk, config, run))
+        if demonstrated := bc.trainer_state.get("demonstrations"):
+            watch.console.print(demonstrated["told"], soft_wrap=True, markup=False)
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
         move(policy.model, config.device)
         trainer = build_trainer(config, run, bc, policy)
@@ -142,10 +145,16 @@ def train(config: RunConfig) -> Path:
         with watch.step("evaluate", "final comparison") as progress:
             iteration = run.last_committed() or 0
             summary = summarise(trainer.play, held_out(config), iteration, watch.wall_s, progress)
+        if demonstrated:
+            summary |= {"demonstrations": demonstrated}
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
+
+
+def _shown_source(config: RunConfig) -> str:
+    return "experts" if config.demonstrations.name == "experts" else "demonstrations"
 
 
 def _nothing_scored(iteration: int, episodes: Sequence[PlayedEpisode]) -> str:

@@ -24,6 +24,7 @@ class Rules:
     sides: Sides = "located"
     rejected_segment_turns: int | None = None
     allow_unequal: bool = True
+    differing_turn: bool = False
     verified_goal: float = 0.0
     reward_temperature: float = 1.0
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,7 @@ from envs.errors import ConfigError
 from training.builders.judges import judge_of
 from training.config import RunConfig, models
 from training.config.play import API, CheckpointConfig, PolicyConfig
+from training.learning.sources import Talk
 from training.play.context import (
     CHECKPOINT,
     EXPERTS,
@@ -37,6 +40,8 @@ from training.play.engines import Engines
 from training.play.remote import Remote, resources
 from training.storage.checkpoint import Checkpoint, load_pretrained
 from training.storage.run import Run
+
+Purpose = Literal["partner", "policy", "demonstrations"]
 
 
 def open_play(config: RunConfig, run: Run) -> PlayContext:
@@ -86,8 +91,28 @@ def _partners(config: RunConfig, given: Resources, engines: Engines) -> dict[str
     return players
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a run that closes its connections before the run does."""
+
+    folder: Path
+    closing: ExitStack
+
+    def on_close(self, close: Callable[[], object]) -> None:
+        self.closing.callback(close)
+
+
+@contextmanager
+def open_talk(config: RunConfig, run: Run, model: ModelConfig) -> Iterator[Talk]:
+    """Seat a model that demonstrates, with the run's judge; its calls are counted in the run."""
+    with asyncio.Runner() as loop, ExitStack() as closing:
+        given = resources(Remote(config, _Part(run.folder, closing), loop), seed=config.seed)
+        player = seat_remote(model, given, purpose="demonstrations")
+        yield Talk(player, judge_of(config.judge, given), Batcher(), loop.run)
+
+
 def seat_remote(
-    model: ModelConfig, given: Resources, *, purpose: Literal["partner", "policy"] = "partner"
+    model: ModelConfig, given: Resources, *, purpose: Purpose = "partner"
 ) -> RemotePlayer:
     """A chat model behind an API as a player."""
     return RemotePlayer(

@@ -26,6 +26,7 @@ from training.config.phases import (
     CalibrationConfig,
     CloningConfig,
     CollectConfig,
+    DemonstrationsConfig,
     EvaluationConfig,
     InventConfig,
     LoraConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "CalibrationConfig",
     "CloningConfig",
     "CollectConfig",
+    "DemonstrationsConfig",
     "EvaluationConfig",
     "InventConfig",
     "LoraConfig",
@@ -95,6 +97,9 @@ class RunConfig:
     reference: ReferenceConfig
     evaluation: EvaluationConfig
     logger: LoggerConfig
+    demonstrations: DemonstrationsConfig = field(
+        default_factory=lambda: DemonstrationsConfig(name="experts")
+    )
     name: str | None = None
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     invent: InventConfig = field(default_factory=InventConfig)
@@ -173,4 +178,9 @@ def models(config: RunConfig) -> dict[str, ModelConfig]:
         **models_in(partner.options, "partner"),
         **models_in(config.judge.options, "judge"),
         **models_in(config.critic.options, "critic"),
+        **(
+            models_in(config.demonstrations.options, "demonstrations")
+            if config.cloning.dialogues
+            else {}
+        ),
     }

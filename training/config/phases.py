@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from engines.models import ModelConfig
-from envs.options import Amount, Count, NonNegative, Positive
+from envs.options import Amount, Chosen, Count, NonNegative, OneOf, Positive
+from envs.registry import Registry
 from training.config.method import Source
+from training.methods.sources import SOURCES, SourceSpec
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloningConfig:
-    """Stage 0: behaviour cloning on dialogues of scripted experts.
+    """Stage 0: behaviour cloning on dialogues of `demonstrations`.
 
     Attributes:
-        dialogues: dialogues that experts play; each is learned from both seats; 0 skips the stage.
+        dialogues: dialogues that scripted experts or a model play, each learned from both seats;
+            of a file, the most that are taken. 0 skips the stage.
         drills: single offers whose worth is to be calculated, beside the dialogues.
         epochs: how often each dialogue and drill is seen.
         lr: peak learning rate, after a short warm-up and before a cosine down to a tenth of it.
@@ -36,6 +39,26 @@ class CloningConfig:
     token_budget: Count | None = None
     checkpointing: bool = False
     precision: Precision = "float32"
+
+
+SourceName = Annotated[str, OneOf(lambda: SOURCES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemonstrationsConfig(Chosen):
+    """Where the dialogues of stage 0 come from: a source with its own options."""
+
+    name: SourceName
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def registry(cls) -> Registry[SourceSpec]:
+        return SOURCES
+
+    @property
+    def spec(self) -> SourceSpec:
+        """The chosen source."""
+        return SOURCES[self.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

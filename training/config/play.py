@@ -270,6 +270,11 @@ class CriticConfig(Chosen):
         weights: critic -> its share of the branch points; the weights need not add up to 1.
         poor_goal: critics that locate errors look only at episodes with a goal below this (SDPO,
             arXiv 2501.01821, section 3.1: 7); so does "start" where it is set.
+        poor_at_most: whether a goal of exactly poor_goal is poor, too, as in SDPO's released code.
+        poor_relationship: an episode with a relationship of at most this is poor as well, -5 to 5;
+            in SDPO's released code 2. null: the goal alone decides.
+        poor_per_seat: poor episodes of one scenario and seat that are looked at in an iteration, at
+            most; in SDPO 3. null: all.
         selects_segments: whether the critic chooses how much of the better branch carries loss, up
             to pairing.max_segment_turns; else that much does.
     """
@@ -278,6 +283,9 @@ class CriticConfig(Chosen):
 
     weights: CriticWeights
     poor_goal: Annotated[float, Range(above=0, at_most=10)] | None = None
+    poor_at_most: bool = False
+    poor_relationship: Annotated[float, Range(at_least=-5, at_most=5)] | None = None
+    poor_per_seat: Count | None = None
     selects_segments: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 

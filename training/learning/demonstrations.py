@@ -53,9 +53,17 @@ def dialogue_rows(
     max_turns: int,
     stream: ChatTemplate,
     style: PromptStyle,
+    *,
+    seats: Sequence[int] = (0, 1),
+    learns_invalid: bool = True,
 ) -> Iterator[Row]:
-    """A scripted dialogue seen from each seat, with notes; loss on the seat's own replies."""
-    for seat in (0, 1):
+    """A dialogue seen from each seat, with notes; loss on the seat's own replies.
+
+    Args:
+        seats: from which it is seen.
+        learns_invalid: whether loss also falls on turns that were no valid action.
+    """
+    for seat in seats:
         view = view_of(scenario, seat)
         ids: list[int] = []
         mask: list[bool] = []
@@ -78,10 +86,47 @@ def dialogue_rows(
                 reply = f"{note(task, seat, deal, style)} {reply}"
             said = stream.encode_reply(reply)
             ids += [*context, *said]
-            mask += [False] * len(context) + [True] * len(said)
+            mask += [False] * len(context)
+            mask += [learns_invalid or turn.action.invalid is None] * len(said)
             heard, last = [], turn.action
         if ids:
             yield Row(tuple(ids), tuple(mask))
+
+
+def message_row(said: Sequence[tuple[str, str]], stream: ChatTemplate) -> Row | None:
+    """A conversation as it is, loss on the assistant's replies; None where it has another form.
+
+    Args:
+        said: the sender ("system", "human", "gpt" ...) and the text of each message: the system's,
+            if there is one, then the user's and the assistant's in turn.
+    """
+    users, assistants = ("human", "user"), ("gpt", "assistant")
+    system = said[0][1] if said and said[0][0] == "system" else ""
+    rest = said[1:] if said and said[0][0] == "system" else said
+    rest = rest[: len(rest) - len(rest) % 2]  # without a last message that nobody answers
+    ids: list[int] = []
+    mask: list[bool] = []
+    for (sender, text), (answerer, answer) in zip(rest[::2], rest[1::2], strict=True):
+        if sender not in users or answerer not in assistants:
+            return None
+        context = stream.between(text, ids[-1]) if ids else stream.opening(system, text)
+        reply = stream.encode_reply(answer)
+        ids += [*context, *reply]
+        mask += [False] * len(context) + [True] * len(reply)
+    return Row(tuple(ids), tuple(mask)) if ids else None
+
+
+def drill_rows(
+    weights: Mapping[str, float],
+    count: int,
+    stream: ChatTemplate,
+    style: PromptStyle,
+    rng: Random,
+    difficulty: Difficulty,
+) -> list[Row]:
+    """That many drills in scenarios of the train split, each from a seat drawn at random."""
+    scenarios = draw_mixture(weights, "train", count, difficulty=difficulty) if count else []
+    return [drill_row(each, rng.randrange(2), stream, style, rng) for each in scenarios]
 
 
 def drill_row(

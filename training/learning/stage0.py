@@ -1,4 +1,4 @@
-"""Stage 0: the first policy of a run, by behaviour cloning of scripted experts.
+"""Stage 0: the first policy of a run, by behaviour cloning of demonstrations.
 
 It depends on few options and is cached under the output root by a hash of them and of the weights
 that it starts from. A later run with the same options loads it instead of training it again.
@@ -9,23 +9,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.chat_template import ChatTemplate
 from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
-from agents.prompts import STYLES
 from agents.vocabulary import missing_words
 from engines.weights import weights_version
-from envs.scenarios.difficulty import Difficulty
+from envs.options import to_mapping
 from training.config import RunConfig
 from training.learning.cloning import clone
-from training.learning.demonstrations import demonstrations
 from training.learning.low_rank import low_rank
 from training.learning.passes import move
+from training.learning.sources import Demonstrations, OpenTalk, Stage0, file_of
 from training.learning.under_way import UnderWay
 from training.play.waves import Progress
 from training.storage.checkpoint import (
@@ -41,23 +42,31 @@ _RECIPE_VERSION = 2
 """Raise when experts, notes or the training of stage 0 change, to invalidate the cache."""
 
 
-def clone_behaviour(config: RunConfig, run: Run, progress: Progress) -> Checkpoint:
-    """The behaviour-cloned policy: from this run, from the cache, or trained now."""
+def clone_behaviour(
+    config: RunConfig, run: Run, progress: Progress, open_talk: OpenTalk
+) -> Checkpoint:
+    """The behaviour-cloned policy: from this run, from the cache, or trained now.
+
+    Args:
+        open_talk: seats a model that demonstrates.
+    """
     folder = run.checkpoint_folder(0)
     if run.last_committed() is not None:
         return load_checkpoint(folder)
     model, tokenizer = first_model(config)
     cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
+    state: dict[str, Any] = {"stage": 0}
     if config.cloning.dialogues:
         if not cache.is_dir():
             under_way = UnderWay(cache.with_name(f"{cache.name}.under-way.safetensors"))
-            _train(config, model, tokenizer, progress, under_way)
-            _keep(cache, model, tokenizer)
+            state |= _train(config, model, tokenizer, progress, open_talk, under_way)
+            _keep(cache, model, tokenizer, state)
             under_way.done()
-        model = load_checkpoint(cache).model
+        cached = load_checkpoint(cache)
+        model, state = cached.model, cached.trainer_state
     learned = learned_with(config.policy)
     run.commit(
-        0, {}, lambda place: save_checkpoint(place, model, tokenizer, {"stage": 0}, learned=learned)
+        0, {}, lambda place: save_checkpoint(place, model, tokenizer, state, learned=learned)
     )
     return load_checkpoint(folder)
 
@@ -75,32 +84,38 @@ def _train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     progress: Progress,
+    open_talk: OpenTalk,
     under_way: UnderWay,
-) -> None:
-    rows = demonstrations(
-        config.env.checkable,  # experts play no others
-        config.cloning,
-        config.env.rules,
-        ChatTemplate(tokenizer, thinking=config.policy.thinking),
-        STYLES[config.policy.prompt_style],
-        seed=config.seed,
-        difficulty=Difficulty(config.env.difficulty),
-    )
+) -> dict[str, Any]:
+    """Train the model; returns what is to be told of the demonstrations, of experts nothing."""
+    source = config.demonstrations.spec
+    template = ChatTemplate(tokenizer, thinking=config.policy.thinking)
+    stage = Stage0(config, template, open_talk, progress)
+    found: Demonstrations = source.make(config.demonstrations.options_for(source), stage)
     with low_rank(move(model, config.device), config.lora, seed=config.seed) as factor:
         clone(
             model,
-            rows,
+            found.rows,
             replace(config.cloning, lr=config.cloning.lr * factor),
             seed=config.seed,
             on_step=lambda step, steps, loss: progress(step, steps),
             under_way=under_way,
         )
+    if source.needs_task:
+        return {}
+    counts = {"kept": found.kept, "dropped": dict(found.dropped), "told": found.describe()}
+    return {"demonstrations": counts}
 
 
-def _keep(cache: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _keep(
+    cache: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    state: Mapping[str, object],
+) -> None:
     """Put the policy into the cache, unless another run has put the same one there meanwhile."""
     own = cache.with_name(f"{cache.name}-{os.getpid()}")
-    save_checkpoint(own, model, tokenizer, {"stage": 0})
+    save_checkpoint(own, model, tokenizer, state)
     try:
         own.rename(cache)
     except OSError:
@@ -123,4 +138,15 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "style": config.policy.prompt_style,
         "seed": config.seed,
     } | ({"thinking": True} if config.policy.thinking else {})
+    if config.demonstrations.name != "experts":
+        path = config.demonstrations.path
+        content |= {
+            "demonstrations": to_mapping(config.demonstrations),
+            "judge": to_mapping(config.judge),
+            "files": [
+                sha256(file.read_bytes()).hexdigest()
+                for file in (config.env.scene_file, file_of(path) if path else None)
+                if file is not None
+            ],
+        }
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

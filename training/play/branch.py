@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from judges.base import Scores
 from judges.critics.base import CRITICS, Critic
 from training.config import BranchConfig
+from training.config.play import CriticConfig
 from training.methods.records import BranchGroup, PlayedEpisode
-from training.methods.values import goal
+from training.methods.values import scores_of
 from training.play.branching import Branched, Brancher, Candidate, branch_wave
 from training.play.collect import sampled_tokens
 from training.play.context import POLICY, PlayContext
@@ -130,13 +133,41 @@ def _candidates(
 ) -> list[Candidate]:
     """Where a critic may look: the policy's seats; for located errors, of poor episodes only."""
     everywhere = CRITICS[critic_id].everywhere
-    poor_goal = None if everywhere else context.config.critic.poor_goal
+    config = context.config.critic
     candidates = [
         Candidate(played, seat)
         for played in episodes
         for seat, player in enumerate(played.players)
         if player == POLICY and played.judgement.is_scored
-        if poor_goal is None or goal(played, seat) < poor_goal
+        if everywhere or is_poor(config, scores_of(played, seat))
     ]
     Random(f"places/{context.config.seed}/{iteration}/{critic_id}").shuffle(candidates)
-    return candidates
+    limit = None if everywhere else config.poor_per_seat
+    return candidates if limit is None else few_of_each(candidates, limit)
+
+
+def is_poor(config: CriticConfig, scores: Scores) -> bool:
+    """Whether a seat did so poorly that its error is looked for; always without `poor_goal`."""
+    limit = config.poor_goal
+    if limit is None or scores.goal < limit:
+        return True
+    if config.poor_at_most and scores.goal == limit:
+        return True
+    floor = config.poor_relationship
+    return floor is not None and scores.relationship <= floor
+
+
+def few_of_each(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """The first `limit` candidates of each scene and seat, in their order.
+
+    A scene stays the same one with other characters, or under another number of its draw.
+    """
+    seen: Counter[tuple[object, ...]] = Counter()
+    kept = []
+    for candidate in candidates:
+        scenario = candidate.played.episode.scenario
+        place = (scenario.family, scenario.context, scenario.goals, candidate.seat)
+        seen[place] += 1
+        if seen[place] <= limit:
+            kept.append(candidate)
+    return kept

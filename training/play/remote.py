@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from engines.chat import Chat
 from engines.models import ModelConfig, Resources
@@ -16,9 +18,21 @@ from engines.remote.usage_totals import UsageReport
 from envs.errors import ConfigError
 from training.config import RunConfig
 from training.config.endpoint import ANSWERS, endpoint_of
-from training.storage.run import Run
 
 CALLS = "calls.sqlite"
+
+
+class Owner(Protocol):
+    """Whose calls they are: a run, or a part of one that closes its connections earlier."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the calls are counted and the answers kept."""
+        ...
+
+    def on_close(self, close: Callable[[], object]) -> None:
+        """Register a function to be called in the end."""
+        ...
 
 
 class Remote:
@@ -28,7 +42,7 @@ class Remote:
         loop: the event loop that connections live in.
     """
 
-    def __init__(self, config: RunConfig, run: Run, loop: asyncio.Runner) -> None:
+    def __init__(self, config: RunConfig, run: Owner, loop: asyncio.Runner) -> None:
         api = config.api
         self._config, self._loop = config, loop
         self._ledger = Ledger(

@@ -17,6 +17,7 @@ from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
 from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
+from training.learning.sources import file_of
 from training.preflight.endpoints import check_calls
 from training.preflight.packages import OUR_PACKAGES, check_places
 from training.storage.hub import SCHEME, is_on_hub, read_address
@@ -69,6 +70,7 @@ def check_before_training(config: RunConfig) -> None:
             "turn of the same round stays as it was. Train with env.order=round_robin or random, "
             "and measure in any order with python -m training.evaluate."
         )
+    check_demonstrations(config)
     if config.policy.name == API:
         raise ConfigError(
             "policy.name is api, but a model behind an API has no weights here to train; choose "
@@ -80,6 +82,30 @@ def check_before_training(config: RunConfig) -> None:
             "partner.weights, or play with python -m training.evaluate partner=human."
         )
     check_before_start(config)
+
+
+def check_demonstrations(config: RunConfig) -> None:
+    """Check that the demonstrations can be read, by the policy, too, and are to be had.
+
+    Raises:
+        ConfigError: they cannot, or drills are to go with them that no family has.
+    """
+    named = config.demonstrations
+    if not config.cloning.dialogues or named.spec.needs_task:
+        return
+    if config.policy.prompt_style != "full":
+        raise ConfigError(
+            f"demonstrations is {named.name}, whose dialogues are in plain English, but "
+            f"policy.prompt_style is {config.policy.prompt_style}; set policy.name to an "
+            "instruction-tuned model, or choose demonstrations=experts."
+        )
+    if named.path is not None:
+        file_of(named.path)
+    if config.cloning.drills and not any(config.env.checkable.values()):
+        raise ConfigError(
+            f"cloning.drills is {config.cloning.drills}, but nothing in "
+            f"{' and '.join(config.env.names)} can be calculated; set cloning.drills=0."
+        )
 
 
 def check_scene_file(config: RunConfig) -> None:
@@ -132,11 +158,13 @@ def check_scenes_can_be_trained_on(config: RunConfig) -> None:
             f"branch.source is {config.branch.source}, but scripted experts cannot play the scenes "
             f"of {names}; set branch.source=policy."
         )
-    if not any(env.checkable.values()) and config.cloning.dialogues:
+    is_cloned = config.cloning.dialogues and config.demonstrations.spec.needs_task
+    if not any(env.checkable.values()) and is_cloned:
         raise ConfigError(
             f"cloning.dialogues is {config.cloning.dialogues}, but scripted experts cannot play "
-            f"the scenes of {names}; set cloning.dialogues=0, or give families of "
-            f"{', '.join(FAMILIES)} a weight in env.families."
+            f"the scenes of {names}; choose demonstrations=self_chat or demonstrations=file, set "
+            f"cloning.dialogues=0, or give families of {', '.join(FAMILIES)} a weight in "
+            "env.families."
         )
 
 

@@ -48,7 +48,12 @@ def cost_estimate(config: RunConfig, workload: Workload) -> Estimate:
 
 def _planned(config: RunConfig, workload: Workload) -> Iterator[PlannedCalls]:
     scenario = held_out(config).scenarios[0]
-    for role, model in (("partner", config.partner.model), ("policy", config.policy.model)):
+    players = {
+        "partner": config.partner.model,
+        "policy": config.policy.model,
+        "demonstrations": config.demonstrations.model,
+    }
+    for role, model in players.items():
         if model is not None and workload.played.get(role):
             yield _player_calls(config, role, model, workload.played[role], scenario)
     judge = config.judge

@@ -102,11 +102,15 @@ def training_workload(config: RunConfig) -> Workload:
     seats = 2 if evaluation.both_seats else 1  # except in self-play
     final = evaluation.scenarios * evaluation.episodes * (1 + 2 * seats)
     final *= 3 if evaluation.stubborn_bias else 2
+    played = {"partner": config.iterations * (config.collect.episodes + continued / 2) * share}
+    demonstrated = config.cloning.dialogues if config.demonstrations.spec.plays else 0
+    if demonstrated:
+        played["demonstrations"] = 2 * demonstrated  # its model holds both seats
     pairs = (branch.continuations + 1) * branch.continuations / 2
     return Workload(
         # A branch starts in the middle of an episode, so it is about half of one.
-        {"partner": config.iterations * (config.collect.episodes + continued / 2) * share},
-        judged=episodes + curve + final,
+        played,
+        judged=episodes + curve + final + demonstrated,
         located=config.iterations * branch.points * config.critic.asked_share / POOR_SHARE,
         compared=config.iterations * branch.points * pairs
         if config.pairing.preferences == "judge"

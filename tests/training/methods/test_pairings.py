@@ -173,6 +173,17 @@ def test_the_same_words_are_dropped() -> None:
     assert turn(group((((30, 3), (40, 4)), 1), (((30, 3), (40, 5)), 9)), RULE) == same
 
 
+def test_pairs_that_part_after_the_branch_turn_are_dropped_on_request() -> None:
+    later = (*OTHER[:1], (41, 7))  # as OTHER at the branch turn, and different in the next one
+    rule = replace(RULE, differing_turn=True)
+    assert isinstance(segment(group((OTHER, 1), (later, 9)), RULE), Example)
+    same = segment(group((OTHER, 1), (later, 9)), rule)
+    assert same == Unpaired("both sides do the same at the branch turn")
+    assert isinstance(segment(group((OTHER, 1), (LONG, 9)), rule), Example)
+    tie = Unpaired("no branch is better by the margin")
+    assert segment(group((OTHER, 4), (OTHER, 4)), rule) == tie, "and not for its words"
+
+
 def test_turn_pairs_are_one_turn_long() -> None:
     example = turn(group((OTHER, 4), (LONG, 9)), RULE)
     assert isinstance(example, Example)

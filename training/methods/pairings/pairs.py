@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from envs.options import Count, NonNegative, Range
+from envs.types import Action
 from judges.critics.base import CRITICS, segment_length
 from training.methods.pairings.base import (
     Unpaired,
@@ -27,6 +28,7 @@ Sides = Literal["located", "original", "halves", "extremes"]
 TIE = Unpaired("no branch is better by the margin")
 INVALID = Unpaired("the better branch holds an invalid act")
 SAME = Unpaired("both segments are the same words")
+SAME_TURN = Unpaired("both sides do the same at the branch turn")
 UNVERIFIED = Unpaired("no rectified turn was verified")
 
 
@@ -41,6 +43,7 @@ def segment(
     contrasts: Count = 1,
     rejected_segment_turns: Count | None = None,
     allow_unequal: bool = False,
+    differing_turn: bool = False,
 ) -> Example | Unpaired:
     """Better and worse branches, equally long in own turns (SDPO, arXiv 2501.01821).
 
@@ -57,8 +60,14 @@ def segment(
         allow_unequal: that segments are unequally long is meant: the partition function then does
             not cancel, and in the paper two of four such choices made the policy collapse
             (arXiv 2501.01821, table 4).
+        differing_turn: whether pairs are dropped whose two sides do the same at the branch turn, as
+            SDPO's released code refuses them.
     """
     found = sides_of(group, values, sides=sides, margin=margin, contrasts=contrasts)
+    if differing_turn and found:
+        found = [(a, b) for a, b in found if _first(group, a) != _first(group, b)]
+        if not found:
+            return SAME_TURN
     longest = _longest(group, max_segment_turns)
     if rejected_segment_turns not in (None, max_segment_turns):
         lengths = (max_segment_turns, rejected_segment_turns or 1)
@@ -203,6 +212,11 @@ def equally_long(
         return turns, turns
 
     return _pairs(group, contrasts, lengths, longest)
+
+
+def _first(group: BranchGroup, k: int) -> Action:
+    """What a branch does at the branch turn."""
+    return group.branches[k].episode.turns[group.turn].action
 
 
 def _far(contrasts: list[Contrast], values: Sequence[float], margin: float) -> list[Contrast]:

@@ -88,7 +88,7 @@ def test_options_are_checked_before_torch_is_imported() -> None:
         ("sotopia_sdpo", "expected KEY=VALUE"),
         ("--seed=1", "Options are set without dashes"),
         ("collect.episodes=many", "collect.episodes is 'many', but must be a whole number"),
-        ("env=open", "Nothing can be learned from the scenes of open"),
+        ("env=open", "no program checks those of open"),
         ("collect.episodes=0", "collect.episodes is 0, but must be at least 1"),
     ],
 )

@@ -84,6 +84,7 @@ def test_equal_policies_do_not_differ() -> None:
         plans, seats = evaluation_plans(line_player(), EXPERTS, "experts", SCENARIOS[::2], seed=1)
         outcomes.append(Outcome(tuple(play_lines(*plans)), seats))
     paired = paired_statistics(outcomes[0], outcomes[1], seed=0)
+    assert paired.pop("constraint_nats")["mean"] is None, "nothing was constrained"
     assert all(stat == {"mean": 0, "ci95": [0, 0], "n": 3} for stat in paired.values())
 
 

@@ -163,7 +163,7 @@ def test_files_of_scenes_that_are_wrong_are_named(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_is_not_trained_on_unless_one_says_so(tmp_path: Path) -> None:
-    path = Path(__file__).resolve().parents[4] / "shared/data/sotopia/environment_profiles.jsonl"
+    path = Path(__file__).resolve().parents[3] / "shared/data/sotopia/environment_profiles.jsonl"
     if not path.is_file():
         pytest.skip(f"no published data at {path}")
     with pytest.raises(ConfigError, match="has 90 of SOTOPIA's 90 benchmark scenes"):

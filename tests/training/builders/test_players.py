@@ -54,7 +54,7 @@ def test_a_model_behind_an_api_is_measured_against_all(provider: Provider, tmp_p
     words += [*served(provider, name="model-b"), "partner.weights={self: 1, experts: 1, model: 1}"]
     summary, played = evaluate(tmp_path, *words)
     ours, theirs = name_at(provider, "model-a"), name_at(provider, "model-b")
-    experts = ScriptedExperts().id
+    experts = ScriptedExperts(speaks=True).id
     assert list(summary["policies"]["final"]) == [theirs, "self", "experts"]
     assert [one.players for one in played] == [
         *[(ours, theirs), (theirs, ours)] * 2,

@@ -25,7 +25,13 @@ from training.storage.learned import (
     learned_with,
 )
 
-FULL = {"prompt_style": "full", "max_new_tokens": 48, "thinking": True}
+FULL = {
+    "prompt_style": "full",
+    "max_new_tokens": 48,
+    "thinking": True,
+    "prose_is_speech": False,
+    "constrained": False,
+}
 
 
 @pytest.fixture

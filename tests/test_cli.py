@@ -53,13 +53,17 @@ def test_help_on_a_group_says_types_ranges_defaults_and_meanings() -> None:
     assert "Did you mean objective?" in refused("--help", "objektive")
 
 
+CHOSEN = ("demonstrations", "engine", "judge", "logger", "objective", "pairing")
+"""Sections whose `name` the choice of a file in conf/ sets."""
+
+
 def test_help_knows_every_option() -> None:
     """Whatever a section or a component can be told is shown under its group."""
     sections = [name for name, hint in get_type_hints(RunConfig).items() if is_dataclass(hint)]
     said = python("-m", "training.loop", "--help", "run", *sections).stdout
     known = option_names(RunConfig)
     weights = {name for name in known if name.rpartition(".")[0] in known}
-    chosen_by = {f"{name}.name" for name in ("engine", "judge", "logger", "objective", "pairing")}
+    chosen_by = {f"{name}.name" for name in CHOSEN}
     for name in set(known) - weights - chosen_by:
         assert f"  {name}  " in said
 

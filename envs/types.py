@@ -52,6 +52,11 @@ class Action:
         """All that is said aloud, alone or together with an act; "" for nothing."""
         return self.argument if self.type is ActionType.SPEAK else self.words
 
+    @property
+    def text(self) -> str:
+        """The argument and the words that come with it: all that the other side perceives."""
+        return f"{self.argument} {self.words}".rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:

@@ -92,7 +92,7 @@ def read_conduct(task: Task, turns: tuple[Turn, ...], seat: int) -> Conduct:
     return Conduct(
         invalid_actions=sum(action.invalid is not None for action in own),
         repetitions=_repetitions(repeatable),
-        leaks=sum(task.leaks(seat, _shown(action)) for action in own),
+        leaks=sum(task.leaks(seat, action.text) for action in own),
         bare_rejections=_bare_rejections(acts, seat),
         withdrawn_offers=_withdrawn_offers(task, acts, seat),
         own_terms_refused=_own_terms_refused(acts, seat),
@@ -114,10 +114,6 @@ def _act(turn: Turn, before: Table, after: Table) -> Act:
 
 def _is_offer(act: Act) -> bool:
     return act.kind is ActKind.OFFER
-
-
-def _shown(action: Action) -> str:
-    return f"{action.argument} {action.words}".rstrip()
 
 
 def _plain(text: str) -> str:

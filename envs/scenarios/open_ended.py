@@ -35,8 +35,7 @@ def open_scenes(split: str) -> tuple[EnvironmentRecord, ...]:
     Raises:
         DataError: no such split.
     """
-    if split not in _PLACES:
-        raise DataError(f"There is no split {split!r}; splits are {', '.join(_PLACES)}.")
+    _check_split(split)
     records = read_scenes(DATA / "open.jsonl")
     return tuple(r for n, r in enumerate(records) if n % 5 in _PLACES[split])
 
@@ -73,8 +72,7 @@ def scenes_of(path: Path, split: str) -> tuple[EnvironmentRecord, ...]:
     Raises:
         DataError: no such split, the file cannot be read, or it has no scene of that split.
     """
-    if split not in _PLACES:
-        raise DataError(f"There is no split {split!r}; splits are {', '.join(_PLACES)}.")
+    _check_split(split)
     records = read_scenes(path)
     found = tuple(record for record in records if scene_split(record) == split)
     if not found:
@@ -84,6 +82,11 @@ def scenes_of(path: Path, split: str) -> tuple[EnvironmentRecord, ...]:
             "(evaluation.split=dev or test)."
         )
     return found
+
+
+def _check_split(split: str) -> None:
+    if split not in _PLACES:
+        raise DataError(f"There is no split {split!r}; splits are {', '.join(_PLACES)}.")
 
 
 def draw_scene(family: str, path: Path, split: str, index: int) -> Scenario:

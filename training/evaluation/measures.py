@@ -28,7 +28,7 @@ def measure(played: PlayedEpisode, seat: int) -> Measures:
         for turn, made in zip(episode.turns, played.generations, strict=True)
         if turn.seat == seat and made is not None and made.constraint_nats is not None
     ]
-    words = [len(f"{action.argument} {action.words}".split()) for action in own]
+    words = [len(action.text.split()) for action in own]
     return {
         **{name: float(getattr(scores, name)) for name in DIMENSION_RANGES},
         "partner_goal": scores_of(played, 1 - seat).goal,

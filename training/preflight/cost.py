@@ -26,13 +26,7 @@ from judges.transcript_view import labels
 from training.config import RunConfig
 from training.config.endpoint import endpoint_of
 from training.evaluation.held_out import held_out, with_files
-from training.preflight.workload import TURNS_SHARE, Workload
-
-CHARS_PER_TOKEN = 4
-"""Rough characters per token of English text in current models' vocabularies."""
-
-TOKENS_PER_TURN = 50
-"""Assumed tokens of a turn."""
+from training.preflight.workload import TURN_TOKENS, TURNS_SHARE, Workload, tokens_of
 
 REPLY_TOKENS = 350
 """Assumed tokens of a judge's reply: two agents, seven dimensions with reasons."""
@@ -76,8 +70,8 @@ def _player_calls(
         episodes=round(episodes),
         turns=_usual_turns(config),
         max_turns=config.env.max_turns,
-        first_prompt_tokens=_tokens(style.system(view_of(scenario, 0))),
-        tokens_per_turn=min(TOKENS_PER_TURN, model.max_tokens),
+        first_prompt_tokens=tokens_of(len(style.system(view_of(scenario, 0)))),
+        tokens_per_turn=min(TURN_TOKENS["full"], model.max_tokens),
         max_tokens=model.max_tokens,
         max_asks=1 + ASKS_AGAIN,
     )
@@ -100,10 +94,10 @@ def _judge_calls(
         judgements=round(judgements),
         samples=samples,
         max_attempts=MAX_ASKS,
-        rules_tokens=sum(_tokens(message.content) for message in question.messages),
+        rules_tokens=sum(tokens_of(len(message.content)) for message in question.messages),
         turns=_usual_turns(config),
         max_turns=config.env.max_turns,
-        tokens_per_turn=TOKENS_PER_TURN,
+        tokens_per_turn=TURN_TOKENS["full"],
         max_tokens_per_turn=_longest_turn(config),
         reply_tokens=min(REPLY_TOKENS, model.max_tokens),
         max_tokens=model.max_tokens,
@@ -118,10 +112,6 @@ def _longest_turn(config: RunConfig) -> int:
     """The longest turn that any player may write, in tokens."""
     models = (config.partner.model, config.policy.model)
     return max([config.policy.max_new_tokens, *(model.max_tokens for model in models if model)])
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text) // CHARS_PER_TOKEN)
 
 
 def print_cost_estimate(

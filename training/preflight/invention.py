@@ -19,8 +19,9 @@ from training.config import RunConfig
 from training.config.endpoint import endpoint_of
 from training.play.scene_writer import MAX_ASKS, scenes_in, tension_request, writing_request
 from training.preflight.checks import check_output, check_packages, check_resume
-from training.preflight.cost import CHARS_PER_TOKEN, show_cost_estimate
+from training.preflight.cost import show_cost_estimate
 from training.preflight.endpoints import check_calls
+from training.preflight.workload import tokens_of
 
 USUAL_ATTEMPTS: Final = 1.5
 """Assumed attempts for a scene that is accepted."""
@@ -101,7 +102,7 @@ def _planned(
     usual = Dialogues(
         dialogues=round(USUAL_ATTEMPTS * wanted),
         calls=1,
-        first_prompt_tokens=-(-characters // CHARS_PER_TOKEN),
+        first_prompt_tokens=tokens_of(characters),
         growth_tokens=REFUSAL_TOKENS,
         reply_tokens=min(reply_tokens, model.max_tokens),
     )

@@ -37,13 +37,18 @@ CHARS_PER_TOKEN = {"brief": 4.5, "full": 4}
 """Rough characters per token: the small model has words, current models pieces of English."""
 
 
+def tokens_of(characters: int, style: str = "full") -> int:
+    """Estimate the tokens of a text by its length, rounded up."""
+    return math.ceil(characters / CHARS_PER_TOKEN[style])
+
+
 def opening_tokens(config: RunConfig) -> int:
     """Estimate the tokens of the instructions and the scene."""
     style = config.policy.prompt_style
     if config.env.path is not None:
         return SCENE_TOKENS
     (scenario,) = config.env.draw("train", 1)
-    return math.ceil(len(STYLES[style].system(view_of(scenario, 0))) / CHARS_PER_TOKEN[style])
+    return tokens_of(len(STYLES[style].system(view_of(scenario, 0))), style)
 
 
 def dialogue_tokens(config: RunConfig, turns: float) -> int:

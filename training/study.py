@@ -16,7 +16,13 @@ from training.evaluation.study_page import TEMPLATE, page
 from training.evaluation.study_runs import jobs_of, perform
 from training.storage.files import write_text
 
-WORK, SMOKE_WORK = Path("outputs/study"), "study-smoke"
+WORK = Path("outputs/study")
+
+
+def work_folder(folder: Path, *, smoke: bool = False) -> Path:
+    """Where the runs of a study's folder are: runs of different folders may have one name."""
+    name = WORK.name if folder == RESULTS else folder.name
+    return WORK.with_name(f"{name}-smoke" if smoke else name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"there are {', '.join(defined.studies)}"
             )
         chosen = {name: defined.studies[name] for name in given.names or defined.studies}
-        work = WORK.with_name(SMOKE_WORK) if given.smoke else WORK
+        work = work_folder(given.folder, smoke=given.smoke)
         results = work / "results" if given.smoke else given.folder
         options = defined.smoke_options if given.smoke else defined.options
         jobs = jobs_of(

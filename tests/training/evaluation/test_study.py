@@ -20,6 +20,7 @@ from training.evaluation.study_page import best_variant, gains_of
 from training.evaluation.study_runs import Job, jobs_of, perform
 from training.evaluation.trials import KEPT, Trial, read_trial
 from training.storage.files import read_json
+from training.study import work_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFINED = read_studies(ROOT / RESULTS / DEFINITIONS)
@@ -209,3 +210,12 @@ def test_runs_share_the_clones_that_do_not_depend_on_the_method(tmp_path: Path, 
     work = job(tmp_path)
     perform(work, Console(file=io.StringIO()))
     assert (work.output_root / "cache").resolve() == (tmp_path / "w" / "cache").resolve()
+
+
+def test_studies_of_different_folders_keep_their_runs_apart() -> None:
+    """A finished run of one name would be taken as the other's."""
+    ours, other = work_folder(RESULTS), work_folder(Path("docs/real_models"))
+    assert ours == Path("outputs/study")
+    assert other == Path("outputs/real_models")
+    smoke = {work_folder(RESULTS, smoke=True), work_folder(Path("docs/real_models"), smoke=True)}
+    assert len(smoke | {ours, other}) == 4

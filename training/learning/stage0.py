@@ -38,7 +38,7 @@ from training.storage.checkpoint import (
 from training.storage.learned import learned_with
 from training.storage.run import Run
 
-_RECIPE_VERSION = 2
+_RECIPE_VERSION = 3
 """Raise when experts, notes or the training of stage 0 change, to invalidate the cache."""
 
 

@@ -119,22 +119,26 @@ class ChatTemplate:
             content = self._control.sub("", content)
         return content
 
-    def _render(self, messages: Messages, *, prompts: bool = True) -> str:
+    def _render(
+        self, messages: Messages, *, prompts: bool = True, thinking: bool | None = None
+    ) -> str:
         """The template's text of some messages.
 
         Args:
             prompts: whether the start of a reply is appended.
+            thinking: whether the model is to reason; None as the user chose.
 
         Raises:
             EngineError: the template refuses them.
         """
+        thinks = self._thinking if thinking is None else thinking
         try:
             text: Any = self._tokenizer.apply_chat_template(
                 messages,
                 tokenize=False,
                 add_generation_prompt=prompts,
-                enable_thinking=self._thinking,  # Qwen3's name for it, and others'
-                thinking=self._thinking,
+                enable_thinking=thinks,  # Qwen3's name for it, and others'
+                thinking=thinks,
                 date_string=_TODAY,
                 chat_template=self._text,
             )
@@ -206,12 +210,10 @@ class ChatTemplate:
         return -1 not in places and places == sorted(places)
 
     def _check_thinking(self) -> None:
-        if self._thinking and not self._opens_thought:
-            self._thinking = False
-            without = self._render(_user(_USER))
-            self._thinking = True
-            if without == self._prompt:
-                raise self._refused("it knows no thinking, but thinking is true; set it to false")
+        if not self._thinking or self._opens_thought:
+            return
+        if self._render(_user(_USER), thinking=False) == self._prompt:
+            raise self._refused("it knows no thinking, but thinking is true; set it to false")
 
     def _refused(self, fault: str) -> EngineError:
         name = self._tokenizer.name_or_path or "the policy's tokenizer"

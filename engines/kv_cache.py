@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 BATCH_BYTES = 2 << 30
 """The most that a batch's keys and values take; while they are joined they are there twice."""
 
-PREFIX_BYTES = 1 << 30
-"""The most that is kept of dialogues under way."""
+PREFIX_BYTES = 4 << 30
+"""The most that is kept of dialogues under way; with less than they need, all is encoded again."""
 
 
 def state_bytes(config: PretrainedConfig, number_bytes: int) -> int:
@@ -115,11 +116,19 @@ class GrowingLayer(DynamicLayer):
         return self._visible(end)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows only."""
-        if self._buffer is not None:
-            length = self.get_seq_length()
+        """Keep some rows only, or repeat some."""
+        if self._buffer is None:
+            return
+        length, chosen = self.get_seq_length(), indices.tolist()
+        if all(before < after for before, after in pairwise(chosen)):
+            # Rows move up into the gaps: a copy of the whole buffer would take most of a step.
+            for place, row in enumerate(chosen):
+                if place != row:
+                    self._buffer[:, place] = self._buffer[:, row]
+            self._buffer = self._buffer[:, : len(chosen)]
+        else:
             self._buffer = self._buffer.index_select(1, indices)
-            self._visible(length)
+        self._visible(length)
 
     def _visible(self, length: int) -> tuple[Tensor, Tensor]:
         assert self._buffer is not None

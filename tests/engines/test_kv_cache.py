@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
+from engines.kv_cache import CachedPrefix, GrowingLayer, PrefixCache, join_prefixes, split_prefixes
 from tests.tiny_models import random_llama
 
 LAYERS, HEADS, SIZE = 2, 3, 4
@@ -56,6 +56,20 @@ def test_what_is_assembled_can_be_extracted(lengths: list[int | None]) -> None:
         for row, state in zip(rows, back, strict=True):
             if row is not None:
                 assert_close(state, row.states, rtol=0, atol=0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+def test_rows_are_kept_or_repeated_and_go_on_growing(chosen: list[int]) -> None:
+    """Whatever the order: rows that leave are closed up in place, repeated ones are copied."""
+    keys, values = torch.randn(2, 5, HEADS, 3, SIZE), torch.randn(2, 5, HEADS, 3, SIZE)
+    layer = GrowingLayer()
+    layer.update(keys[0], values[0])
+    layer.batch_select_indices(torch.tensor(chosen))
+    rows = torch.tensor(chosen)
+    more = keys[1][: len(chosen)], values[1][: len(chosen)]
+    all_keys, all_values = layer.update(*more)
+    assert_close(all_keys, torch.cat([keys[0][rows], more[0]], dim=-2), rtol=0, atol=0)
+    assert_close(all_values, torch.cat([values[0][rows], more[1]], dim=-2), rtol=0, atol=0)
 
 
 def test_a_kept_prefix_gives_the_logits_of_a_plain_pass() -> None:

@@ -258,6 +258,7 @@ def from_episodes(
             stage.style,
             seats=seats,
             learns_invalid=False,
+            notes=config.cloning.notes,
         )
         found.rows += rows
         found.kept += len(seats)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
-BATCH_BYTES = 2 << 30
+BATCH_BYTES = 3 << 30
 """The most that a batch's keys and values take; while they are joined they are there twice."""
 
 PREFIX_BYTES = 4 << 30

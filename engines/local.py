@@ -28,6 +28,7 @@ from engines.kv_cache import (
     CachedPrefix,
     PrefixCache,
     join_prefixes,
+    shared_prefixes,
     split_prefixes,
     state_bytes,
 )
@@ -35,6 +36,12 @@ from engines.precision import has_bfloat16
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
+
+_SHORTEST_SHARED = 128
+"""A beginning of prompts with fewer tokens is not looked for."""
+
+_WORTH_SHARING = 1e12
+"""Tokens times weights from which on a pass of its own for shared beginnings pays."""
 
 _PROBE_TOLERANCE_NATS = {"float32": 1e-4, "bfloat16": 1.0}
 """The most that a logit may differ from the trainer's on the probe, by the engine's data type."""
@@ -87,6 +94,7 @@ class LocalEngine:
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
+        self._shares = True  # whether beginnings that prompts share may be encoded once
         self._patterns = (
             Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
         )
@@ -139,6 +147,7 @@ class LocalEngine:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]
         self._pending = []
+        self._encode_shared({request.prompt_ids for request in pending})
         # By new tokens for little padding; the rest makes the order independent of arrival.
         cached = {
             request.prompt_ids: self._prefix_cache.longest_prefix(request.prompt_ids)
@@ -149,6 +158,30 @@ class LocalEngine:
         for batch in self._batches(pending):
             for request, completion in zip(batch, self._complete(batch, cached), strict=True):
                 request.future.set_result(completion)
+
+    @torch.inference_mode()
+    def _encode_shared(self, prompts: set[tuple[int, ...]]) -> None:
+        """Encode once what several prompts begin with, where that saves seconds."""
+        fresh: dict[tuple[int, ...], CachedPrefix | None] = {}
+        saved = 0
+        for prefix, count in shared_prefixes(prompts, _SHORTEST_SHARED):
+            known = self._prefix_cache.longest_prefix(prefix)
+            fresh[prefix] = known
+            saved += (count - 1) * (len(prefix) - (known.length if known else 0))
+        if not self._shares or saved * self._model.num_parameters() < _WORTH_SHARING:
+            return
+        token_bytes = state_bytes(self._model.config, self._model.dtype.itemsize)
+        prefixes = sorted(fresh, key=len)
+        while prefixes:
+            rows = max(1, int(BATCH_BYTES / token_bytes / len(prefixes[-1])))
+            prefixes, batch = prefixes[:-rows], prefixes[-rows:]
+            _, cache, mask_BT = self._prefill(batch, fresh)
+            states = split_prefixes(cache, torch.arange(len(batch)), mask_BT)
+            if not states:  # a model whose layers do not keep all keys and values
+                self._shares = False
+                return
+            for prefix, state in zip(batch, states, strict=True):
+                self._prefix_cache.add(prefix, state)
 
     def _batches(self, pending: list[_Request]) -> Iterator[list[_Request]]:
         """Cut the requests where there are too many of them, or of their keys and values."""

@@ -67,6 +67,27 @@ def test_together_is_as_one_by_one(max_batch: int) -> None:
         assert one.logps == pytest.approx(other.logps, abs=1e-5)
 
 
+def test_what_prompts_share_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two histories with four continuations each: same tokens, and fewer of them are encoded."""
+    model = tiny_model()
+    trunks = [tuple((3 * n + k) % 9 + 5 for n in range(24)) for k in range(2)]
+    prompts = [(*trunk, 5 + k, 6) for trunk in trunks for k in range(4)] + [(7, 8)]
+    encoded: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: encoded.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    sampling = Sampling(max_new_tokens=1)
+    plain = complete(model, prompts, sampling)
+    before, encoded[:] = sum(encoded), []
+    monkeypatch.setattr("engines.local._SHORTEST_SHARED", 8)
+    monkeypatch.setattr("engines.local._WORTH_SHARING", 1)
+    shared = complete(model, prompts, sampling)
+    assert [c.token_ids for c in shared] == [c.token_ids for c in plain]
+    for one, other in zip(shared, plain, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-5)
+    assert sum(encoded) < before / 3
+
+
 def test_a_batch_ends_where_its_keys_and_values_would_take_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -27,7 +27,7 @@ from engines.types import Sampling
 from envs.scenarios import draw
 from envs.social import SocialState
 from training.builders.players import stop_tokens
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 FAMILIES = ("price", "plans", "division", "camp")
 

@@ -32,10 +32,10 @@ from training.play.waves import Progress
 from training.storage.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    load_pretrained,
     save_checkpoint,
 )
 from training.storage.learned import learned_with
+from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
 
 _RECIPE_VERSION = 3

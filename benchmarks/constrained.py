@@ -72,7 +72,7 @@ def main() -> None:
     model, tokenizer = load_pretrained(asked.model)
     stop_ids, batcher = stop_tokens(model, tokenizer), Batcher()
     began = time.perf_counter()
-    Patterns(tokenizer, stop_ids, model.config.vocab_size)
+    Patterns(tokenizer, stop_ids, model.config.get_text_config().vocab_size)
     console.print(f"the tokenizer's bytes, once: {time.perf_counter() - began:.2f} s")
     engine = LocalEngine(model, stop_ids=stop_ids, batcher=batcher, tokenizer=tokenizer)
     sampling = Sampling(1.0, asked.max_new_tokens)

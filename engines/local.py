@@ -12,6 +12,7 @@ import asyncio
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
 import numpy as np
@@ -38,6 +39,12 @@ from envs.errors import EngineError
 
 _PROBE_TOLERANCE_NATS = {"float32": 1e-4, "bfloat16": 1.0}
 """The most that a logit may differ from the trainer's on the probe, by the engine's data type."""
+
+_CACHE_TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 1.0}
+"""The same for what is joined from the cache, against a forward pass without one."""
+
+_LEAST_PROBE = 64
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -87,8 +94,11 @@ class LocalEngine:
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
+        self._verified_tokens = 0
         self._patterns = (
-            Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
+            Patterns(tokenizer, stop_ids, model.config.get_text_config().vocab_size)
+            if tokenizer
+            else None
         )
         batcher.register(self._flush, self._prefix_cache.clear)
 
@@ -96,7 +106,7 @@ class LocalEngine:
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
     ) -> Completion:
         """Continue one prompt (see `engines.types.Engine`)."""
-        limit = getattr(self._model.config, "max_position_embeddings", None)
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and len(prompt_ids) + sampling.max_new_tokens > limit:
             raise EngineError(
                 f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
@@ -146,9 +156,64 @@ class LocalEngine:
         }
         new = {prompt: len(prompt) - (k.length if k else 0) for prompt, k in cached.items()}
         pending.sort(key=lambda r: (-new[r.prompt_ids], r.prompt_ids, r.seed))
+        self._verify(
+            max((len(r.prompt_ids) + r.sampling.max_new_tokens for r in pending), default=0)
+        )
         for batch in self._batches(pending):
             for request, completion in zip(batch, self._complete(batch, cached), strict=True):
                 request.future.set_result(completion)
+
+    def _verify(self, tokens: int) -> None:
+        """Check that dialogues of that many tokens are continued as the model itself would.
+
+        Keys and values of earlier turns are padded and joined, which not every kind of attention
+        stands. What was checked once holds for all shorter dialogues.
+
+        Raises:
+            EngineError: they are not.
+        """
+        if tokens <= self._verified_tokens:
+            return
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        tokens = 1 << (max(tokens, _LEAST_PROBE) - 1).bit_length()
+        tokens = min(tokens, limit or tokens)
+        name, tolerance = type(self._model).__name__, _CACHE_TOLERANCE_NATS[self._dtype]
+        try:
+            gap = self._cache_gap(tokens)
+        except _FAULTS as e:
+            said = " ".join(str(e).split())
+            raise EngineError(
+                f"{name} cannot be played by this engine, which keeps keys and values from turn to "
+                f"turn and no other state ({type(e).__name__}: {said[:200]}); choose engine=vllm, "
+                "or a model with attention alone."
+            ) from e
+        if not gap <= tolerance:
+            raise EngineError(
+                f"{name} cannot be played by this engine: in dialogues of {tokens} tokens its "
+                f"log-probs differ by {gap:.2g} nats from the model's own (at most {tolerance:g} "
+                "is allowed), as with attention that is limited to a shorter window; choose "
+                "engine=vllm, or a model with full attention."
+            )
+        self._verified_tokens = tokens
+
+    @torch.inference_mode()
+    def _cache_gap(self, tokens: int) -> float:
+        """How far a turn that is joined from the cache lies from the model's own, nats."""
+        vocabulary = self._model.config.get_text_config().vocab_size
+        state_bytes(self._model.config, self._model.dtype.itemsize)
+        rng = Random(tokens)
+        long = tuple(rng.randrange(vocabulary) for _ in range(tokens))
+        known, short = long[:-2], long[: tokens // 2]
+        _, cache, mask_BT = self._prefill([known], {known: None})
+        (states,) = split_prefixes(cache, torch.tensor([0]), mask_BT)
+        # The short prompt is new, so that the long one is padded between its turns.
+        cached = {long: CachedPrefix(len(known), states), short: None}
+        logits_BV, _, _ = self._prefill([long, short], cached)
+        own_V = self._model(
+            input_ids=torch.tensor([long]), use_cache=False, logits_to_keep=1
+        ).logits
+        gap_V = logits_BV[0].log_softmax(-1) - own_V[0, -1].float().log_softmax(-1)
+        return float(gap_V.abs().max())
 
     def _batches(self, pending: list[_Request]) -> Iterator[list[_Request]]:
         """Cut the requests where there are too many of them, or of their keys and values."""
@@ -266,7 +331,7 @@ def _uniforms(seed: int, count: int) -> NDArray[np.float64]:
 @torch.inference_mode()
 def _largest_gap(model: PreTrainedModel, other: PreTrainedModel) -> float:
     """The largest difference of two models' logits on a probe, in evaluation mode, nats."""
-    probe = torch.arange(16).remainder(model.config.vocab_size).unsqueeze(0)
+    probe = torch.arange(16).remainder(model.config.get_text_config().vocab_size).unsqueeze(0)
     was_training = other.training
     logits = model(probe).logits.float() - other.eval()(probe).logits.float()
     other.train(was_training)

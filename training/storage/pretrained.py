@@ -39,9 +39,12 @@ def load_pretrained(
     """
     from transformers import AutoTokenizer
 
+    folder = Path(name)
+    if folder.is_dir() and is_checkpoint(folder):
+        verify_checkpoint(folder)
     source = find_model(str(name), "the model")
-    if source.gguf_file is None and is_checkpoint(source.folder):
-        verify_checkpoint(source.folder)
+    if source.folder != folder and source.gguf_file is None and is_checkpoint(source.folder):
+        verify_checkpoint(source.folder)  # from the hub, or the base of an adapter
     gguf = source.gguf if source.tokenizer == source.folder else {}
     with loading("the tokenizer", source.tokenizer):
         tokenizer = AutoTokenizer.from_pretrained(

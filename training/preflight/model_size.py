@@ -62,7 +62,7 @@ def size_of(config: PretrainedConfig) -> ModelSize:
     Raises:
         ConfigError: transformers cannot build it, or it does not continue texts.
     """
-    with loading("the model", config.name_or_path), torch.device("meta"):
+    with loading("the model", config.name_or_path or "the policy"), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()
     config = config.get_text_config()

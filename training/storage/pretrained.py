@@ -80,8 +80,7 @@ def load_weights(
     # Expanding GGUF weights shows a bar of its own, which nothing else silences.
     quiet = redirect_stderr(io.StringIO()) if gguf_file is not None else nullcontext()
     with loading("the model", folder / (gguf_file or "")), quiet:
-        model: PreTrainedModel
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or torch.float32,
             trust_remote_code=False,
@@ -90,6 +89,8 @@ def load_weights(
             ignore_mismatched_sizes=True,  # they are refused below, all of them in one sentence
             **place,
         )
+    model: PreTrainedModel = loaded[0]
+    found: Mapping[str, Any] = loaded[1]
     _check_names(model, found, folder / (gguf_file or ""))
     _check_finite(model, folder)
     if gguf_file is not None:
@@ -197,7 +198,7 @@ def _merged(model: PreTrainedModel, folder: Path, adapter: Path) -> PreTrainedMo
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # peft asks transformers for something by its old name.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            changed = PeftModel(model, PeftConfig.from_pretrained(adapter))
+            changed = PeftModel(model, PeftConfig.from_pretrained(str(adapter)))
             found = changed.load_adapter(adapter, "default", torch_device="cpu")
             whole: PreTrainedModel = changed.merge_and_unload()
     except Exception as error:  # of any kind, as in `loading`

@@ -191,7 +191,8 @@ class LocalEngine:
             raise EngineError(
                 f"{name} cannot be played by this engine: in dialogues of {tokens} tokens its "
                 f"log-probs differ by {gap:.2g} nats from the model's own (at most {tolerance:g} "
-                "is allowed), as with attention that is limited to a shorter window; choose "
+                "is allowed), as with attention that is limited to a window shorter than two of "
+                "them, since padding counts; choose "
                 "engine=vllm, or a model with full attention."
             )
         self._verified_tokens = tokens
@@ -203,12 +204,12 @@ class LocalEngine:
         state_bytes(self._model.config, self._model.dtype.itemsize)
         rng = Random(tokens)
         long = tuple(rng.randrange(vocabulary) for _ in range(tokens))
-        known, short = long[:-2], long[: tokens // 2]
+        known = long[:-2]
         _, cache, mask_BT = self._prefill([known], {known: None})
         (states,) = split_prefixes(cache, torch.tensor([0]), mask_BT)
-        # The short prompt is new, so that the long one is padded between its turns.
-        cached = {long: CachedPrefix(len(known), states), short: None}
-        logits_BV, _, _ = self._prefill([long, short], cached)
+        # The second prompt is new, so that the first is padded between its turns, as far as can be.
+        cached = {long: CachedPrefix(len(known), states), known: None}
+        logits_BV, _, _ = self._prefill([long, known], cached)
         own_V = self._model(
             input_ids=torch.tensor([long]), use_cache=False, logits_to_keep=1
         ).logits

@@ -40,6 +40,12 @@ _CALENDAR = (
 _MARKERS = re.compile(r"\[/?[A-Z_]+\]|<</?SYS>>")
 """Marks of turns that are plain text to some tokenizers, such as Mistral's first ones."""
 
+_MOST_MARKUP, _MOST_COPIES = 100_000, 10
+"""A template may write so many characters of its own, and what was said so many times."""
+
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template's expressions may raise, beside errors of templates."""
+
 _TOKEN = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
 _THINKS, _THOUGHT = "<think>", "</think>"
 
@@ -142,9 +148,12 @@ class ChatTemplate:
                 date_string=_TODAY,
                 chat_template=self._text,
             )
-        except (TemplateError, TypeError) as error:
-            said = " ".join(str(error).split())
-            raise self._refused(f"it refuses a dialogue ({said[:200]})") from error
+        except (TemplateError, *_FAULTS) as error:
+            why = " ".join(str(error).split())
+            raise self._refused(f"it refuses a dialogue ({why[:200]})") from error
+        said = sum(len(message["content"]) for message in messages)
+        if len(text) > _MOST_MARKUP + _MOST_COPIES * said:
+            raise self._refused(f"it makes {len(text):,} characters of a dialogue of {said:,}")
         return str(text)
 
     def _encode(self, text: str) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from engines.types import Sampling
 from envs.scenarios import draw
 from envs.social import SocialState
 from training.builders.players import stop_tokens
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 FAMILIES = ("price", "plans", "division", "camp")
 
@@ -72,7 +72,7 @@ def main() -> None:
     model, tokenizer = load_pretrained(asked.model)
     stop_ids, batcher = stop_tokens(model, tokenizer), Batcher()
     began = time.perf_counter()
-    Patterns(tokenizer, stop_ids, model.config.vocab_size)
+    Patterns(tokenizer, stop_ids, model.config.get_text_config().vocab_size)
     console.print(f"the tokenizer's bytes, once: {time.perf_counter() - began:.2f} s")
     engine = LocalEngine(model, stop_ids=stop_ids, batcher=batcher, tokenizer=tokenizer)
     sampling = Sampling(1.0, asked.max_new_tokens)

@@ -48,7 +48,7 @@ from judges.verifiable import VerifiableJudge
 from training.cli.compose import compose
 from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 GENERATE, EMBEDDED, VLLM, OFFLINE = "generate", "embedded", "vLLM", "vLLM offline"
 LARGE = Shape(width=512, feed_forward=1408, layers=8, heads=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -81,37 +81,6 @@ class PrefixCache:
         self._entries.clear()
         self._lengths.clear()
         self._bytes = 0
-
-
-def shared_prefixes(
-    prompts: Iterable[tuple[int, ...]], shortest: int
-) -> Iterator[tuple[tuple[int, ...], int]]:
-    """What several prompts begin with, as continuations of one history do.
-
-    Args:
-        shortest: a beginning that is shorter does not count.
-
-    Yields:
-        A beginning and how many of the prompts have it, at least two. No prompt has two of them,
-        and none is a whole prompt, of which the last token is to be encoded anyway.
-    """
-    group: list[tuple[int, ...]] = []
-    length = 0
-    for prompt in [*sorted(set(prompts)), ()]:
-        both = min(length or len(prompt), _agreement(group[-1], prompt)) if group else 0
-        if both < shortest:
-            if len(group) > 1:
-                yield group[0][:length], len(group)
-            group, length = [prompt], 0
-        else:
-            group.append(prompt)
-            length = both
-
-
-def _agreement(first: tuple[int, ...], second: tuple[int, ...]) -> int:
-    """How many tokens two prompts have in common at their start, the last of each left out."""
-    most = min(len(first), len(second)) - 1
-    return next((n for n in range(most) if first[n] != second[n]), most)
 
 
 class GrowingLayer(DynamicLayer):

@@ -12,6 +12,7 @@ import asyncio
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
 import numpy as np
@@ -28,26 +29,26 @@ from engines.kv_cache import (
     CachedPrefix,
     PrefixCache,
     join_prefixes,
-    shared_prefixes,
     split_prefixes,
     state_bytes,
 )
 from engines.precision import has_bfloat16
+from engines.prefill import SHORTEST_SHARED, alike, best_ahead, shared_prefixes
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
 
-_SHORTEST_SHARED = 128
-"""A beginning of prompts with fewer tokens is not looked for."""
-
 _WORTH_A_PASS = 1e12
 """Tokens times weights that must be saved for a pass of its own to pay."""
 
-_ALIKE = 0.75
-"""Of prompts with new parts of like length the shortest is at least this share of the longest."""
-
 _PROBE_TOLERANCE_NATS = {"float32": 1e-4, "bfloat16": 1.0}
 """The most that a logit may differ from the trainer's on the probe, by the engine's data type."""
+
+_CACHE_TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 1.0}
+"""The same for what is joined from the cache, against a forward pass without one."""
+
+_LEAST_PROBE = 64
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -97,9 +98,11 @@ class LocalEngine:
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
-        self._encodes_ahead = True
+        self._verified_tokens = 0
         self._patterns = (
-            Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
+            Patterns(tokenizer, stop_ids, model.config.get_text_config().vocab_size)
+            if tokenizer
+            else None
         )
         batcher.register(self._flush, self._prefix_cache.clear)
 
@@ -107,7 +110,7 @@ class LocalEngine:
         self, prompt_ids: tuple[int, ...], sampling: Sampling, *, seed: int
     ) -> Completion:
         """Continue one prompt (see `engines.types.Engine`)."""
-        limit = getattr(self._model.config, "max_position_embeddings", None)
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and len(prompt_ids) + sampling.max_new_tokens > limit:
             raise EngineError(
                 f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
@@ -152,6 +155,7 @@ class LocalEngine:
         self._pending = []
         if not pending:
             return
+        self._verify(max(len(r.prompt_ids) + r.sampling.max_new_tokens for r in pending))
         self._encode_ahead({request.prompt_ids for request in pending})
         # By new tokens for little padding; the rest makes the order independent of arrival.
         cached = {
@@ -170,11 +174,11 @@ class LocalEngine:
         That is what several prompts begin with, and prompts that are new where most are known:
         a batch is as wide as its longest new part.
         """
-        shared = dict(shared_prefixes(prompts, _SHORTEST_SHARED))
+        shared = dict(shared_prefixes(prompts, SHORTEST_SHARED))
         if self._pays(sum((n - 1) * self._unknown(prefix) for prefix, n in shared.items())):
             self._encode(list(shared))
         order = sorted(prompts, key=self._unknown, reverse=True)
-        ahead, saved = _best_ahead([self._unknown(prompt) for prompt in order])
+        ahead, saved = best_ahead([self._unknown(prompt) for prompt in order])
         if self._pays(saved):
             self._encode([prompt[:-1] for prompt in order[:ahead]])
 
@@ -183,25 +187,75 @@ class LocalEngine:
         return len(prompt) - (known.length if known else 0)
 
     def _pays(self, tokens: int) -> bool:
-        return self._encodes_ahead and tokens * self._model.num_parameters() >= _WORTH_A_PASS
+        return tokens * self._model.num_parameters() >= _WORTH_A_PASS
 
     @torch.inference_mode()
     def _encode(self, beginnings: list[tuple[int, ...]]) -> None:
         """Encode beginnings of prompts for the cache, those of like length side by side."""
         token_bytes = state_bytes(self._model.config, self._model.dtype.itemsize)
         order = sorted(beginnings, key=self._unknown, reverse=True)
-        for part in _alike([self._unknown(beginning) for beginning in order]):
-            alike, order = order[: part.rows], order[part.rows :]
-            rows = max(1, int(BATCH_BYTES / token_bytes / max(map(len, alike))))
-            for batch in (alike[start : start + rows] for start in range(0, len(alike), rows)):
+        for part in alike([self._unknown(beginning) for beginning in order]):
+            together, order = order[: part.rows], order[part.rows :]
+            rows = max(1, int(BATCH_BYTES / token_bytes / max(map(len, together))))
+            for start in range(0, len(together), rows):
+                batch = together[start : start + rows]
                 known = {each: self._prefix_cache.longest_prefix(each) for each in batch}
                 _, cache, mask_BT = self._prefill(batch, known)
                 states = split_prefixes(cache, torch.arange(len(batch)), mask_BT)
-                if not states:  # a model whose layers do not keep all keys and values
-                    self._encodes_ahead = False
-                    return
                 for beginning, state in zip(batch, states, strict=True):
                     self._prefix_cache.add(beginning, state)
+
+    def _verify(self, tokens: int) -> None:
+        """Check that dialogues of that many tokens are continued as the model itself would.
+
+        Keys and values of earlier turns are padded and joined, which not every kind of attention
+        stands. What was checked once holds for all shorter dialogues.
+
+        Raises:
+            EngineError: they are not.
+        """
+        if tokens <= self._verified_tokens:
+            return
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        tokens = 1 << (max(tokens, _LEAST_PROBE) - 1).bit_length()
+        tokens = min(tokens, limit or tokens)
+        name, tolerance = type(self._model).__name__, _CACHE_TOLERANCE_NATS[self._dtype]
+        try:
+            gap = self._cache_gap(tokens)
+        except _FAULTS as e:
+            said = " ".join(str(e).split())
+            raise EngineError(
+                f"{name} cannot be played by this engine, which keeps keys and values from turn to "
+                f"turn and no other state ({type(e).__name__}: {said[:200]}); choose engine=vllm, "
+                "or a model with attention alone."
+            ) from e
+        if not gap <= tolerance:
+            raise EngineError(
+                f"{name} cannot be played by this engine: in dialogues of {tokens} tokens its "
+                f"log-probs differ by {gap:.2g} nats from the model's own (at most {tolerance:g} "
+                "is allowed), as with attention that is limited to a window shorter than two of "
+                "them, since padding counts; choose engine=vllm, or a model with full attention."
+            )
+        self._verified_tokens = tokens
+
+    @torch.inference_mode()
+    def _cache_gap(self, tokens: int) -> float:
+        """How far a turn that is joined from the cache lies from the model's own, nats."""
+        vocabulary = self._model.config.get_text_config().vocab_size
+        state_bytes(self._model.config, self._model.dtype.itemsize)
+        rng = Random(tokens)
+        long = tuple(rng.randrange(vocabulary) for _ in range(tokens))
+        known = long[:-2]
+        _, cache, mask_BT = self._prefill([known], {known: None})
+        (states,) = split_prefixes(cache, torch.tensor([0]), mask_BT)
+        # The second prompt is new, so that the first is padded between its turns, as far as can be.
+        cached = {long: CachedPrefix(len(known), states), known: None}
+        logits_BV, _, _ = self._prefill([long, known], cached)
+        own_V = self._model(
+            input_ids=torch.tensor([long]), use_cache=False, logits_to_keep=1
+        ).logits
+        gap_V = logits_BV[0].log_softmax(-1) - own_V[0, -1].float().log_softmax(-1)
+        return float(gap_V.abs().max())
 
     def _batches(self, pending: list[_Request]) -> Iterator[list[_Request]]:
         """Cut the requests where there are too many of them, or of their keys and values."""
@@ -311,40 +365,6 @@ class LocalEngine:
         return logits_UV[expand], cache, torch.cat([known_UT, mask_UT], dim=1)[expand]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Neighbours in a descending list of lengths that are alike; `width` is the greatest."""
-
-    rows: int
-    width: int
-
-
-def _alike(lengths: list[int]) -> Iterator[_Part]:
-    """Cut a descending list of lengths into parts in which they are alike."""
-    start = 0
-    for end in range(1, len(lengths) + 1):
-        if end == len(lengths) or lengths[end] < _ALIKE * lengths[start]:
-            yield _Part(end - start, lengths[start])
-            start = end
-
-
-def _best_ahead(lengths: list[int]) -> tuple[int, int]:
-    """How many of the longest to encode ahead, in parts, and the columns that this saves.
-
-    Args:
-        lengths: new tokens of each prompt, descending. Those ahead have one left afterwards.
-    """
-    parts = list(_alike(lengths))
-    widths = [*(part.width for part in parts[1:]), 1]
-    best, saved, ahead, columns = 0, 0, 0, 0
-    for part, width_after in zip(parts, widths, strict=True):
-        ahead += part.rows
-        columns += part.rows * part.width
-        if (gain := len(lengths) * (lengths[0] - width_after) - columns) > saved:
-            best, saved = ahead, gain
-    return best, saved
-
-
 def _uniforms(seed: int, count: int) -> NDArray[np.float64]:
     """One uniform draw from [0, 1) for each token; a larger count does not change the first."""
     return np.random.Generator(np.random.Philox(key=seed)).random(count)
@@ -353,7 +373,7 @@ def _uniforms(seed: int, count: int) -> NDArray[np.float64]:
 @torch.inference_mode()
 def _largest_gap(model: PreTrainedModel, other: PreTrainedModel) -> float:
     """The largest difference of two models' logits on a probe, in evaluation mode, nats."""
-    probe = torch.arange(16).remainder(model.config.vocab_size).unsqueeze(0)
+    probe = torch.arange(16).remainder(model.config.get_text_config().vocab_size).unsqueeze(0)
     was_training = other.training
     logits = model(probe).logits.float() - other.eval()(probe).logits.float()
     other.train(was_training)

@@ -70,7 +70,9 @@ class VllmEngine:
         self._stop_ids = stop_ids
         self._batcher = batcher
         self._patterns = (
-            Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
+            Patterns(tokenizer, stop_ids, model.config.get_text_config().vocab_size)
+            if tokenizer
+            else None
         )
         self._process = VllmProcess(
             model.config, model.dtype, options or VllmOptions(), constrains=tokenizer is not None
@@ -262,7 +264,7 @@ def _not_constrained(tokens: int, masked: int) -> EngineError:
 def _probe(model: PreTrainedModel, length: int) -> tuple[int, ...]:
     """A fixed sequence of tokens from all over the vocabulary."""
     rng = random.Random(0)
-    return tuple(rng.randrange(model.config.vocab_size) for _ in range(length))
+    return tuple(rng.randrange(model.config.get_text_config().vocab_size) for _ in range(length))
 
 
 @torch.inference_mode()

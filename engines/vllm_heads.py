@@ -65,6 +65,7 @@ def widened_weights(named: Named, size: int, wide: int) -> Iterator[tuple[str, T
 
 def head_size(config: PretrainedConfig) -> int:
     """How many numbers one attention head has."""
+    config = config.get_text_config()
     size = getattr(config, "head_dim", None)
     return int(size or config.hidden_size // config.num_attention_heads)
 

@@ -56,7 +56,8 @@ class VllmProcess:
         from vllm.platforms import current_platform
 
         self.is_cpu = bool(current_platform.is_cpu())
-        self.context_tokens = options.context_tokens or int(config.max_position_embeddings)
+        positions = int(config.get_text_config().max_position_embeddings)
+        self.context_tokens = options.context_tokens or positions
         self._size = head_size(config)
         if self.is_cpu:
             config = widened_config(config, _head_sizes_on_cpu())

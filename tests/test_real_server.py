@@ -31,7 +31,7 @@ from judges.verifiable import VerifiableJudge
 from tests.serving import Served
 from training.methods.records import PlayedEpisode
 from training.play.rollout import EpisodePlan, play_wave
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 FAMILIES = ("division", "price", "camp", "plans")
 EPISODES = 12

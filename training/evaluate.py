@@ -45,9 +45,10 @@ from training.preflight.setup import set_up
 from training.report.console import show_place, show_summary
 from training.report.page import write_report
 from training.report.stopwatch import Stopwatch
-from training.storage.checkpoint import MANIFEST, Checkpoint, bc_checkpoint_of, load_checkpoint
+from training.storage.checkpoint import Checkpoint, bc_checkpoint_of, load_checkpoint
 from training.storage.hub import is_on_hub
 from training.storage.learned import Player, check_learned
+from training.storage.manifest import is_checkpoint
 from training.storage.run import Run
 
 EVALUATIONS = "evaluations"
@@ -113,6 +114,6 @@ def _includes_person(config: RunConfig) -> bool:
 
 def _load_policy(config: RunConfig) -> Checkpoint:
     """Load and verify a checkpoint of Parley, or load any other model."""
-    if (Path(config.policy.name) / MANIFEST).is_file():
+    if is_checkpoint(Path(config.policy.name)):
         return load_checkpoint(config.policy.name)
     return Checkpoint(*first_model(config), trainer_state={})

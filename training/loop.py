@@ -89,7 +89,8 @@ def train(config: RunConfig) -> Path:
     ):
         show_place(watch.console, "run", run.folder)
         with watch.step("clone", f"stage 0: clone the {_shown_source(config)}") as progress:
-            bc = clone_behaviour(config, run, progress, partial(open_talk, config, run))
+            seat, tell = partial(open_talk, config, run), partial(show_alarm, watch.console)
+            bc = clone_behaviour(config, run, progress, seat, tell)
         if demonstrated := bc.trainer_state.get("demonstrations"):
             watch.console.print(demonstrated["told"], soft_wrap=True, markup=False)
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))

@@ -22,7 +22,7 @@ from envs.social import Rules
 from training.config import CloningConfig
 from training.learning.cloning import accumulate_gradient
 from training.learning.demonstrations import Row, demonstrations
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 FAMILY_WEIGHTS = {"division": 0.25, "camp": 0.25, "plans": 0.2, "price": 0.15, "match": 0.15}
 _CHUNK = CloningConfig(dialogues=2000, drills=6000, lr=1.0)

@@ -12,9 +12,9 @@ from engines.kv_cache import (
     GrowingLayer,
     PrefixCache,
     join_prefixes,
-    shared_prefixes,
     split_prefixes,
 )
+from engines.prefill import shared_prefixes
 from tests.tiny_models import random_llama
 
 LAYERS, HEADS, SIZE = 2, 3, 4

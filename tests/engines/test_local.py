@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections.abc import Sequence
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PretrainedConfig
 
 from engines.batcher import Batcher
 from engines.kv_cache import state_bytes
-from engines.local import LocalEngine, _best_ahead
+from engines.local import LocalEngine
+from engines.prefill import best_ahead
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
+from tests.architectures import gemma3, gemma3_with_vision, mistral, qwen35, random_model
 from tests.engines.completions import (
     LONG,
     PROMPTS,
@@ -55,6 +58,11 @@ def complete(
     return asyncio.run(batcher.play(requests) if together else one_by_one())
 
 
+def without_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No passes but those that are counted."""
+    monkeypatch.setattr(LocalEngine, "_verify", lambda engine, tokens: None)
+
+
 @pytest.mark.parametrize("max_batch", [256, 2])
 def test_together_is_as_one_by_one(max_batch: int) -> None:
     model = tiny_model()
@@ -79,7 +87,7 @@ def test_what_prompts_share_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
     sampling = Sampling(max_new_tokens=1)
     plain = complete(model, prompts, sampling)
     before, encoded[:] = sum(encoded), []
-    monkeypatch.setattr("engines.local._SHORTEST_SHARED", 8)
+    monkeypatch.setattr("engines.local.SHORTEST_SHARED", 8)
     monkeypatch.setattr("engines.local._WORTH_A_PASS", 1)
     shared = complete(model, prompts, sampling)
     assert [c.token_ids for c in shared] == [c.token_ids for c in plain]
@@ -99,7 +107,7 @@ def test_what_prompts_share_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_as_much_is_encoded_ahead_as_saves_most(lengths: list[int], best: tuple[int, int]) -> None:
-    assert _best_ahead(lengths) == best
+    assert best_ahead(lengths) == best
 
 
 def test_one_new_prompt_does_not_make_all_others_wide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +148,7 @@ def test_of_two_engines_one_may_have_nothing_to_do() -> None:
 def test_a_batch_ends_where_its_keys_and_values_would_take_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    without_verification(monkeypatch)
     model = tiny_model()
     alone = complete(model, PROMPTS, together=False)
     longest = max(len(prompt) for prompt in PROMPTS) + LONG.max_new_tokens
@@ -219,7 +228,8 @@ def test_a_longer_limit_draws_the_same_beginning() -> None:
     assert short.token_ids == long.token_ids[:3]
 
 
-def test_equal_prompts_are_encoded_once() -> None:
+def test_equal_prompts_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_verification(monkeypatch)
     model = tiny_model()
     rows: list[int] = []
     model.register_forward_pre_hook(
@@ -353,3 +363,35 @@ def test_half_precision_is_a_copy_that_stays_near_the_trainer() -> None:
         for weight in model.parameters():
             weight.mul_(0.5)
     assert engine.publish(model) == weights_version(model) == engine.weights_version
+
+
+def test_a_model_whose_sizes_lie_in_a_part_of_its_configuration_plays() -> None:
+    model = random_model(gemma3_with_vision(512))
+    prompt = tuple(range(2, 60))
+    (done,) = complete(model, [prompt], Sampling(max_new_tokens=4), stop_ids=(1,))
+    assert done.logps == pytest.approx(logps_of(model, prompt, done.token_ids), abs=1e-4)
+    engine, _ = engine_of(model)
+    engine.publish(copy.deepcopy(model))
+
+
+@pytest.mark.filterwarnings("ignore")  # kernels that are not installed
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (mistral(64), "in dialogues of 256 tokens its log-probs differ by"),
+        (gemma3(64), "as with attention that is limited to a window shorter than"),
+        (qwen35(), "which keeps keys and values from turn to turn and no other state"),
+    ],
+)
+def test_models_that_the_cache_does_not_suit_are_refused(
+    config: PretrainedConfig, sentence: str
+) -> None:
+    model = random_model(config)
+    with pytest.raises(EngineError) as caught:
+        complete(model, [tuple(range(60)) * 3])
+    assert sentence in str(caught.value)
+
+
+def test_a_window_that_no_dialogue_fills_is_no_hindrance() -> None:
+    model = random_model(mistral(128))
+    assert complete(model, [tuple(range(40))], Sampling(max_new_tokens=4))

@@ -37,7 +37,7 @@ from tests.engines.completions import (
     logps_of,
 )
 from tests.tiny_models import instruct_tokenizer, random_llama
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),

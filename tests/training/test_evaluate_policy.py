@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,20 @@ def test_the_clone_is_the_first_checkpoint_of_the_same_run(run_dir: Path, tmp_pa
     assert bc_checkpoint_of(str(checkpoints / "0000")) is None
     assert bc_checkpoint_of(str(run_dir)) is None
     assert bc_checkpoint_of("embedded") is None
+
+
+@pytest.mark.parametrize("harm", ["manifest", "folder"])
+def test_a_clone_that_cannot_be_read_is_not_left_out_of_the_comparison(
+    tmp_path: Path, harm: str
+) -> None:
+    (tmp_path / "config.yaml").write_text("{}")
+    for name in ("0000", "0002"):
+        save_checkpoint(tmp_path / "checkpoints" / name, tiny_policy(), make_tokenizer(), {})
+    bc = tmp_path / "checkpoints" / "0000"
+    (bc / "manifest.json").unlink() if harm == "manifest" else shutil.rmtree(bc)
+    config = compose([f"policy.name={bc.with_name('0002')}", f"output_root={tmp_path}"])
+    with pytest.raises(CheckpointError, match=r"0000.manifest.json is missing"):
+        evaluate_policy(config)
 
 
 def test_options_are_resolve_options(run_dir: Path, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from training.cli.compose import compose
 from training.cli.run import EXIT_INTERRUPTED
 from training.loop import train
 from training.report.page import write_report
-from training.storage.checkpoint import load_checkpoint, verify_checkpoint
+from training.storage.checkpoint import load_checkpoint
+from training.storage.manifest import verify_checkpoint
 from training.storage.run_files import read_metrics
 from training.storage.store import Store
 

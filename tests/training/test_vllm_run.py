@@ -15,7 +15,7 @@ from engines.weights import weights_version
 from envs.scenarios import scenario_of
 from training.cli.compose import compose
 from training.loop import train
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 from training.storage.run_files import read_metrics
 from training.storage.store import Store
 

@@ -38,7 +38,8 @@ from training.play.context import (
 )
 from training.play.engines import Engines
 from training.play.remote import Remote, resources
-from training.storage.checkpoint import Checkpoint, load_pretrained
+from training.storage.checkpoint import Checkpoint
+from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
 
 Purpose = Literal["partner", "policy", "demonstrations"]

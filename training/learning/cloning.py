@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
@@ -12,14 +13,30 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from envs.errors import TrainingError
 from training.config import CloningConfig, Precision
 from training.learning.demonstrations import Row
-from training.learning.logits import check_plain_head, in_chunks, logits_of
-from training.learning.passes import checkpointed, fused, low_precision, mode
+from training.learning.logits import in_chunks, logits_of
+from training.learning.passes import checkpointed, deterministic, fused, low_precision
 from training.learning.under_way import UnderWay
 
 _IGNORED = -100
 _PASS_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Cloned:
+    """How behaviour cloning went, in nats a token.
+
+    Attributes:
+        loss: mean of the last tenth of the steps.
+        start: loss of the first batch before anything was learned.
+        end: loss of the same batch under the final weights.
+    """
+
+    loss: float
+    start: float
+    end: float
 
 
 def clone(
@@ -30,8 +47,8 @@ def clone(
     seed: int,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
     under_way: UnderWay | None = None,
-) -> float:
-    """Train on the loss tokens of the rows; returns the mean loss of the last tenth, nats a token.
+) -> Cloned:
+    """Train on the loss tokens of the rows.
 
     Batches are random: rows bucketed by length would tell the outcome by their length.
 
@@ -39,16 +56,16 @@ def clone(
         under_way: keeps the state now and then; a call with the same arguments goes on from it.
 
     Raises:
-        TrainingError: when the model does more than a projection after its last layer.
+        TrainingError: the loss is not finite; or activations are to be recomputed, and the model
+            cannot do that.
         CheckpointError: the kept state cannot be read.
     """
-    check_plain_head(model)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=(0.9, 0.95), fused=fused(model)
     )
     steps = math.ceil(len(rows) / config.batch_rows) * config.epochs
     losses = under_way.restore(model, optimiser) if under_way else []
-    with mode(model, training=True), checkpointed(model, config.checkpointing):
+    with deterministic(model), checkpointed(model, config.checkpointing):
         for batch in islice(_batches(rows, config, seed), len(losses), None):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * _schedule(len(losses) / steps)
@@ -57,11 +74,24 @@ def clone(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             losses.append(loss)
+            _check_finite(loss, f"at step {len(losses)}", config)
             on_step(len(losses), steps, losses[-1])
             if under_way:
                 under_way.save_now_and_then(model, optimiser, losses)
+        with torch.no_grad():
+            first = next(_batches(rows, config, seed))
+            end = _mean_loss(model, first, config.precision, config.token_budget)
+    _check_finite(end, "after the last step", config)
     tail = losses[-max(1, len(losses) // 10) :]
-    return sum(tail) / len(tail)
+    return Cloned(sum(tail) / len(tail), start=losses[0], end=end)
+
+
+def _check_finite(loss: float, when: str, config: CloningConfig) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"The loss of stage 0 is {loss} {when}, expected a finite number; lower cloning.lr, "
+            f"which is {config.lr:g}, or choose another model. Nothing was kept."
+        )
 
 
 def _batches(rows: Sequence[Row], config: CloningConfig, seed: int) -> Iterator[list[Row]]:
@@ -91,13 +121,26 @@ def accumulate_gradient(
         token_budget: columns of a pass, padding included; a longer row has a pass of its own. None:
             64 rows a pass.
     """
-    total = sum(sum(row.loss_mask) for row in batch)
     loss = 0.0
-    for rows in _passes(batch, token_budget):
-        part = _summed_loss(model, rows, precision) / total
+    for part in _shares(model, batch, precision, token_budget):
         part.backward()
         loss += part.item()
     return loss
+
+
+def _mean_loss(
+    model: PreTrainedModel, batch: Sequence[Row], precision: Precision, token_budget: int | None
+) -> float:
+    return sum(part.item() for part in _shares(model, batch, precision, token_budget))
+
+
+def _shares(
+    model: PreTrainedModel, batch: Sequence[Row], precision: Precision, token_budget: int | None
+) -> Iterator[Tensor]:
+    """The share of each pass in the batch's mean loss."""
+    total = sum(sum(row.loss_mask) for row in batch)
+    for rows in _passes(batch, token_budget):
+        yield _summed_loss(model, rows, precision) / total
 
 
 def _passes(batch: Sequence[Row], token_budget: int | None) -> Iterator[list[Row]]:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from envs.errors import TrainingError
 from training.config import Precision
 from training.learning.passes import low_precision
 
@@ -59,18 +58,3 @@ def logits_of(model: PreTrainedModel, hidden_ND: Tensor, precision: Precision) -
     with low_precision(model, precision):
         logits_NV: Tensor = head(hidden_ND)
     return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-
-
-def check_plain_head(model: PreTrainedModel) -> None:
-    """Check that logits are a projection of the last hidden state and nothing more.
-
-    Raises:
-        TrainingError: they are capped or scaled.
-    """
-    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        value = getattr(model.config, name, None)
-        if value not in (None, 1, 1.0):
-            raise TrainingError(
-                f"{type(model).__name__} has {name}={value}, expected a plain projection from the "
-                "last hidden state to the logits; use a model of the Llama or Qwen kind."
-            )

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from envs.errors import TrainingError
 from training.config import Precision
 from training.learning.attention import mask_of
-from training.learning.logits import check_plain_head, in_chunks, logits_of
+from training.learning.logits import in_chunks, logits_of
 from training.learning.passes import low_precision
 from training.methods.records import BranchTokens, Example
 
@@ -337,11 +337,7 @@ def branch_logps(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """Sum the log-probs of the loss tokens of each branch, nats, shape (B,), in the batch's order.
 
     Only the columns that predict loss tokens are projected to the vocabulary: for a large one the
-    logits would be the largest tensor. The model's attention must take an additive mask (eager or
-    sdpa), and span the whole row: a sliding window counts columns, not positions.
-
-    Raises:
-        TrainingError: when the model does more than a projection after its last layer.
+    logits would be the largest tensor. `learning.probe` says which models this is right for.
     """
     return measure(model, batch).logps_B
 
@@ -360,7 +356,6 @@ def measure(
             flows into it.
         precision: "bfloat16" for matrix products in it; "float32" leaves the model as it is.
     """
-    check_plain_head(model)
     batch = batch.to(model.device)
     hidden = [_hidden(model, batch, precision)]
     if kl_from is not None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from engines.precision import has_bfloat16
+from envs.errors import TrainingError
 from training.config import Precision
 
 
 @contextmanager
-def mode(model: PreTrainedModel, *, training: bool) -> Iterator[None]:
-    """Switch a model to training or evaluation mode inside, and back at the end."""
+def deterministic(model: PreTrainedModel) -> Iterator[None]:
+    """Compute as in play inside, without dropout and what else training adds; undone at the end.
+
+    A log-ratio would be noise if the policy were measured with dropout and its reference without.
+    """
     before = model.training
-    model.train(training)
+    model.eval()
     try:
         yield
     finally:
@@ -56,20 +63,31 @@ def on_device(model: PreTrainedModel, device: torch.device | None) -> Iterator[N
 
 @contextmanager
 def checkpointed(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
-    """Checkpoint activations inside, if wanted: layers keep their inputs and recompute the rest."""
+    """Checkpoint activations inside, if wanted: layers keep their inputs and recompute the rest.
+
+    transformers does so in training mode only, which brings dropout with it.
+
+    Raises:
+        TrainingError: the model has no layers that can be recomputed.
+    """
     if not wanted:
         yield
         return
-    # The re-entrant form would ask for inputs that need gradients; token ids have none.
-    _switch(model, "enable")({"use_reentrant": False})
+    layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    if not layers:
+        raise TrainingError(
+            f"{type(model).__name__} has no layers whose activations can be recomputed; set "
+            "cloning.checkpointing=false update.checkpointing=false."
+        )
+    config = model.config.get_text_config()
+    before, config.use_cache = getattr(config, "use_cache", None), False  # written only once
+    for layer in layers:
+        # The re-entrant form would ask for inputs that need gradients; token ids have none.
+        once = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        vars(layer)["forward"] = once
     try:
         yield
     finally:
-        _switch(model, "disable")()
-
-
-def _switch(model: PreTrainedModel, what: str) -> Callable[..., None]:
-    """The method that enables or disables checkpointing, by its newer or its older name."""
-    new = getattr(model, f"activation_checkpointing_{what}", None)
-    method: Callable[..., None] = new or getattr(model, f"gradient_checkpointing_{what}")
-    return method
+        config.use_cache = before
+        for layer in layers:
+            del vars(layer)["forward"]

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from training.config import Precision, UpdateConfig
 from training.learning.attention import row_attention
 from training.learning.packing import columns, measure, pack
-from training.learning.passes import mode, move, on_device
+from training.learning.passes import deterministic, move, on_device
 from training.methods.objectives.types import Measurement
 from training.methods.records import Example
 
@@ -175,7 +175,7 @@ def _measure_all(
 ) -> list[tuple[Tensor, Tensor]]:
     """(summed log-probs, log-probs by turn) of each example, on the CPU, without gradient."""
     found: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(examples)
-    with mode(model, training=False), row_attention(model), torch.no_grad():
+    with deterministic(model), row_attention(model), torch.no_grad():
         for batch in pack(examples, token_budget):
             sizes = [len(examples[index].branches) for index in batch.example_indices]
             measured = measure(model, batch, precision=precision)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,21 +21,23 @@ from agents.chat_template import ChatTemplate
 from agents.embedded import BASE_FOLDER, Shape, make_model, make_tokenizer
 from agents.vocabulary import missing_words
 from engines.weights import weights_version
+from envs.errors import CheckpointError, ConfigError
 from envs.options import to_mapping
 from training.config import RunConfig
-from training.learning.cloning import clone
+from training.learning.cloning import Cloned, clone
 from training.learning.low_rank import low_rank
 from training.learning.passes import move
+from training.learning.probe import check_trainable
 from training.learning.sources import Demonstrations, OpenTalk, Stage0, file_of
 from training.learning.under_way import UnderWay
 from training.play.waves import Progress
 from training.storage.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    load_pretrained,
     save_checkpoint,
 )
 from training.storage.learned import learned_with
+from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
 
 _RECIPE_VERSION = 3
@@ -43,32 +45,67 @@ _RECIPE_VERSION = 3
 
 
 def clone_behaviour(
-    config: RunConfig, run: Run, progress: Progress, open_talk: OpenTalk
+    config: RunConfig,
+    run: Run,
+    progress: Progress,
+    open_talk: OpenTalk,
+    tell: Callable[[str], None],
 ) -> Checkpoint:
     """The behaviour-cloned policy: from this run, from the cache, or trained now.
 
     Args:
         open_talk: seats a model that demonstrates.
+        tell: prints a sentence for the user.
+
+    Raises:
+        TrainingError: the model cannot be trained as it should, or its loss is not finite.
     """
     folder = run.checkpoint_folder(0)
     if run.last_committed() is not None:
         return load_checkpoint(folder)
     model, tokenizer = first_model(config)
+    check_trainable(move(model, config.device), config.update.token_budget)
     cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
     state: dict[str, Any] = {"stage": 0}
     if config.cloning.dialogues:
-        if not cache.is_dir():
+        cached = _cached(cache, tell)
+        if cached is None:
             under_way = UnderWay(cache.with_name(f"{cache.name}.under-way.safetensors"))
-            state |= _train(config, model, tokenizer, progress, open_talk, under_way)
-            _keep(cache, model, tokenizer, state)
+            told, cloned = _train(config, model, tokenizer, progress, open_talk, under_way)
+            state |= told
+            if cloned.end > cloned.start:
+                tell(_risen(cloned, config))
+            else:
+                _keep(cache, model, tokenizer, state)
+                cached = load_checkpoint(cache)
             under_way.done()
-        cached = load_checkpoint(cache)
-        model, state = cached.model, cached.trainer_state
+        if cached is not None:
+            model, state = cached.model, cached.trainer_state
     learned = learned_with(config.policy)
     run.commit(
         0, {}, lambda place: save_checkpoint(place, model, tokenizer, state, learned=learned)
     )
     return load_checkpoint(folder)
+
+
+def _cached(cache: Path, tell: Callable[[str], None]) -> Checkpoint | None:
+    """The clone in the cache; None if there is none, or a damaged one, which is removed."""
+    if not cache.is_dir():
+        return None
+    try:
+        return load_checkpoint(cache)
+    except (CheckpointError, ConfigError) as error:
+        tell(f"The cached clone is damaged, and is removed and trained again ({error})")
+        shutil.rmtree(cache)
+        return None
+
+
+def _risen(cloned: Cloned, config: RunConfig) -> str:
+    return (
+        f"Stage 0 made the policy worse: the loss of its first batch rose from {cloned.start:.3g} "
+        f"to {cloned.end:.3g} nats a token. The run goes on from there, but the clone is not kept "
+        f"for other runs. Lower cloning.lr, which is {config.cloning.lr:g}."
+    )
 
 
 def first_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -86,14 +123,14 @@ def _train(
     progress: Progress,
     open_talk: OpenTalk,
     under_way: UnderWay,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Cloned]:
     """Train the model; returns what is to be told of the demonstrations, of experts nothing."""
     source = config.demonstrations.spec
     template = ChatTemplate(tokenizer, thinking=config.policy.thinking)
     stage = Stage0(config, template, open_talk, progress)
     found: Demonstrations = source.make(config.demonstrations.options_for(source), stage)
     with low_rank(move(model, config.device), config.lora, seed=config.seed) as factor:
-        clone(
+        cloned = clone(
             model,
             found.rows,
             replace(config.cloning, lr=config.cloning.lr * factor),
@@ -102,9 +139,9 @@ def _train(
             under_way=under_way,
         )
     if source.needs_task:
-        return {}
+        return {}, cloned
     counts = {"kept": found.kept, "dropped": dict(found.dropped), "told": found.describe()}
-    return {"demonstrations": counts}
+    return {"demonstrations": counts}, cloned
 
 
 def _keep(

@@ -26,7 +26,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class UnderWay:
     """Weights, AdamW's state and losses of a training under way, in one file.
 
-    What it continues from is the same bit for bit, for models without dropout.
+    What it continues from is the same bit for bit.
 
     Args:
         file: where it is kept; removed by `done`.

@@ -15,7 +15,7 @@ from envs.errors import TrainingError
 from training.config import UpdateConfig
 from training.learning.attention import row_attention
 from training.learning.batch import Batch
-from training.learning.passes import checkpointed, fused, mode
+from training.learning.passes import checkpointed, deterministic, fused
 from training.learning.reference import Reference
 from training.methods.objectives.base import Objective, Stateful
 from training.methods.objectives.common import nll
@@ -104,8 +104,8 @@ def update(
 ) -> UpdateReport:
     """Train `model` in place on the examples.
 
-    The same weights, examples, seed and thread count give the same weights, bit for bit, on a CPU,
-    as long as the model has no dropout.
+    The same weights, examples, seed and thread count give the same weights, bit for bit, on a CPU.
+    There is no dropout: before the first step the policy is its reference exactly.
 
     Args:
         reference: from `reference_pass` or `reference_logps` on the same examples in the same
@@ -134,7 +134,7 @@ def update(
     reports: list[StepReport] = []
     stopped_early, state = None, state or {}
     with (
-        mode(model, training=True),
+        deterministic(model),
         row_attention(model),
         checkpointed(model, config.checkpointing),
     ):

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from agents.base import Player
 from engines.types import LoadedEngine
 from training.config import CollectConfig
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 
 
 def collecting_iteration(iteration: int, refresh_every: int | None, *, ahead: bool = False) -> int:

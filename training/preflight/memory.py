@@ -15,7 +15,7 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from agents.embedded import BASE_FOLDER, Shape, model_config
 from agents.vocabulary import missing_words
@@ -30,6 +30,7 @@ from training.preflight.machine import free_memory, machine_memory
 from training.preflight.model_size import BYTES, ModelSize, size_of
 from training.preflight.workload import dialogue_tokens
 from training.storage.model_source import find_model
+from training.storage.pretrained import load_architecture
 
 GIB = 2**30
 _ENGINE_OVERHEAD = 2 * GIB
@@ -287,10 +288,7 @@ def architecture(config: RunConfig) -> PretrainedConfig:
     if name == "scratch":
         return model_config(Shape(), missing_words(config.env.names))
     source = find_model(str(BASE_FOLDER) if name == "embedded" else name, weights=False)
-    found: PretrainedConfig = AutoConfig.from_pretrained(
-        source.folder, trust_remote_code=False, local_files_only=True, **source.gguf
-    )
-    return found
+    return load_architecture(source)
 
 
 def _totals(plan: list[Part]) -> Iterator[Part]:

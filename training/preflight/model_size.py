@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from training.storage.pretrained import loading
+
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 4}
 """Bytes of a number, by data type."""
 
@@ -55,8 +57,12 @@ class ModelSize:
 
 
 def size_of(config: PretrainedConfig) -> ModelSize:
-    """Build the model on the meta device, which takes no memory, and count."""
-    with torch.device("meta"):
+    """Build the model on the meta device, which takes no memory, and count.
+
+    Raises:
+        ConfigError: transformers cannot build it, or it does not continue texts.
+    """
+    with loading("the model", config.name_or_path or "the policy"), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()
     config = config.get_text_config()

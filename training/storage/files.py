@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from envs.errors import ConfigError
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, replacing an older one; it is on disk when this returns."""
@@ -38,6 +40,25 @@ def to_json(value: object, *, indent: int | None = None) -> str:
 def read_json(file: Path) -> Any:
     """Parse a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def read_object(file: Path, *, empty: bool = False) -> dict[str, Any]:
+    """Parse the JSON object in a file of somebody's model.
+
+    Args:
+        empty: whether an empty file is an object without entries.
+
+    Raises:
+        ConfigError: the file holds no object.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = {} if empty and not text.strip() else json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON ({error}); copy it again.") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} holds no options; copy it again.")
+    return found
 
 
 def _finite(value: object) -> object:

@@ -6,17 +6,18 @@ weights are read. Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from envs.errors import ConfigError
+from training.storage.files import read_object
 from training.storage.gguf_header import SUFFIX, read_header
 from training.storage.hub import SCHEME, fetch_model, is_on_hub
+from training.storage.manifest import check_files, is_checkpoint
+from training.storage.weight_files import INDEX, shapes_in, weight_files
 
 CONFIG_FILE = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -67,6 +68,7 @@ def find_model(name: str, option: str = "policy.name", *, weights: bool = True) 
 
     Raises:
         ConfigError: a part is missing, or cannot be loaded; or the hub does not have it.
+        CheckpointError: see `check_folder`.
     """
     path = Path(name)
     if is_on_hub(name):
@@ -97,21 +99,32 @@ def check_local(name: str, option: str = "policy.name") -> None:
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Check that a folder holds a model that transformers can load without running code."""
+    """Check that a folder holds a model that transformers can load without running code.
+
+    Raises:
+        ConfigError: it does not.
+        CheckpointError: it is a checkpoint of ours, and not with the files that it was saved with.
+    """
     fault = None
+    if folder.is_dir() and is_checkpoint(folder):
+        check_files(folder)
     if not folder.is_dir():
         fault = "there is no such folder"
     elif not (folder / CONFIG_FILE).is_file():
         fault = f"that folder has no {CONFIG_FILE}"
         if files := sorted(folder.glob(f"*{SUFFIX}")):
             fault += f"; name the file itself, such as {files[0]}"
-    elif not any(folder.glob("*.safetensors")):
-        fault = "that folder has no *.safetensors weights" + _pickles(folder)
+    elif not (files := weight_files(folder)):
+        fault = f"that folder has no *.safetensors weights{_pickles(folder)}"
+        if shards := sorted(folder.glob("*.safetensors")):
+            fault = f"that folder has {shards[0].name} without {INDEX}, which says what lies where"
     elif method := _quantised(folder):
         fault = (
             f"its weights are quantised by {method}, and Parley trains and plays weights of 16 "
             "or 32 bits"
         )
+    else:
+        shapes_in(files)
     if fault:
         raise ConfigError(
             f"{option} is {str(folder)!r}, but {fault}; give the folder of a Hugging Face model, a "
@@ -131,8 +144,9 @@ def _pickles(folder: Path) -> str:
 
 def _quantised(folder: Path) -> str | None:
     """How a model's weights are quantised; None if they are not."""
-    found = _read_json(folder / CONFIG_FILE, empty=True).get("quantization_config")
-    return str(found.get("quant_method", "an unnamed method")) if found else None
+    found = read_object(folder / CONFIG_FILE, empty=True).get("quantization_config")
+    named = found.get("quant_method") if isinstance(found, dict) else None
+    return str(named or "an unnamed method") if found else None
 
 
 def check_gguf(file: Path, option: str) -> None:
@@ -201,14 +215,14 @@ def _with_adapter(adapter: Path, name: str, option: str, *, weights: bool) -> Mo
             "one into its own base first."
         )
     found = find_model(base, f"the base of the adapter {option}={name}", weights=weights)
-    if found.gguf_file is None and any(found.folder.glob("*.safetensors")) and weights:
-        check_fit(adapter, _shapes(found.folder.glob("*.safetensors")))
+    if found.gguf_file is None and weights:
+        check_fit(adapter, shapes_in(weight_files(found.folder)))
     return replace(found, adapter=adapter)
 
 
 def _base_of(adapter: Path, option: str) -> str:
     """The model that an adapter belongs to, as a name for `find_model`."""
-    base = str(_read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
+    base = str(read_object(adapter / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
     for local in (Path(base), adapter / base):
         if base and local.exists():
             return str(local)
@@ -227,7 +241,7 @@ def _check_adapter(adapter: Path, option: str) -> None:
     """Check what can be said of an adapter without its base."""
     said = f"{option} is {str(adapter)!r}"
     _need_library("peft", f"{said}, a peft adapter", "lora")
-    kind = _read_json(adapter / ADAPTER_CONFIG).get("peft_type")
+    kind = read_object(adapter / ADAPTER_CONFIG).get("peft_type")
     if kind != "LORA":
         raise ConfigError(
             f"{said}, an adapter of the type {kind}, but only those of the type LORA can be merged "
@@ -247,11 +261,16 @@ def check_rank(adapter: Path) -> None:
     Raises:
         ConfigError: they have not, or there are none.
     """
-    config = _read_json(adapter / ADAPTER_CONFIG)
-    downs = {n: s for n, s in _shapes([adapter / ADAPTER_WEIGHTS]).items() if "lora_A" in n}
+    config = read_object(adapter / ADAPTER_CONFIG)
+    downs = {n: s for n, s in shapes_in([adapter / ADAPTER_WEIGHTS]).items() if "lora_A" in n}
     if not downs:
         raise ConfigError(f"The adapter {adapter} has no low-rank weights; save it again.")
-    ranks = {int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())}
+    try:
+        ranks = {int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{adapter / ADAPTER_CONFIG} has ranks that are no numbers ({error}); copy it again."
+        ) from error
     for name, shape in downs.items():
         if shape[0] not in ranks:
             raise ConfigError(
@@ -266,7 +285,7 @@ def check_fit(adapter: Path, base: Shapes) -> None:
     Raises:
         ConfigError: the base has no such weight, or one of another shape.
     """
-    found = _shapes([adapter / ADAPTER_WEIGHTS])
+    found = shapes_in([adapter / ADAPTER_WEIGHTS])
     for name, down in found.items():
         if not name.endswith("lora_A.weight"):
             continue
@@ -293,35 +312,6 @@ def _has_layer(base: Shapes, target: str) -> bool:
     """Whether the base has any weight of the layer that a target belongs to."""
     layer = re.match(r".*?\.\d+\.", target)
     return layer is None or any(name.startswith(layer[0]) for name in base)
-
-
-def _shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
-    """The shapes of all weights in safetensors files, from their heads."""
-    return dict(shape for file in files for shape in _head(file))
-
-
-def _head(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="numpy") as stream:
-            for name in stream.keys():  # noqa: SIM118 - it is no mapping
-                yield name, tuple(stream.get_slice(name).get_shape())
-    except SafetensorError as error:
-        raise ConfigError(f"{file} is damaged ({error}); copy it again.") from error
-
-
-def _read_json(file: Path, *, empty: bool = False) -> dict[str, Any]:
-    text = file.read_text(encoding="utf-8")
-    if empty and not text.strip():
-        return {}
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{file} is not JSON ({error}); copy it again.") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file} holds no options; copy it again.")
-    return found
 
 
 def _need_library(library: str, said: str, extra: str) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from envs.errors import ConfigError, DataError
 from envs.scenarios.sotopia import PROTOCOL
-from tests.tiny_models import instruct_model, instruct_tokenizer
+from tests.tiny_models import four_words, instruct_model, instruct_tokenizer
 from tests.training.lines import line_player
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy
@@ -217,9 +217,7 @@ def test_any_model_is_its_own_partner_on_the_hard_split(files: Path, tmp_path: P
 
 def test_what_cannot_be_read_is_said_before_a_model_is_loaded(files: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    model.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (model / name).touch()
+    four_words().save_pretrained(model)
     words = ["env=sotopia", f"policy.name={model}", f"output_root={tmp_path}"]
     check_before_start(compose([*words, f"env.path={files}", "env.split=hard"]))
     check_before_start(compose([*words, "env.path=hf://owner/data@main"]))

@@ -230,7 +230,7 @@ def test_the_loss_falls(rows: list[Row]) -> None:
     config = CloningConfig(dialogues=12, epochs=12, lr=1e-2, batch_rows=8)
     model = tiny_policy()
     steps: list[tuple[int, int, float]] = []
-    tail = clone(model, rows, config, seed=0, on_step=lambda *step: steps.append(step))
+    tail = clone(model, rows, config, seed=0, on_step=lambda *step: steps.append(step)).loss
     count = -(-len(rows) // 8) * 12  # the last batch of an epoch is smaller
     assert [step[:2] for step in steps] == [(n, count) for n in range(1, count + 1)]
     assert steps[0][2] > 5, "nothing is known: the log of some five hundred words"
@@ -286,8 +286,24 @@ def test_checkpointing_and_bfloat16_work_on_a_cpu(rows: list[Row]) -> None:
     )
 
 
-def test_a_head_that_caps_its_logits_is_refused(rows: list[Row]) -> None:
+def test_the_first_batch_is_measured_before_and_after(rows: list[Row]) -> None:
+    config, model = CloningConfig(dialogues=12, lr=1e-2, batch_rows=len(rows)), tiny_policy()
+    before = accumulate_gradient(tiny_policy(), rows)
+    cloned = clone(model, rows, config, seed=0)
+    assert cloned.start == pytest.approx(before, abs=1e-5)
+    assert cloned.end == pytest.approx(accumulate_gradient(model, rows), abs=1e-5)
+    assert cloned.end < cloned.start
+
+
+def test_a_loss_that_is_not_finite_ends_the_stage(rows: list[Row]) -> None:
+    model, whole = tiny_policy(), CloningConfig(dialogues=12, lr=1e-2, batch_rows=len(rows))
+
+    def diverge(step: int, steps: int, loss: float) -> None:
+        with torch.no_grad():
+            model.lm_head.weight.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match=r"is nan after the last step.* lower cloning\.lr"):
+        clone(model, rows, whole, seed=0, on_step=diverge)  # a single one
     model = tiny_policy()
-    model.config.final_logit_softcapping = 30.0
-    with pytest.raises(TrainingError, match=r"final_logit_softcapping=30\.0"):
-        clone(model, rows, CloningConfig(dialogues=12, lr=1e-2), seed=0)
+    with pytest.raises(TrainingError, match="is nan at step 2"):
+        clone(model, rows, replace(whole, batch_rows=8), seed=0, on_step=diverge)

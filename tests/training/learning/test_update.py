@@ -333,7 +333,7 @@ def test_the_mode_is_put_back(model: LlamaForCausalLM, training: bool) -> None:
         return SDPO(batch)
 
     run(model, examples(2), objective=spy)
-    assert set(modes) == {True}
+    assert set(modes) == {False}, "training mode would bring dropout"
     assert model.training is training
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from envs.errors import ConfigError
 from envs.scenarios import FAMILIES
+from tests.tiny_models import four_words
 from training.cli.compose import compose
 from training.preflight import checks as preflight
 from training.preflight.checks import (
@@ -39,8 +40,7 @@ def test_half_a_model_is_refused(tmp_path: Path, files: list[str], fault: str) -
 
 
 def test_a_whole_model_passes(tmp_path: Path) -> None:
-    for name in ("config.json", "model-00001-of-00002.safetensors"):
-        (tmp_path / name).touch()
+    four_words().save_pretrained(tmp_path)
     check_model(str(tmp_path))
     check_model("embedded")
 

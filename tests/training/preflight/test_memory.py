@@ -21,7 +21,7 @@ from transformers import (
 
 from envs.errors import ConfigError
 from training.cli.compose import compose
-from training.learning.passes import checkpointed, mode
+from training.learning.passes import checkpointed, deterministic
 from training.preflight import memory
 from training.preflight.memory import GIB, check_memory, memory_plan
 from training.preflight.model_size import size_of
@@ -101,7 +101,7 @@ def kept_bytes(model: PreTrainedModel, columns: int) -> int:
 
 def test_what_a_backward_pass_keeps_is_reckoned_well(config: PretrainedConfig) -> None:
     model = AutoModelForCausalLM.from_config(config)
-    with mode(model, training=True):
+    with deterministic(model):
         measured = kept_bytes(model, 64)
     assert size_of(config).activation_bytes(64, "float32", checkpointing=False) == pytest.approx(
         measured, rel=0.25
@@ -110,7 +110,7 @@ def test_what_a_backward_pass_keeps_is_reckoned_well(config: PretrainedConfig) -
 
 def test_with_checkpointing_layers_keep_what_goes_into_them(config: PretrainedConfig) -> None:
     model = AutoModelForCausalLM.from_config(config)
-    with mode(model, training=True), checkpointed(model, True):
+    with deterministic(model), checkpointed(model, True):
         measured = kept_bytes(model, 64)
     size = size_of(config)
     one_layer = size.activation_bytes(64, "float32", checkpointing=False) / size.layers

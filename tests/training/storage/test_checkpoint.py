@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from engines.weights import weights_version
 from envs.errors import CheckpointError
 from tests.tiny_models import four_words
-from training.storage.checkpoint import load_checkpoint, save_checkpoint, verify_checkpoint
+from training.storage.checkpoint import load_checkpoint, save_checkpoint
+from training.storage.manifest import verify_checkpoint
 
 WORDS = {"<pad>": 0, "<eos>": 1, "park": 2, "zoo": 3}
 

@@ -16,8 +16,8 @@ import pytest
 from agents.embedded import BASE_FOLDER
 from engines.weights import weights_version
 from envs.errors import ConfigError
-from training.storage.checkpoint import load_pretrained
 from training.storage.hub import Address, is_on_hub, read_address
+from training.storage.pretrained import load_pretrained
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -109,7 +109,7 @@ def hub() -> Iterator[str]:
 FETCH = "from training.storage.hub import fetch; print(fetch(sys.argv[1], sys.argv[2:]))"
 LOAD = """
 from engines.weights import weights_version
-from training.storage.checkpoint import load_pretrained
+from training.storage.pretrained import load_pretrained
 model, tokenizer = load_pretrained(sys.argv[1])
 print(weights_version(model), len(tokenizer))
 """

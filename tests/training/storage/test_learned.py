@@ -15,7 +15,7 @@ from tests.tiny_models import tiny_policy
 from training.cli.compose import compose
 from training.cli.model_choice import with_model_options
 from training.preflight.checks import check_before_start
-from training.storage.checkpoint import save_checkpoint, verify_checkpoint
+from training.storage.checkpoint import save_checkpoint
 from training.storage.learned import (
     LEARNED,
     Player,
@@ -24,6 +24,7 @@ from training.storage.learned import (
     learned_options,
     learned_with,
 )
+from training.storage.manifest import verify_checkpoint
 
 FULL = {
     "prompt_style": "full",

@@ -24,8 +24,9 @@ from training.preflight.checks import check_model
 from training.preflight.memory import architecture
 from training.preflight.model_size import size_of
 from training.storage import model_source
-from training.storage.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
+from training.storage.checkpoint import load_checkpoint, save_checkpoint
 from training.storage.gguf_header import read_header
+from training.storage.pretrained import load_pretrained
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 GGUF = "tiny.gguf"

@@ -16,11 +16,13 @@ from weakref import WeakSet
 
 from engines.chat import ChatRequest, Reply
 from engines.remote.answer_store import AnswerStore, answer_key
+from engines.remote.endpoint import Endpoint, read_key
+from engines.remote.failures import Failure, Remedy
 from engines.remote.ledger import Ledger, PlannedCall
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price, price_of
 from engines.remote.retries import Retries
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy, Transport, read_key
+from engines.remote.transport import Answer, Transport
 from envs.errors import ConfigError, ParleyError, RemoteError
 
 log = logging.getLogger(__name__)

@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.chat import ChatRequest
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import Failure, Remedy, failure_of_status
 from engines.remote.ledger import Usage
 from engines.remote.retries import parse_retry_after
-from engines.remote.transport import (
-    Answer,
-    Endpoint,
-    Failure,
-    Remedy,
-    failure_of_status,
-    redact_keys,
-    response_format,
-    sent_seed,
-)
+from engines.remote.server_words import redact_keys
+from engines.remote.transport import Answer, response_format, sent_seed
 from envs.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -11,18 +11,12 @@ import os
 from typing import Any, ClassVar
 
 from engines.chat import ChatRequest
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import Failure, Remedy, failure_of_status
 from engines.remote.ledger import Usage
 from engines.remote.retries import parse_retry_after
-from engines.remote.transport import (
-    Answer,
-    Endpoint,
-    Failure,
-    Remedy,
-    failure_of_status,
-    redact_keys,
-    response_format,
-    sent_seed,
-)
+from engines.remote.server_words import redact_keys
+from engines.remote.transport import Answer, response_format, sent_seed
 from envs.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,13 @@ from engines.chat import ChatRequest, Message
 from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat, price_at, transport_to
 from engines.remote.direct_transport import DirectTransport
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import Failure, Remedy
 from engines.remote.ledger import Ledger, Usage
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price
 from engines.remote.retries import Retries
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy
+from engines.remote.transport import Answer
 from envs.errors import ConfigError, ParleyError, RemoteError
 from tests.engines.remote_provider import FAULTS, Provider
 

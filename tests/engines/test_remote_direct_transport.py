@@ -14,8 +14,10 @@ from aiohttp import web
 
 from engines.chat import ChatRequest, Message
 from engines.remote.direct_transport import DirectTransport
+from engines.remote.endpoint import Endpoint, read_key
+from engines.remote.failures import Failure, Remedy, failure_of_status
 from engines.remote.ledger import Usage
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy, failure_of_status, read_key
+from engines.remote.transport import Answer
 from envs.errors import ConfigError
 from tests.engines.remote_provider import Fault, Provider
 

@@ -16,11 +16,13 @@ import pytest
 
 from engines.chat import ChatRequest, Message
 from engines.remote.client import RemoteChat, transport_to
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import Failure, Remedy
 from engines.remote.ledger import Ledger, Usage
 from engines.remote.limits import Limiter
 from engines.remote.litellm_transport import LitellmTransport, import_litellm
 from engines.remote.retries import Retries
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy
+from engines.remote.transport import Answer
 from envs.errors import ConfigError, ParleyError
 from tests.engines.remote_provider import FAULTS, Fault, Provider
 
@@ -170,7 +172,7 @@ from engines.remote.answer_store import AnswerStore, answer_key
 from engines.remote.client import RemoteChat
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
-from engines.remote.transport import Endpoint
+from engines.remote.endpoint import Endpoint
 request = ChatRequest((Message("user", "Hello"),), 0.0, 9)
 with AnswerStore(Path(sys.argv[1])) as answers:
     answers.put(answer_key("gpt-4o", request), request, Reply("Hi.", "gpt-4o", 1, 1, 0.0))

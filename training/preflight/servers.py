@@ -7,7 +7,7 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
-from engines.remote.transport import Endpoint, read_key
+from engines.remote.endpoint import Endpoint, read_key
 from envs.errors import ConfigError
 
 TIMEOUT_S = 5.0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from engines.remote.prices import Price
 from envs.errors import ConfigError
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,17 @@ class Endpoint:
     @property
     def is_local(self) -> bool:
         """Whether it is served on this machine."""
-        return self.base_url is not None and urlsplit(self.base_url).hostname in LOOPBACK
+        return self.base_url is not None and _is_loopback(urlsplit(self.base_url).hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def _has_port(parts: SplitResult) -> bool:

@@ -25,7 +25,12 @@ def sent_seed(seed: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A server's answer to one request; `usage` is None when the server did not report it."""
+    """A server's answer to one request.
+
+    Attributes:
+        finish_reason: see `engines.chat.Reply`.
+        usage: None when the server did not report it, or something that cannot be.
+    """
 
     text: str
     model: str

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
-from envs.errors import BudgetError, ConfigError, ParleyError
+from envs.errors import BudgetError, ConfigError, OutageError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
 from training.cli.help import show_help
@@ -34,6 +34,7 @@ from training.storage.learned import contradictions
 
 EXIT_USAGE = 2
 EXIT_BUDGET = 3
+EXIT_OUTAGE = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -62,7 +63,7 @@ def run(command: Command) -> NoReturn:
 
     Raises:
         SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake, 3 where
-            the budget is spent.
+            the budget is spent, 4 where a model behind an API answers nobody.
     """
     with errors_as_sentences():
         check_packages()  # before registries import what is called `judges`, say
@@ -90,6 +91,9 @@ def errors_as_sentences() -> Iterator[None]:
     except BudgetError as error:
         say(f"{error} All that was done is kept.", "stopped")
         raise SystemExit(EXIT_BUDGET) from None
+    except OutageError as error:
+        say(f"{error} All that was done is kept.", "stopped")
+        raise SystemExit(EXIT_OUTAGE) from None
     except ParleyError as error:
         say(str(error))
         raise SystemExit(EXIT_USAGE) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from engines.types import Generation
 from envs.errors import RemoteError
 from envs.social import Rules, SocialState, replay
 from envs.types import Scenario, Turn
-from judges.base import Judge, Judgement
+from judges.base import MAY_PASS, Judge, Judgement
 from training.methods.records import PlayedEpisode
 
 
@@ -90,7 +90,9 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
         await _act_out(state, _seated(plan, state), generations)
     except RemoteError as error:
         episode = state.abandon()
-        judgement = Judgement(judge.id, judge.version, (), (f"Not played to its end: {error}",))
+        told = {MAY_PASS: 1.0} if error.may_pass else {}
+        reasons = (f"Not played to its end: {error}",)
+        judgement = Judgement(judge.id, judge.version, (), reasons, told)
     else:
         episode = state.episode()
         with batcher.detached():
@@ -105,6 +107,12 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
         parent_id=trunk.parent_id if trunk else None,
         branch_turn=len(trunk.turns) if trunk else None,
     )
+
+
+async def judge_again(played: PlayedEpisode, judge: Judge, batcher: Batcher) -> PlayedEpisode:
+    """The same episode with another judgement."""
+    with batcher.detached():
+        return replace(played, judgement=await judge.judge(played.episode))
 
 
 async def _act_out(

@@ -74,11 +74,10 @@ class Reply:
         if self.finish_reason == "content_filter":
             return "stopped its reply by a content filter"
         if self.finish_reason == "refusal":
-            return f"refused to answer: {' '.join(self.text.split())[:200]}"
+            return f"refused to answer: {self.text[:200]}"
         if self.finish_reason == "length":
             said = "" if self.text.strip() else " before it said a word"
-            tokens = f" of {self.completion_tokens} tokens" if self.completion_tokens else ""
-            return f"gave a reply{tokens} that was cut at max_tokens{said}; raise max_tokens"
+            return f"gave a reply that was cut at max_tokens{said}; raise max_tokens"
         return None if self.text.strip() else "gave an empty reply"
 
 

@@ -30,6 +30,7 @@ from envs.errors import ConfigError, ParleyError, RemoteError
 log = logging.getLogger(__name__)
 
 CHECK_S = 0.05
+"""How often it is looked whether others are answered, which tells who is at fault."""
 
 
 def price_at(endpoint: Endpoint) -> Price | None:
@@ -87,7 +88,7 @@ class RemoteChat:
         self._transport = transport
         self._sleep, self._rng, self._clock = sleep, rng or random.Random(), clock
         self._has_warned = False
-        self._under_way = 0
+        self._asking = self._in_doubt = 0
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._sending: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._abandoned: WeakSet[asyncio.Task[Any]] = WeakSet()
@@ -155,6 +156,13 @@ class RemoteChat:
 
     async def _call(self, request: ChatRequest) -> Reply:
         """Make attempts until one succeeds or no more are allowed."""
+        self._asking += 1
+        try:
+            return await self._attempts(request)
+        finally:
+            self._asking -= 1
+
+    async def _attempts(self, request: ChatRequest) -> Reply:
         attempt, started_s = 0, self._clock()
         while True:
             attempt += 1
@@ -179,13 +187,21 @@ class RemoteChat:
     async def _without_remedy(self, remedy: Remedy, sentence: str) -> ParleyError:
         """The error of a request that is not tried again."""
         if remedy is Remedy.UNCLEAR:
-            while self._under_way and not self.contact.has_answered:
-                await asyncio.sleep(CHECK_S)  # whether others are answered tells who is at fault
+            await self._others_answered()
             if self.contact.has_answered and self.contact.refused() < MANY:
                 remedy = Remedy.OTHER_REQUEST
         if remedy is Remedy.OTHER_REQUEST:
             return RemoteError(f"{sentence.rstrip('.')}; asking again would not help.")
         return ConfigError(sentence)
+
+    async def _others_answered(self) -> None:
+        """Wait until any request was answered, or all under way are refused for unclear reasons."""
+        self._in_doubt += 1
+        try:
+            while self._asking > self._in_doubt and not self.contact.has_answered:
+                await asyncio.sleep(CHECK_S)
+        finally:
+            self._in_doubt -= 1
 
     async def _attempt(self, request: ChatRequest) -> Reply | Failure:
         """Make one attempt: reserve its cost before, settle or release it after, in every case."""
@@ -199,11 +215,9 @@ class RemoteChat:
             this = asyncio.current_task()
             assert this is not None  # coroutines of an event loop run in tasks
             self._sending.add(this)
-            self._under_way += 1
             try:
                 outcome = await self._transport.send(request, key)
             finally:
-                self._under_way -= 1
                 self._sending.discard(this)
                 if outcome is None:  # cancelled: perhaps it was sent
                     self._ledger.release(reservation, was_billed=None)

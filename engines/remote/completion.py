@@ -75,7 +75,7 @@ def answer_in(endpoint: Endpoint, body: dict[str, Any], key: str | None) -> Answ
     if finish == "error":
         return Failure("answered 200 with a reply that broke off", Remedy.RETRY, was_billed=None)
     if refusal and not said:
-        said, finish = refusal, "refusal"
+        said, finish = shown(refusal, key), "refusal"
     model = body.get("model")
     return Answer(
         text=without_keys(said, key),

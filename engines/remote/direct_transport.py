@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from engines.chat import ChatRequest, Message
 from engines.remote.completion import read_completion
 from engines.remote.endpoint import Endpoint
-from engines.remote.failures import Failure, Remedy, failure_of_status
+from engines.remote.failures import TOO_LONG, Failure, Remedy, failure_of_status
 from engines.remote.http import open_session, proxy_of, read_body
 from engines.remote.retries import parse_retry_after
 from engines.remote.server_words import shown
@@ -37,6 +37,7 @@ class DirectTransport:
             raise ConfigError(f"{endpoint.model!r} has no base_url; set it, or go by litellm.")
         self._endpoint = endpoint
         self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._proxy = proxy_of(endpoint)
         self._refused_options: set[str] = set()
         self._session: ClientSession | None = None
 
@@ -51,14 +52,13 @@ class DirectTransport:
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
-        proxy = proxy_of(self._endpoint)
         try:
             async with self._open().post(
                 self._url,
                 data=json.dumps(body).encode(),
                 headers=headers,
                 allow_redirects=False,  # the key must not be sent elsewhere
-                proxy=proxy,
+                proxy=self._proxy,
             ) as response:
                 content = await read_body(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -133,7 +133,8 @@ _ABOUT_SCHEMA: Final = re.compile(
     r"response.?format|json.?(?:schema|mode|object)|schema|structured|guided|grammar|constrain"
 )
 _ABOUT_SYSTEM: Final = re.compile(
-    r"\bsystem\b.{0,40}\b(?:role|message|prompt|instruction)s?\b|\brole\b.{0,40}\bsystem\b"
+    r"\bsystem\b.{0,20}\brole|\brole\b.{0,80}\bsystem\b"
+    r"|\bsystem (?:message|prompt|instruction)s?\b.{0,40}\b(?:not|unsupported|disabled)\b"
     r"|roles? must alternate|only user and assistant roles|developer instruction is not enabled"
 )
 
@@ -141,6 +142,8 @@ _ABOUT_SYSTEM: Final = re.compile(
 def refused_option(message: str, body: dict[str, Any]) -> str | None:
     """The dispensable option that a server's error message complains about, if any."""
     lower = message.lower()
+    if any(hint in lower for hint in TOO_LONG):
+        return None
     if "response_format" in body and _ABOUT_SCHEMA.search(lower):
         return "response_format"
     if "max_tokens" in body and re.search(r"use ['`\"\\]*max_completion_tokens", lower):

@@ -35,10 +35,23 @@ def shown(text: str, key: str | None = None) -> str:
     """
     if len(text) > MAX_CHARS:
         text = f"{text[: MAX_CHARS // 2]} ... {text[-MAX_CHARS // 2 :]}"
-    plain = "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
-    plain = without_keys(" ".join(plain.split()), key)
+    plain = without_keys(" ".join(without_codes(text).split()), key)
     plain = _ABRIDGED.sub(lambda found: _unless_of_key(found[0], key), plain)
     return _LIKE_A_KEY.sub(KEY, plain)
+
+
+def without_codes(text: str) -> str:
+    """A text without escape sequences, and with spaces for all that cannot be seen but line ends.
+
+    What is printed on a terminal goes through here: it must not move the cursor, set a title or
+    turn the direction of the text.
+    """
+    seen = _ESCAPES.sub("", text)
+    return seen if seen.isprintable() else "".join(map(_visible, seen))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else " "
 
 
 def without_keys(text: str, key: str | None) -> str:
@@ -85,6 +98,8 @@ def _encoded(text: str) -> set[str]:
         text,
         in_url,
         re.sub("%..", lambda found: found[0].lower(), in_url),
+        "".join(c if c.isalnum() else f"%{ord(c):02X}" for c in text),
+        "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in text),
         "".join(f"%{byte:02X}" for byte in text.encode()),
         "".join(f"%{byte:02x}" for byte in text.encode()),
         in_json,

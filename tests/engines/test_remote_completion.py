@@ -94,7 +94,7 @@ def test_odd_characters_do_not_lose_an_answer(content: str) -> None:
         ({"content": "", "finish_reason": "MAX_TOKENS"}, "", "length"),
         ({"content": None, "finish_reason": "content_filter"}, "", "content_filter"),
         ({"content": "Well, ", "finish_reason": "SAFETY"}, "Well, ", "content_filter"),
-        ({"content": None, "refusal": "I won't."}, "I won't.", "refusal"),
+        ({"content": None, "refusal": "I \x1b[1mwon't."}, "I won't.", "refusal"),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "No.", "refusal"),
         ({"content": None, "finish_reason": None}, "", "stop"),
         ({"finish_reason": 7}, "", "stop"),

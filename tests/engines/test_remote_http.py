@@ -79,10 +79,10 @@ def packed(encoding: str, content: bytes) -> Write:
 
 
 def bomb(encoding: str) -> bytes:
-    """A gigabyte of spaces, in a megabyte."""
+    """As many spaces as eight times the limit, in some kilobytes."""
     squeeze = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
     spaces = b" " * 2**20
-    return b"".join(squeeze.compress(spaces) for _ in range(1024)) + squeeze.flush()
+    return b"".join(squeeze.compress(spaces) for _ in range(64)) + squeeze.flush()
 
 
 def test_an_endless_body_is_cut() -> None:
@@ -95,7 +95,6 @@ def test_an_endless_body_is_cut() -> None:
     assert most < 5 * MAX_BYTES
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_bomb_is_not_unpacked(encoding: str) -> None:
     content = bomb(encoding)

@@ -123,7 +123,8 @@ def test_what_no_retry_helps() -> None:
     (no_maker,) = sent(Provider(), question(), endpoint=Endpoint("no-such-model"))
     for failure in (wrong_key, bad_option, no_maker):
         assert isinstance(failure, Failure)
-        assert (failure.remedy, failure.was_billed) == (Remedy.OTHER_CONFIG, False)
+        expected = Remedy.OTHER_CONFIG if failure is wrong_key else Remedy.UNCLEAR
+        assert (failure.remedy, failure.was_billed) == (expected, False)
         assert KEY not in failure.reason
     assert "set CANARY_KEY to one" in wrong_key.reason
     assert "Unknown field seed" in bad_option.reason

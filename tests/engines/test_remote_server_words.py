@@ -9,7 +9,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.remote.server_words import MAX_CHARS, shown, without_keys
@@ -82,6 +82,7 @@ def test_control_codes_are_gone_and_words_stay(said: str, plain: str) -> None:
     assert shown(said, KEY) == plain
 
 
+@settings(max_examples=30)
 @given(st.text())
 def test_whatever_is_shown_is_one_printable_line(said: str) -> None:
     assert shown(said, KEY).isprintable()

@@ -51,7 +51,7 @@ def test_an_outage_stops_the_run_which_then_goes_on_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    provider.fault = lambda body: away(body) if len(provider.bodies) > 40 else None
+    provider.fault = lambda body: away(body) if len(provider.bodies) > 6 else None
     chosen = words(provider, "api.local_patience_s=0.05")
     monkeypatch.setattr(sys, "argv", ["training.evaluate", *places(tmp_path, *chosen)])
     with pytest.raises(SystemExit) as ended:
@@ -119,7 +119,7 @@ def test_one_dialogue_that_is_refused_ends_no_run(
     odd: list[str] = []
 
     def fault(body: Body) -> tuple[int, str] | None:
-        if is_judged(body) or len(provider.bodies) < 9:
+        if is_judged(body) or len(provider.bodies) < 4:
             return None
         text = json.dumps(body["messages"][:1])
         odd.append(text)

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
+from engines.remote.server_words import without_codes
 from envs.errors import BudgetError, ConfigError, OutageError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
@@ -105,7 +106,7 @@ def errors_as_sentences() -> Iterator[None]:
 def say(sentence: str, kind: str = "error", style: str = "bold red") -> None:
     """Print one sentence to stderr for people."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble((f"{kind}: ", style), sentence))
+    console.print(Text.assemble((f"{kind}: ", style), without_codes(sentence)))
 
 
 def _run_hydra(command: Command) -> list[Path]:

@@ -14,63 +14,33 @@ from typing import Any
 
 import pytest
 
-from engines.chat import ChatRequest, Message
 from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat, price_at, transport_to
-from engines.remote.contact import MANY
 from engines.remote.direct_transport import DirectTransport
 from engines.remote.endpoint import Endpoint
 from engines.remote.failures import Failure, Remedy
-from engines.remote.ledger import Ledger, Usage
+from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price
 from engines.remote.retries import Retries
-from engines.remote.transport import Answer
-from envs.errors import ConfigError, OutageError, ParleyError, RemoteError
+from envs.errors import ConfigError, ParleyError, RemoteError
 from tests.engines.remote_provider import FAULTS, Provider
+from tests.engines.scripted_transport import (
+    AGAIN,
+    BUSY,
+    ENDPOINT,
+    Scripted,
+    answer,
+    chat_over,
+    question,
+)
 
-ENDPOINT = Endpoint("model-a", base_url="http://127.0.0.1:1/v1", price=Price(1.0, 2.0))
-AGAIN = Failure("broke off", Remedy.RETRY, was_billed=None)
-BUSY = Failure("answered 429", Remedy.RETRY, was_billed=False)
 KEY = "sk-canary-8e1f2a"
-
-
-def question(text: str = "Hello", **options: Any) -> ChatRequest:
-    return ChatRequest(
-        (Message("user", text),), **({"temperature": 0.0, "max_tokens": 9} | options)
-    )
-
-
-def answer(text: str = "Hi.") -> Answer:
-    return Answer(text, "model-a-2026", "stop", Usage(1000, 10))
-
-
-class Scripted:
-    """A transport that answers by script, then with its own text; it can be held up."""
-
-    def __init__(self, *script: Answer | Failure) -> None:
-        self.script = list(script)
-        self.asked: list[ChatRequest] = []
-        self.free = asyncio.Event()
-        self.free.set()
-
-    async def send(self, request: ChatRequest, key: str | None) -> Answer | Failure:
-        self.asked.append(request)
-        await self.free.wait()
-        return self.script.pop(0) if self.script else answer()
-
-    async def close(self) -> None:
-        pass
 
 
 @pytest.fixture
 def ledger() -> Ledger:
     return Ledger(None)
-
-
-def chat_over(transport: Any, ledger: Ledger, **options: Any) -> RemoteChat:
-    options = {"retries": Retries(max_attempts=4, base_s=0.0), "limiter": Limiter()} | options
-    return RemoteChat(ENDPOINT, transport=transport, ledger=ledger, **options)
 
 
 def test_an_answer_and_its_cost(ledger: Ledger) -> None:
@@ -102,122 +72,6 @@ def test_what_no_retry_helps_is_not_retried(
     with pytest.raises(error, match=r"model-a@127\.0\.0\.1:1 answered 400"):
         asyncio.run(chat_over(transport, ledger).ask(question()))
     assert len(transport.asked) == ledger.totals().refused_calls == 1
-
-
-UNCLEAR = Failure("answered 400: no", Remedy.UNCLEAR, was_billed=False)
-
-
-def test_a_refusal_of_unclear_cause_ends_the_run_where_nothing_was_answered(ledger: Ledger) -> None:
-    with pytest.raises(ConfigError, match="answered 400: no"):
-        asyncio.run(chat_over(Scripted(UNCLEAR), ledger).ask(question()))
-
-
-def test_a_refusal_of_unclear_cause_is_one_requests_fault_where_others_were_answered(
-    ledger: Ledger, tmp_path: Path
-) -> None:
-    chat = chat_over(Scripted(answer(), UNCLEAR, answer()), ledger)
-    asyncio.run(chat.ask(question()))
-    with pytest.raises(RemoteError, match="asking again would not help") as caught:
-        asyncio.run(chat.ask(question("odd")))
-    assert not caught.value.may_pass
-    asyncio.run(chat.ask(question()))
-    with AnswerStore(tmp_path / "answers.sqlite") as answers:  # a resumed run's
-        asyncio.run(chat_over(Scripted(), ledger, answers=answers).ask(question()))
-        resumed = chat_over(Scripted(UNCLEAR), ledger, answers=answers)
-        asyncio.run(resumed.ask(question()))
-        with pytest.raises(RemoteError):
-            asyncio.run(resumed.ask(question("odd")))
-
-
-def test_whether_others_are_answered_is_waited_for(ledger: Ledger) -> None:
-    class Odd(Scripted):
-        async def send(self, request: ChatRequest, key: str | None) -> Answer | Failure:
-            if request.messages[0].content == "odd":
-                return UNCLEAR
-            await asyncio.sleep(0.02)
-            return answer()
-
-    async def main(chat: RemoteChat) -> list[Any]:
-        calls = (chat.ask(question(text)) for text in ("odd", "even"))
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    odd, even = asyncio.run(main(chat_over(Odd(), ledger)))
-    assert isinstance(odd, RemoteError)
-    assert even.text == "Hi."
-
-
-def test_many_refusals_in_a_row_are_the_options_fault(ledger: Ledger) -> None:
-    chat = chat_over(Scripted(answer(), *[UNCLEAR] * MANY), ledger)
-    asyncio.run(chat.ask(question()))
-    for _ in range(MANY - 1):
-        with pytest.raises(RemoteError):
-            asyncio.run(chat.ask(question("odd")))
-    with pytest.raises(ConfigError, match="answered 400"):
-        asyncio.run(chat.ask(question("odd")))
-
-
-ONCE = Retries(max_attempts=1)
-
-
-def test_an_endpoint_that_answers_nobody_any_more_ends_the_run(ledger: Ledger) -> None:
-    chat = chat_over(Scripted(answer(), *[AGAIN] * 99), ledger, retries=ONCE, go_on="resume=a/run")
-    asyncio.run(chat.ask(question()))
-    for _ in range(MANY - 1):
-        with pytest.raises(RemoteError, match="the last one allowed") as caught:
-            asyncio.run(chat.ask(question()))
-        assert caught.value.may_pass
-    with pytest.raises(OutageError, match=rf"no answer to the last {MANY} requests.*resume=a/run"):
-        asyncio.run(chat.ask(question()))
-
-
-def test_failures_among_answers_are_no_outage(ledger: Ledger) -> None:
-    chat = chat_over(Scripted(*[AGAIN, answer()] * 30), ledger, retries=ONCE)
-    for _ in range(30):
-        with pytest.raises(RemoteError):
-            asyncio.run(chat.ask(question()))
-        asyncio.run(chat.ask(question()))
-    chat.contact.check()
-    chat.contact.begin()
-    chat.contact.check()
-
-
-def test_work_for_which_every_request_failed_is_not_kept(ledger: Ledger, tmp_path: Path) -> None:
-    with AnswerStore(tmp_path / "answers.sqlite") as answers:
-        chat = chat_over(Scripted(answer(), AGAIN), ledger, retries=ONCE, answers=answers)
-        asyncio.run(chat.ask(question()))
-        chat.contact.begin()
-        asyncio.run(chat.ask(question()))  # from the store, which says nothing of today
-        with pytest.raises(RemoteError):
-            asyncio.run(chat.ask(question("other")))
-        with pytest.raises(OutageError, match="no answer to the last request"):
-            chat.contact.check()
-
-
-DOWN = Failure("could not be reached", Remedy.RETRY, was_billed=False, is_down=True)
-
-
-def test_a_server_that_is_down_is_waited_for(ledger: Ledger) -> None:
-    now_s = 0.0
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now_s
-        now_s += seconds
-
-    def chat(*script: Failure) -> RemoteChat:
-        retries = Retries(max_attempts=2, patience_s=120.0)
-        options = {"sleep": sleep, "clock": lambda: now_s, "rng": random.Random(0)}
-        return chat_over(Scripted(*script), ledger, retries=retries, **options)
-
-    assert asyncio.run(chat(*[DOWN] * 20).ask(question())).text == "Hi."
-    assert 10 < now_s < 100
-    now_s = 0.0
-    with pytest.raises(RemoteError):
-        asyncio.run(chat(*[DOWN] * 999).ask(question()))
-    assert 120 <= now_s < 126
-    now_s = 0.0
-    with pytest.raises(RemoteError, match="attempt 2, the last"):  # not for what may be ours
-        asyncio.run(chat(*[AGAIN] * 99).ask(question()))
-    assert now_s < 2
 
 
 def test_waits_between_attempts_grow_with_jitter(ledger: Ledger) -> None:

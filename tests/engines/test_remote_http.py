@@ -38,6 +38,12 @@ def head(*more: str) -> bytes:
     return "\r\n".join(("HTTP/1.1 200 OK", *more, "", "")).encode()
 
 
+async def end(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 def sent_to(write: Write, *, timeout_s: float = 30.0) -> Answer | Failure:
     """What comes of a call to a server that answers by `write`, byte by byte as it likes."""
 
@@ -45,7 +51,7 @@ def sent_to(write: Write, *, timeout_s: float = 30.0) -> Answer | Failure:
         with suppress(ConnectionError, asyncio.CancelledError):
             await reader.readuntil(b"\r\n\r\n")
             await write(writer)
-        writer.close()
+        await end(writer)
 
     async def main() -> Answer | Failure:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -154,6 +160,7 @@ def test_a_list_of_models_that_drips_does_not_hang(monkeypatch: pytest.MonkeyPat
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(ConnectionError, asyncio.CancelledError):
                 await drips(writer)
+            await end(writer)
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port.append(server.sockets[0].getsockname()[1])
@@ -200,8 +207,7 @@ def test_a_call_goes_by_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(head(f"Content-Length: {len(GOOD)}") + GOOD)
-        await writer.drain()
-        writer.close()
+        await end(writer)
 
     async def main() -> Answer | Failure:
         server = await asyncio.start_server(proxy, "127.0.0.1", 0)

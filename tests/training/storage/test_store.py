@@ -302,7 +302,7 @@ def test_kill_9_loses_no_acknowledged_wave_and_shows_no_half(path: Path) -> None
 
 def test_an_unscored_episode_is_replaced_in_its_place(path: Path) -> None:
     failed, good = played("b", scored=False), played("a")
-    again = played("b", n_turns=1, words="again")
+    again = replace(played("b", n_turns=1, words="again"), seed=failed.seed)
     with Store(path, scenario_of) as store:
         with store.wave("collect", 1, 0) as wave:
             wave.add_episodes([failed, good])

@@ -34,7 +34,7 @@ from engines.kv_cache import (
 from engines.precision import has_bfloat16
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
-from envs.errors import EngineError
+from envs.errors import EngineError, PromptError
 
 _PROBE_TOLERANCE_NATS = {"float32": 1e-4, "bfloat16": 1.0}
 """The most that a logit may differ from the trainer's on the probe, by the engine's data type."""
@@ -98,7 +98,7 @@ class LocalEngine:
         """Continue one prompt (see `engines.types.Engine`)."""
         limit = getattr(self._model.config, "max_position_embeddings", None)
         if limit is not None and len(prompt_ids) + sampling.max_new_tokens > limit:
-            raise EngineError(
+            raise PromptError(
                 f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
                 f"not fit the model's {limit} positions; lower env.max_turns or "
                 "policy.max_new_tokens."

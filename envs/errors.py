@@ -7,6 +7,7 @@
     |-- OutOfTurnError       step() by an agent that is not to act
     |-- EpisodeOverError     step() after the end
     |-- EngineError          text generation failed, or engine and trainer disagree
+    |   `-- PromptError      a prompt is too long for the model (recorded)
     |-- RemoteError          a model behind an API gave no answer in spite of all retries (recorded)
     |-- OutageError          a model behind an API answers nobody; the run stops and can be resumed
     |-- BudgetError          the next call might cost more than the budget has left
@@ -47,6 +48,10 @@ class EpisodeOverError(ParleyError):
 
 class EngineError(ParleyError):
     """Text generation failed, or engine and trainer disagree about the weights."""
+
+
+class PromptError(EngineError):
+    """A prompt with its reply is longer than the model reads: this dialogue goes no further."""
 
 
 class RemoteError(ParleyError):

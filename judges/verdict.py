@@ -78,7 +78,8 @@ async def ask_until_valid(
         except UnscoredError as error:
             refusal = str(error)
             if reply.finish_reason == "length":
-                refusal = f"it was cut after {reply.completion_tokens} tokens; be brief."
+                count = reply.completion_tokens
+                refusal = f"it was cut{f' after {count} tokens' if count else ''}; be brief."
             elif not reply.text.strip():
                 refusal = "it was empty."
     raise UnscoredError(f"{chat.id} gave no valid reply in {max_asks}; of the last one: {refusal}")

@@ -23,7 +23,9 @@ PART: Final = 8
 KEY: Final = "[key]"
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?")
 _LIKE_A_KEY: Final = re.compile(r"\b(?:sk-|gsk_|xai-|nvapi-|hf_|r8_|AIza)[\w.*\u2026\u2022-]{3,}")
-_ABRIDGED: Final = re.compile(r"[\w-]*(?:\*{2,}|\.{3,}|\u2026|\u2022{2,})[\w*.\u2026\u2022-]*")
+_ABRIDGED: Final = re.compile(
+    r"(?<![\w-])[\w-]*+(?:\*{2,}|\.{3,}|\u2026|\u2022{2,})[\w*.\u2026\u2022-]*"
+)
 _CUT: Final = re.compile(r"[*.\u2026\u2022]+")
 
 

@@ -116,7 +116,7 @@ def _as_body(response: Any) -> dict[str, Any]:
                 },
                 "finish_reason": choice.finish_reason,
             }
-            for choice in response.choices[:1]
+            for choice in (response.choices or ())[:1]
         ],
         "usage": {
             "prompt_tokens": getattr(usage, "prompt_tokens", None),

@@ -12,7 +12,8 @@ from typing import Literal
 
 from agents.base import Agent, Move, Seat
 from agents.prompts import PromptStyle, idle_turn
-from engines.chat import Chat, ChatRequest, Message
+from engines.chat import Chat, ChatRequest, Message, Reply
+from envs.errors import RemoteError
 from envs.types import Action, Observation, Turn, View
 
 ASKS_AGAIN = 1
@@ -27,7 +28,8 @@ class RemotePlayer:
         temperature: None leaves it to the provider, for models that take none.
         max_tokens: a reply is cut after that many tokens; models that think need room for it.
         asks_again: how often at most a reply that cannot be read is sent back with the reason;
-            after that the turn is an invalid action. 0 never asks again.
+            after that the turn is an invalid action, or, where the reply was empty, cut, filtered
+            or refused, the episode cannot be played on. 0 never asks again.
         purpose: the ledger account that its calls are counted in.
     """
 
@@ -56,18 +58,20 @@ class _SeatedChat:
     async def act(self, observation: Observation) -> Move:
         messages = self._conversation.read(observation)
         place = f"{self._seed}/{len(observation.turns)}"
-        action, text = await self._ask(messages, place)
+        action, reply = await self._ask(messages, place)
         for attempt in range(1, self._player.asks_again + 1):
             if action.invalid is None:
                 break
             correction = (
-                Message("assistant", text or "..."),
+                Message("assistant", reply.text or "..."),
                 Message("user", f"That could not be read: {action.invalid} Answer again."),
             )
-            action, text = await self._ask((*messages, *correction), f"{place}/{attempt}")
+            action, reply = await self._ask((*messages, *correction), f"{place}/{attempt}")
+        if action.invalid is not None and reply.fault is not None:
+            raise RemoteError(f"{self._player.id} {reply.fault}.")  # nothing was said to be scored
         return Move(action)
 
-    async def _ask(self, messages: tuple[Message, ...], place: str) -> tuple[Action, str]:
+    async def _ask(self, messages: tuple[Message, ...], place: str) -> tuple[Action, Reply]:
         player = self._player
         reply = await player.chat.ask(
             ChatRequest(
@@ -79,7 +83,9 @@ class _SeatedChat:
                 purpose=player.purpose,
             )
         )
-        return player.style.codec.decode(reply.text), reply.text
+        if reply.is_blocked:
+            raise RemoteError(f"{player.id} {reply.fault}.")
+        return player.style.codec.decode(reply.text), reply
 
 
 class Conversation:

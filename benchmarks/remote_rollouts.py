@@ -77,9 +77,9 @@ def ours(job: Job) -> Callable[[], Took]:
     from engines.batcher import Batcher
     from engines.remote.answer_store import AnswerStore
     from engines.remote.client import RemoteChat
+    from engines.remote.endpoint import Endpoint
     from engines.remote.ledger import Ledger
     from engines.remote.limits import Limiter
-    from engines.remote.transport import Endpoint
     from envs.social import Rules
     from training.play.rollout import EpisodePlan, play_wave
 

@@ -51,7 +51,8 @@ class Reply:
         model: the model's name in the server's reply, which shows the snapshot behind an alias.
         cost_usd: what this call cost; 0 when it was free or cached, None when no price is known.
         is_cached: the answer came from the store, without a call.
-        finish_reason: "stop", or "length" when the reply was cut.
+        finish_reason: "stop"; "length" when the reply was cut; "content_filter" when a filter
+            stopped it; "refusal" when the provider marked it as one, and the text says it.
     """
 
     text: str
@@ -61,6 +62,23 @@ class Reply:
     cost_usd: float | None
     is_cached: bool = False
     finish_reason: str = "stop"
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it was refused, and asking again would not help."""
+        return self.finish_reason in ("content_filter", "refusal")
+
+    @property
+    def fault(self) -> str | None:
+        """Why it may be no whole answer, as the end of a sentence; None where nothing is known."""
+        if self.finish_reason == "content_filter":
+            return "stopped its reply by a content filter"
+        if self.finish_reason == "refusal":
+            return f"refused to answer: {self.text[:200]}"
+        if self.finish_reason == "length":
+            said = "" if self.text.strip() else " before it said a word"
+            return f"gave a reply that was cut at max_tokens{said}; raise max_tokens"
+        return None if self.text.strip() else "gave an empty reply"
 
 
 class Chat(Protocol):

@@ -36,7 +36,7 @@ from engines.precision import has_bfloat16
 from engines.prefill import SHORTEST_SHARED, alike, best_ahead, shared_prefixes
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
-from envs.errors import EngineError
+from envs.errors import EngineError, PromptError
 
 _WORTH_A_PASS = 1e12
 """Tokens times weights that must be saved for a pass of its own to pay."""
@@ -112,7 +112,7 @@ class LocalEngine:
         """Continue one prompt (see `engines.types.Engine`)."""
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and len(prompt_ids) + sampling.max_new_tokens > limit:
-            raise EngineError(
+            raise PromptError(
                 f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
                 f"not fit the model's {limit} positions; lower env.max_turns or "
                 "policy.max_new_tokens."

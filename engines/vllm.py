@@ -24,7 +24,7 @@ from engines.types import Completion, Sampling
 from engines.vllm_options import VllmOptions
 from engines.vllm_process import VllmProcess
 from engines.weights import weights_version
-from envs.errors import EngineError
+from envs.errors import EngineError, PromptError
 
 TOLERANCE_NATS = {"float32": 1e-3}
 """The most that engine and trainer may differ on the probe, by the engine's data type."""
@@ -91,7 +91,7 @@ class VllmEngine:
     ) -> Completion:
         """Continue one prompt (see `engines.types.Engine`)."""
         if len(prompt_ids) + sampling.max_new_tokens > self._process.context_tokens:
-            raise EngineError(
+            raise PromptError(
                 f"A prompt of {len(prompt_ids)} tokens and {sampling.max_new_tokens} new ones do "
                 f"not fit the engine's {self._process.context_tokens}; lower env.max_turns or "
                 "policy.max_new_tokens, or raise engine.context_tokens."

@@ -7,7 +7,9 @@
     |-- OutOfTurnError       step() by an agent that is not to act
     |-- EpisodeOverError     step() after the end
     |-- EngineError          text generation failed, or engine and trainer disagree
+    |   `-- PromptError      a prompt is too long for the model (recorded)
     |-- RemoteError          a model behind an API gave no answer in spite of all retries (recorded)
+    |-- OutageError          a model behind an API answers nobody; the run stops and can be resumed
     |-- BudgetError          the next call might cost more than the budget has left
     |-- StoreError           the store is locked, damaged or of another run
     |-- TrainingError        an update cannot be made from these examples, or its numbers blow up
@@ -48,8 +50,25 @@ class EngineError(ParleyError):
     """Text generation failed, or engine and trainer disagree about the weights."""
 
 
+class PromptError(EngineError):
+    """A prompt with its reply is longer than the model reads: this dialogue goes no further."""
+
+
 class RemoteError(ParleyError):
-    """A model behind an API gave no answer in spite of all retries."""
+    """A model behind an API gave no answer in spite of all retries.
+
+    Attributes:
+        may_pass: whether the same request may succeed at another time: the server failed, and did
+            not refuse it.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+class OutageError(ParleyError):
+    """A model behind an API answers nobody any more; the run stops here and can be resumed."""
 
 
 class BudgetError(ParleyError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from envs.errors import RemoteError, UnscoredError
 from envs.registry import Component, Registry
 from envs.types import EndReason, Episode
 
@@ -20,6 +21,9 @@ DIMENSION_RANGES: dict[str, tuple[float, float]] = {
 }
 """SOTOPIA's seven dimensions and their ranges (arXiv 2310.11667, section 3)."""
 
+
+MAY_PASS = "may_pass"
+"""The detail of a judgement that is unscored because a server failed; to be tried again."""
 
 SAME = 1e-9
 """Scores that are closer are the same: their sums were taken in different orders."""
@@ -63,6 +67,11 @@ class Judgement:
     @property
     def is_scored(self) -> bool:
         return bool(self.scores)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is unscored because of a failure that may not come again, as an outage."""
+        return not self.scores and MAY_PASS in self.details
 
 
 class Judge(Protocol):
@@ -109,6 +118,12 @@ def judge(name: str, *, sees_task: bool = False) -> Callable[[M], M]:
 def unscored(judge: Judge, reason: str, details: Mapping[str, float] | None = None) -> Judgement:
     """The word of a judge that cannot say: never a number, always the reason."""
     return Judgement(judge.id, judge.version, (), (reason,), details or {})
+
+
+def unanswered(judge: Judge, error: RemoteError | UnscoredError) -> Judgement:
+    """The word of a judge whose model gave no answer, or none that could be read."""
+    may_pass = isinstance(error, RemoteError) and error.may_pass
+    return unscored(judge, str(error), {MAY_PASS: 1.0} if may_pass else None)
 
 
 def why_unscorable(episode: Episode) -> str | None:

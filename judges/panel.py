@@ -11,7 +11,15 @@ from engines.models import ModelConfig, Resources
 from envs.errors import ConfigError
 from envs.options import Count
 from envs.types import Episode
-from judges.base import DIMENSION_RANGES, Judge, Judgement, judge, unscored, why_unscorable
+from judges.base import (
+    DIMENSION_RANGES,
+    MAY_PASS,
+    Judge,
+    Judgement,
+    judge,
+    unscored,
+    why_unscorable,
+)
 from judges.rubric import rubric_of
 from judges.samples import Seats, flip_rate, mean_scores, spreads
 
@@ -60,7 +68,8 @@ class PanelJudge:
         if failed:
             reasons = "; ".join(f"{each.judge_id}: {'; '.join(each.reasons)}" for each in failed)
             reason = f"{len(failed)} of {len(said)} members gave no scores: {reasons}"
-            return unscored(self, reason, counts)
+            passing = {MAY_PASS: 1.0} if any(each.may_pass for each in failed) else {}
+            return unscored(self, reason, counts | passing)
         samples = [judgement.scores for judgement in said]
         flips = flip_rate(samples)
         signed = "+".join(judgement.judge_version for judgement in said)

@@ -13,7 +13,15 @@ from engines.models import ModelConfig, Resources
 from envs.errors import ConfigError, RemoteError, UnscoredError
 from envs.options import Count
 from envs.types import Episode
-from judges.base import DIMENSION_RANGES, Judgement, Scores, judge, unscored, why_unscorable
+from judges.base import (
+    DIMENSION_RANGES,
+    Judgement,
+    Scores,
+    judge,
+    unanswered,
+    unscored,
+    why_unscorable,
+)
 from judges.prompt_guard import seal, sealed_messages
 from judges.samples import flip_rate, mean_scores, spreads
 from judges.transcript_view import drawn_labels, labels, shown_episode, shown_name
@@ -100,7 +108,7 @@ class RubricJudge:
         try:
             asked = await together(self._sample(episode, k) for k in range(self.samples))
         except (RemoteError, UnscoredError) as error:
-            return unscored(self, str(error))
+            return unanswered(self, error)
         verdicts = [each.value for each in asked]
         scores = mean_scores([verdict.scores for verdict in verdicts])
         served = "+".join(sorted({each.model for each in asked}))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Generic, TypeVar
+from unicodedata import normalize
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
@@ -70,12 +71,17 @@ async def ask_until_valid(
     refusal = ""
     for ask in range(1, max_asks + 1):
         reply = await chat.ask(ask_again(request, refusal, ask) if refusal else request)
+        if reply.is_blocked:
+            raise UnscoredError(f"{chat.id} {clean(reply.fault or '')}.")
         try:
             return Asked(read(reply.text), reply.model, ask)
         except UnscoredError as error:
             refusal = str(error)
             if reply.finish_reason == "length":
-                refusal = f"it was cut after {reply.completion_tokens} tokens; be brief."
+                count = reply.completion_tokens
+                refusal = f"it was cut{f' after {count} tokens' if count else ''}; be brief."
+            elif not reply.text.strip():
+                refusal = "it was empty."
     raise UnscoredError(f"{chat.id} gave no valid reply in {max_asks}; of the last one: {refusal}")
 
 
@@ -206,7 +212,7 @@ def _read_seat(name: str, fields: object, character: str, n_turns: int) -> _Said
         said = _SEAT.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         raise UnscoredError(f"{name}: {_first_fault(error)}.") from error
-    if said.name != character:
+    if spelling(said.name) != spelling(character):
         raise UnscoredError(
             f"{name} has another name there than in the record: do not confuse the agents."
         )
@@ -218,6 +224,19 @@ def _read_seat(name: str, fields: object, character: str, n_turns: int) -> _Said
     if n_turns and not said.turns:
         raise UnscoredError(f"{name}: it cites no turn, expected at least one under 'turns'.")
     return said
+
+
+def spelling(name: str) -> str:
+    """A name in the one spelling that names are compared in.
+
+    Models write accents composed (Unicode's NFC) and apostrophes straight or curly as they like.
+    """
+    return " ".join(normalize("NFC", name).translate(_APOSTROPHES).split())
+
+
+_APOSTROPHES: Final = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201b\u02bc\u02b9\u2032\uff07\u00b4`", "'")
+)
 
 
 def _reason(said: _Said, names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -270,6 +271,32 @@ def test_options_at_odds_are_explained(overrides: list[str], sentence: str) -> N
 def test_located_share_is_relative() -> None:
     weights = ["critic.weights.value=3", "critic.weights.random=1"]
     assert compose(["critic=mixed", *weights]).critic.located_share == 0.75
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "output_root='${oc.env:SECRET}'",
+        "output_root='runs/${oc.env:SECRET,none}'",
+        "policy.name='${oc.decode:${oc.env:SECRET}}'",
+        "name=env output_root='${oc.${name}:SECRET}'",
+    ],
+)
+def test_no_option_is_filled_from_the_environment(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "sk-canary")
+    with pytest.raises(ConfigError, match="where a secret would stand in clear") as caught:
+        compose(word.split())
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_name_of_a_variable_may_come_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHICH", "SERVER_KEY")
+    words = ["partner=server", "partner.model.name=m"]
+    model = compose([*words, "++partner.model.api_key_env='${oc.env:WHICH}'"]).partner.model
+    assert model is not None
+    assert model.api_key_env == "SERVER_KEY"
 
 
 def test_every_option_can_be_set_without_a_sign() -> None:

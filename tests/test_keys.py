@@ -135,9 +135,9 @@ def test_a_traceback(tmp_path: Path) -> None:
 import engines.remote.direct_transport as direct, sys
 from training.cli.run import run
 from training.evaluate import COMMAND
-def broken(self, content):
+def broken(endpoint, content, key):
     raise RuntimeError("a defect")
-direct.DirectTransport._read = broken
+direct.read_completion = broken
 sys.argv = ["training.evaluate", *{words!r}]
 run(COMMAND)
 """

@@ -19,9 +19,9 @@ from engines.chat import Chat, ChatRequest, Message, Reply
 from engines.local import LocalEngine
 from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat
+from engines.remote.endpoint import Endpoint
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
-from engines.remote.transport import Endpoint
 from engines.remote.usage_totals import UsageReport
 from engines.types import Sampling
 from envs.scenarios import draw

@@ -6,6 +6,7 @@ Results go into a folder below `calibrations` in the output root.
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def calibrate_judge(config: RunConfig) -> None:
             judge_of(config.judge, resources(remote, seed=seed))
             for seed in (config.seed, config.seed + 1)
         )
-        with watch.step("judge", "judge") as progress:
+        watched = remote.watched() if remote else nullcontext()
+        with watch.step("judge", "judge") as progress, watched:
             calibration = loop.run(
                 calibrate(
                     judge,

@@ -68,7 +68,7 @@ def invent_scenes(config: RunConfig) -> None:
 
         try:
             with watch.step("invent", "scenes") as progress:
-                loop.run(_invent(config, writer, written, keep, progress))
+                loop.run(_invent(config, writer, written, keep, progress, remote))
         finally:  # also when the budget is spent
             calls = remote.totals()
             counts = Counter(each.dropped for each in done if each.dropped is not None)
@@ -91,6 +91,7 @@ async def _invent(
     written: list[EnvironmentRecord],
     keep: Callable[[Attempt], None],
     progress: Callable[[int, int], None],
+    remote: Remote,
 ) -> None:
     """Make attempts in waves until there are enough scenes, or it is in vain."""
     wanted, limit = config.invent.count, config.invent.count * config.invent.tries
@@ -98,7 +99,9 @@ async def _invent(
     while (left := wanted - len(written)) > 0 and number < limit and in_vain < PATIENCE:
         progress(len(written), wanted)
         size = min(left, WAVE, config.api.concurrency, limit - number)
-        for attempt in await together(writer.attempt(number + n, known) for n in range(size)):
+        with remote.watched():
+            attempts = await together(writer.attempt(number + n, known) for n in range(size))
+        for attempt in attempts:
             if attempt.scene is not None and (dropped := known.like(attempt.scene)) is not None:
                 attempt = replace(attempt, scene=None, dropped=dropped)  # like one of its own wave
             keep(attempt)

@@ -109,7 +109,8 @@ def train(config: RunConfig) -> Path:
             if not any(one.judgement.is_scored for one in played.episodes):
                 show_alarm(watch.console, _nothing_scored(iteration, played.episodes))
             groups = played.branches.groups
-            examples = pair(run.store, iteration, groups, trainer.pairing, trainer.value)
+            budget = config.update.token_budget
+            examples = pair(run.store, iteration, groups, trainer.pairing, trainer.value, budget)
             if not examples:
                 show_alarm(watch.console, _nothing_to_learn(iteration, len(groups)))
             report, ahead = learn(trainer, iteration, examples, watch)

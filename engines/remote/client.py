@@ -10,20 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakSet
 
 from engines.chat import ChatRequest, Reply
 from engines.remote.answer_store import AnswerStore, answer_key
+from engines.remote.contact import MANY, Contact
+from engines.remote.endpoint import Endpoint, read_key
+from engines.remote.failures import Failure, Remedy
 from engines.remote.ledger import Ledger, PlannedCall
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price, price_of
 from engines.remote.retries import Retries
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy, Transport, read_key
+from engines.remote.transport import Answer, Transport
 from envs.errors import ConfigError, ParleyError, RemoteError
 
 log = logging.getLogger(__name__)
+
+CHECK_S = 0.05
+"""How often it is looked whether others are answered, which tells who is at fault."""
 
 
 def price_at(endpoint: Endpoint) -> Price | None:
@@ -52,7 +59,11 @@ class RemoteChat:
         answers: the store of answers, which decides what requests it covers; None for no store.
         transport: None chooses by the endpoint at the first call, so that a run that is answered
             from the store alone needs no litellm.
-        sleep, rng: sources of the waits between attempts; for tests.
+        sleep, rng, clock: sources of the waits between attempts and of their length; for tests.
+        go_on: the option that resumes the run, for the error when the endpoint answers nobody.
+
+    Attributes:
+        contact: whether the endpoint answers, and whom.
     """
 
     def __init__(
@@ -66,14 +77,18 @@ class RemoteChat:
         transport: Transport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        go_on: str = "resume=RUN",
     ) -> None:
         self._endpoint = endpoint
+        self.contact = Contact(self.id, go_on)
         self._ledger, self._limiter, self._answers = ledger, limiter, answers
         self._price = price_at(endpoint)
         self._retries = retries or Retries()
         self._transport = transport
-        self._sleep, self._rng = sleep, rng or random.Random()
+        self._sleep, self._rng, self._clock = sleep, rng or random.Random(), clock
         self._has_warned = False
+        self._asking = self._in_doubt = 0
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._sending: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._abandoned: WeakSet[asyncio.Task[Any]] = WeakSet()
@@ -108,6 +123,7 @@ class RemoteChat:
         key = answer_key(self.id, request, weights_version=self._endpoint.weights_version)
         while True:
             if (kept := answers.get(key)) is not None:
+                self.contact.has_answered = True
                 self._ledger.count_cached(purpose=request.purpose, model=self.id)
                 return kept
             if (other := self._in_flight.get(key)) is None:
@@ -140,11 +156,19 @@ class RemoteChat:
 
     async def _call(self, request: ChatRequest) -> Reply:
         """Make attempts until one succeeds or no more are allowed."""
-        attempt = 0
+        self._asking += 1
+        try:
+            return await self._attempts(request)
+        finally:
+            self._asking -= 1
+
+    async def _attempts(self, request: ChatRequest) -> Reply:
+        attempt, started_s = 0, self._clock()
         while True:
             attempt += 1
             outcome = await self._attempt(request)
             if isinstance(outcome, Reply):
+                self.contact.answered()
                 return outcome
             if asyncio.current_task() in self._abandoned:
                 raise asyncio.CancelledError
@@ -152,13 +176,32 @@ class RemoteChat:
             if outcome.retry_after_s is not None:  # concerns all callers, also if this one gives up
                 patience_s = min(outcome.retry_after_s, self._retries.cap_s)
                 self._limiter.pause(self._endpoint.host, patience_s)
-            if outcome.remedy is Remedy.OTHER_CONFIG:
-                raise ConfigError(sentence)
-            if outcome.remedy is Remedy.OTHER_REQUEST:
-                raise RemoteError(f"{sentence}; asking again would not help.")
-            if attempt >= self._retries.max_attempts:
-                raise RemoteError(f"{sentence}; that was attempt {attempt}, the last one allowed.")
+            if outcome.remedy is not Remedy.RETRY:
+                raise await self._without_remedy(outcome.remedy, sentence)
+            waited_s = self._clock() - started_s
+            if self._retries.gives_up(attempt, waited_s, is_down=outcome.is_down):
+                sentence = f"{sentence}; that was attempt {attempt}, the last one allowed."
+                raise self.contact.gave_up(sentence) or RemoteError(sentence, may_pass=True)
             await self._sleep(self._retries.backoff_s(attempt, self._rng))
+
+    async def _without_remedy(self, remedy: Remedy, sentence: str) -> ParleyError:
+        """The error of a request that is not tried again."""
+        if remedy is Remedy.UNCLEAR:
+            await self._others_answered()
+            if self.contact.has_answered and self.contact.refused() < MANY:
+                remedy = Remedy.OTHER_REQUEST
+        if remedy is Remedy.OTHER_REQUEST:
+            return RemoteError(f"{sentence.rstrip('.')}; asking again would not help.")
+        return ConfigError(sentence)
+
+    async def _others_answered(self) -> None:
+        """Wait until any request was answered, or all under way are refused for unclear reasons."""
+        self._in_doubt += 1
+        try:
+            while self._asking > self._in_doubt and not self.contact.has_answered:
+                await asyncio.sleep(CHECK_S)
+        finally:
+            self._in_doubt -= 1
 
     async def _attempt(self, request: ChatRequest) -> Reply | Failure:
         """Make one attempt: reserve its cost before, settle or release it after, in every case."""
@@ -181,13 +224,14 @@ class RemoteChat:
             if isinstance(outcome, Failure):
                 self._ledger.release(reservation, was_billed=outcome.was_billed)
                 return outcome
-            usage = outcome.usage
+            usage = planned.believed(outcome.usage)
             cost_usd = self._ledger.settle(reservation, usage)
         if usage is None and not self._has_warned:
             self._has_warned = True
             log.warning(
-                "%s does not say how many tokens it used: 0 is written down, and unless it is "
-                "free, each call counts as uncertain with the most that it may cost.",
+                "%s does not say how many tokens it used, or nothing that can be: 0 is written "
+                "down, and unless it is free, each call counts as uncertain with the most that it "
+                "may cost.",
                 self.id,
             )
         return Reply(

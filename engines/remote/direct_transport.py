@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from engines.chat import ChatRequest
-from engines.remote.ledger import Usage
+from engines.chat import ChatRequest, Message
+from engines.remote.completion import read_completion
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import TOO_LONG, Failure, Remedy, failure_of_status
+from engines.remote.http import open_session, proxy_of, read_body
 from engines.remote.retries import parse_retry_after
-from engines.remote.transport import (
-    Answer,
-    Endpoint,
-    Failure,
-    Remedy,
-    failure_of_status,
-    redact_keys,
-    response_format,
-    sent_seed,
-)
+from engines.remote.server_words import shown
+from engines.remote.transport import Answer, response_format, sent_seed
 from envs.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,55 +23,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 10.0
-KEEP_ALIVE_S = 4.0
-"""Idle connections are closed before uvicorn does it (after 5 s), which could lose a request."""
-
-
-class _PromptDetails(BaseModel):
-    model_config = ConfigDict(strict=True)
-    cached_tokens: int | None = Field(default=None, ge=0)
-
-
-class _Usage(BaseModel):
-    model_config = ConfigDict(strict=True)
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-    prompt_tokens_details: _PromptDetails | None = None
-
-    def to_usage(self) -> Usage | None:
-        """As the ledger takes it; None where 0 prompt tokens are reported, which cannot be."""
-        if not self.prompt_tokens:
-            return None
-        details = self.prompt_tokens_details
-        cached = (details.cached_tokens or 0) if details else 0
-        return Usage(self.prompt_tokens, self.completion_tokens, cached)
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(strict=True)
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(BaseModel):
-    model_config = ConfigDict(strict=True)
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True)
-    model: str
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
 
 class DirectTransport:
     """Sends requests to {base_url}/chat/completions over persistent connections.
 
-    An option that the server refuses by name with a 400 (structured output, seeds, `max_tokens`) is
-    left out or renamed from then on, with a warning.
+    What the server refuses with an error that speaks of it (structured output, seeds, `max_tokens`,
+    system messages) is left out, renamed or put into the first user message from then on, with a
+    warning.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -85,6 +37,7 @@ class DirectTransport:
             raise ConfigError(f"{endpoint.model!r} has no base_url; set it, or go by litellm.")
         self._endpoint = endpoint
         self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._proxy = proxy_of(endpoint)
         self._refused_options: set[str] = set()
         self._session: ClientSession | None = None
 
@@ -105,19 +58,23 @@ class DirectTransport:
                 data=json.dumps(body).encode(),
                 headers=headers,
                 allow_redirects=False,  # the key must not be sent elsewhere
+                proxy=self._proxy,
             ) as response:
-                content = await response.read()
+                content = await read_body(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"could not be reached ({type(error).__name__})"
-            return Failure(reason, Remedy.RETRY, was_billed=False)
+            return Failure(reason, Remedy.RETRY, was_billed=False, is_down=True)
         except TimeoutError:
             reason = f"gave no answer within {self._endpoint.timeout_s:g} s"
             return Failure(reason, Remedy.RETRY, was_billed=None)
         except aiohttp.ClientError as error:  # its text may quote headers
             reason = f"broke off ({type(error).__name__})"
-            return Failure(reason, Remedy.RETRY, was_billed=None)
+            is_down = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+            return Failure(reason, Remedy.RETRY, was_billed=None, is_down=is_down)
+        if isinstance(content, Failure):
+            return content
         if response.status == 200:
-            return self._read(content)
+            return read_completion(self._endpoint, content, key)
         return self._refused(response, content, body, key)
 
     async def close(self) -> None:
@@ -128,25 +85,17 @@ class DirectTransport:
 
     def _open(self) -> ClientSession:
         """The session, opened by the first call in the event loop of that call."""
-        import aiohttp
-
         if self._session is None:
-            timeout_s = self._endpoint.timeout_s
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-                timeout=aiohttp.ClientTimeout(
-                    total=timeout_s, sock_connect=min(CONNECT_S, timeout_s)
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            self._session = open_session(self._endpoint.timeout_s)
         return self._session
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
+        refused = self._refused_options
+        messages = request.messages if SYSTEM not in refused else without_system(request.messages)
         body: dict[str, Any] = {
             "model": self._endpoint.model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
         }
-        refused = self._refused_options
         limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
         body[limit] = request.max_tokens
         if request.temperature is not None:
@@ -157,44 +106,60 @@ class DirectTransport:
             body["response_format"] = response_format(request.schema)
         return body
 
-    def _read(self, content: bytes) -> Answer | Failure:
-        try:
-            body = _Body.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            reason = f"answered 200 with something else than a chat completion ({where}: "
-            return Failure(f"{reason}{first['msg']})", Remedy.RETRY, was_billed=None)
-        choice = body.choices[0]
-        return Answer(
-            text=choice.message.content or choice.message.refusal or "",
-            model=body.model,
-            finish_reason=choice.finish_reason or "stop",
-            usage=body.usage.to_usage() if body.usage else None,
-        )
-
     def _refused(
         self, response: ClientResponse, content: bytes, body: dict[str, Any], key: str | None
     ) -> Failure:
-        message = redact_keys(content.decode(errors="replace"), key)
-        if response.status in (400, 422) and (option := refused_option(message, body)):
+        message = shown(content.decode(errors="replace"), key)
+        if response.status in _OPTION_STATUSES and (option := refused_option(message, body)):
             if option not in self._refused_options:
                 self._refused_options.add(option)
                 log.warning("%s does not take %s: %s", self._endpoint.id, option, message[:300])
             reason = f"does not take {option}"
             return Failure(reason, Remedy.RETRY, was_billed=False)
-        retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
+        headers = response.headers
+        retry_after_s = parse_retry_after(headers.get("Retry-After"))
+        if retry_after_s is None and (wait_ms := parse_retry_after(headers.get("Retry-After-Ms"))):
+            retry_after_s = wait_ms / 1000
         return failure_of_status(
             self._endpoint, response.status, message, retry_after_s=retry_after_s
         )
 
 
+SYSTEM: Final = "a system message"
+_OPTION_STATUSES: Final = (400, 422, 500, 501)
+"""Some servers break where others refuse an option, as when a chat template raises an error."""
+
+_ABOUT_SCHEMA: Final = re.compile(
+    r"response.?format|json.?(?:schema|mode|object)|schema|structured|guided|grammar|constrain"
+)
+_ABOUT_SYSTEM: Final = re.compile(
+    r"\bsystem\b.{0,20}\brole|\brole\b.{0,80}\bsystem\b"
+    r"|\bsystem (?:message|prompt|instruction)s?\b.{0,40}\b(?:not|unsupported|disabled)\b"
+    r"|roles? must alternate|only user and assistant roles|developer instruction is not enabled"
+)
+
+
 def refused_option(message: str, body: dict[str, Any]) -> str | None:
     """The dispensable option that a server's error message complains about, if any."""
-    if "response_format" in body and "response_format" in message:
+    lower = message.lower()
+    if any(hint in lower for hint in TOO_LONG):
+        return None
+    if "response_format" in body and _ABOUT_SCHEMA.search(lower):
         return "response_format"
-    if "max_tokens" in body and re.search(r"use ['`\"\\]*max_completion_tokens", message.lower()):
+    if "max_tokens" in body and re.search(r"use ['`\"\\]*max_completion_tokens", lower):
         return "max_tokens"
-    if "seed" in body and re.search(r"\bseed\b", message):
+    if "seed" in body and re.search(r"\bseed\b", lower):
         return "seed"
+    if body["messages"][0]["role"] == "system" and _ABOUT_SYSTEM.search(lower):
+        return SYSTEM
     return None
+
+
+def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The same conversation with the system's text at the head of the first user message."""
+    first, *others = messages
+    if first.role != "system":
+        return tuple(messages)
+    if not others or others[0].role != "user":
+        return (Message("user", first.content), *others)
+    return (Message("user", f"{first.content}\n\n{others[0].content}"), *others[1:])

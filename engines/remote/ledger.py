@@ -13,7 +13,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from engines.chat import ChatRequest
 from engines.remote.ledger_file import LedgerFile
@@ -59,6 +59,20 @@ class PlannedCall:
         if self.price is None:
             return None
         return self.price.cost_nusd(self.prompt_tokens, self.max_tokens)
+
+    def believed(self, usage: Usage | None) -> Usage | None:
+        """The usage that was reported; None for far more tokens than this call can have taken."""
+        if (
+            usage is None
+            or usage.prompt_tokens > MOST_BELIEVED * self.prompt_tokens
+            or usage.completion_tokens > MOST_BELIEVED * (self.prompt_tokens + self.max_tokens)
+        ):
+            return None
+        return usage
+
+
+MOST_BELIEVED: Final = 10
+"""How many times the upper bound of its tokens a call may be said to have taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,18 @@ milliseconds of CPU a call and seconds to import, so servers with a base URL are
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from typing import Any, ClassVar
 
 from engines.chat import ChatRequest
-from engines.remote.ledger import Usage
+from engines.remote.completion import answer_in
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import Failure, Remedy, failure_of_status
 from engines.remote.retries import parse_retry_after
-from engines.remote.transport import (
-    Answer,
-    Endpoint,
-    Failure,
-    Remedy,
-    failure_of_status,
-    redact_keys,
-    response_format,
-    sent_seed,
-)
+from engines.remote.server_words import shown
+from engines.remote.transport import Answer, response_format, sent_seed
 from envs.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -53,21 +48,14 @@ class LitellmTransport:
 
         self._in_use.add(self)
         try:
-            response = await self._litellm.acompletion(**self._arguments(request), api_key=key)
-        except openai.APITimeoutError:
+            async with asyncio.timeout(self._endpoint.timeout_s):  # its own is between two bytes
+                response = await self._litellm.acompletion(**self._arguments(request), api_key=key)
+        except (openai.APITimeoutError, TimeoutError):
             reason = f"gave no answer within {self._endpoint.timeout_s:g} s"
             return Failure(reason, Remedy.RETRY, was_billed=None)
         except openai.OpenAIError as error:
             return self._failure(error, key)
-        if not response.choices:
-            return Failure("answered without a choice", Remedy.RETRY, was_billed=None)
-        choice = response.choices[0]
-        return Answer(
-            text=choice.message.content or "",
-            model=response.model or self._endpoint.model,
-            finish_reason=choice.finish_reason or "stop",
-            usage=to_usage(getattr(response, "usage", None)),
-        )
+        return answer_in(self._endpoint, _as_body(response), key)
 
     async def close(self) -> None:
         """Close litellm's connections, unless another transport still uses them."""
@@ -99,7 +87,7 @@ class LitellmTransport:
     def _failure(self, error: Exception, key: str | None) -> Failure:
         """The failure that litellm's exception stands for; keys are removed from its message."""
         litellm = self._litellm
-        message = " ".join(redact_keys(str(error), key).split())
+        message = shown(str(error), key)
         this_request = (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError)
         if isinstance(error, this_request):
             return Failure(f"refused: {message[:300]}", Remedy.OTHER_REQUEST, was_billed=False)
@@ -111,16 +99,31 @@ class LitellmTransport:
         return failure_of_status(self._endpoint, status, message, retry_after_s=retry_after_s)
 
 
-def to_usage(usage: Any) -> Usage | None:
-    """A response's usage as the ledger takes it; None where there is none.
+def _as_body(response: Any) -> dict[str, Any]:
+    """The body that litellm's response was made of, as far as it is read here.
 
     litellm reports 0 prompt tokens where the provider says nothing.
     """
-    if usage is None or not usage.prompt_tokens:
-        return None
+    usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
-    cached = getattr(details, "cached_tokens", None) or 0
-    return Usage(usage.prompt_tokens, usage.completion_tokens, cached)
+    return {
+        "model": response.model,
+        "choices": [
+            {
+                "message": {
+                    "content": choice.message.content,
+                    "refusal": getattr(choice.message, "refusal", None),
+                },
+                "finish_reason": choice.finish_reason,
+            }
+            for choice in (response.choices or ())[:1]
+        ],
+        "usage": {
+            "prompt_tokens": getattr(usage, "prompt_tokens", None),
+            "completion_tokens": getattr(usage, "completion_tokens", None),
+            "prompt_tokens_details": {"cached_tokens": getattr(details, "cached_tokens", None)},
+        },
+    }
 
 
 def import_litellm() -> Any:

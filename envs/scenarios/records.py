@@ -163,8 +163,10 @@ def read_text(path: Path) -> str:
     """The text of a file.
 
     Raises:
-        DataError: there is no such file, or it is not UTF-8.
+        DataError: there is no such file, it is a device or a pipe, or it is not UTF-8.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading it might never end
+        raise DataError(f"{path} is a device or a pipe, expected a file; name a file.")
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

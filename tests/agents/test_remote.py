@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agents.base import Seat
 from agents.prompts import STYLES, PromptStyle
 from agents.remote import Conversation, RemotePlayer
-from engines.chat import ChatRequest, Message
+from engines.chat import ChatRequest, Message, Reply
 from envs.actions import CODECS
 from envs.errors import BudgetError, RemoteError
 from envs.scenarios import FAMILIES, draw
@@ -359,3 +359,51 @@ def test_the_full_style_tells_all_that_a_deal_needs(scenario: Scenario) -> None:
 def test_where_only_a_judge_can_score_no_deal_is_spoken_of() -> None:
     told = observed(seat=0, scenario=draw("open", "test", 0))
     assert "offer" not in Conversation(STYLES["full"], told.view).read(told)[0].content
+
+
+# What is no reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A reply and how it ended; `says` is what the error must say."""
+
+    text: str
+    finish: str
+    says: str
+
+
+@pytest.mark.parametrize(
+    ("ended", "asks"),
+    [
+        (Ended("", "length", "was cut at max_tokens before it said a word; raise"), 2),
+        (Ended('{"action_type": "spe', "length", "was cut at max_tokens; raise max_tokens"), 2),
+        (Ended("<think>Well,", "length", "was cut at max_tokens"), 2),
+        (Ended("", "stop", "gave an empty reply"), 2),
+        (Ended(" \n", "stop", "gave an empty reply"), 2),
+        (Ended("", "content_filter", "by a content filter"), 1),
+        (Ended(said("Let us"), "content_filter", "by a content filter"), 1),
+        (Ended("I can't help.", "refusal", "refused to answer: I can't help."), 1),
+    ],
+)
+def test_what_is_no_reply_is_not_taken_for_silence(ended: Ended, asks: int) -> None:
+    reply = Reply(ended.text, "fake-1", 9, 512, 0.0, finish_reason=ended.finish)
+    chat = FakeChat(lambda request: reply)
+    with pytest.raises(RemoteError, match=f"fake-1 .*{re.escape(ended.says)}") as caught:
+        ask(RemotePlayer(chat, STYLES["full"]), observed(seat=0))
+    assert not caught.value.may_pass
+    assert len(chat.requests) == asks
+
+
+def test_a_cut_reply_that_can_be_read_stands() -> None:
+    prose = Reply("I would say that", "fake-1", 9, 5, 0.0, finish_reason="length")
+    action = ask(RemotePlayer(FakeChat([prose]), STYLES["full"]), observed(seat=0))
+    assert action == Action(ActionType.SPEAK, "I would say that")
+    cut = replace(prose, text='{"action')
+    chat = FakeChat([cut, said("Hello")])
+    assert ask(RemotePlayer(chat, STYLES["full"]), observed(seat=0)).argument == "Hello"
+
+
+def test_nonsense_is_the_players_own_fault() -> None:
+    action = ask(RemotePlayer(FakeChat(["[1]"] * 2), STYLES["full"]), observed(seat=0))
+    assert action.invalid is not None

@@ -77,6 +77,10 @@ class Provider:
         gives_usage: whether answers say how many tokens they took.
         refuses: names of body fields that get a 400.
         models: what it lists; nothing is not listed at all.
+
+    Attributes:
+        fault: the status and the text with which a body is refused; None where it is answered.
+        change: the answer that is sent in the place of one.
     """
 
     def __init__(
@@ -98,6 +102,8 @@ class Provider:
     ) -> None:
         self.account = Account()
         self.bodies: list[Body] = []
+        self.fault: Callable[[Body], tuple[int, str] | None] = lambda body: None
+        self.change: Callable[[Body], Body] = lambda answer: answer
         self._reply, self._faults, self._fault_rate = reply, faults, fault_rate
         self._script = list(script)
         self._rng = random.Random(seed)
@@ -149,6 +155,8 @@ class Provider:
             return wrong
         body: Body = await request.json()
         self.bodies.append(body)
+        if (told := self.fault(body)) is not None:
+            return refused(*told)
         for name in self._refuses:
             if name in body:
                 return refused(400, f"Unknown field {name}.")
@@ -178,7 +186,7 @@ class Provider:
                 "prompt_tokens": prompt_tokens,
                 "completion_tokens": completion_tokens,
             }
-        return await self._answer(request, fault, json.dumps(answer))
+        return await self._answer(request, fault, json.dumps(self.change(answer)))
 
     def _draw(self) -> Fault | None:
         if self._script:

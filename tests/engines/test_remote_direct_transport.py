@@ -13,9 +13,11 @@ import pytest
 from aiohttp import web
 
 from engines.chat import ChatRequest, Message
-from engines.remote.direct_transport import DirectTransport
+from engines.remote.direct_transport import DirectTransport, without_system
+from engines.remote.endpoint import Endpoint, read_key
+from engines.remote.failures import Failure, Remedy, failure_of_status
 from engines.remote.ledger import Usage
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy, failure_of_status, read_key
+from engines.remote.transport import Answer
 from envs.errors import ConfigError
 from tests.engines.remote_provider import Fault, Provider
 
@@ -125,7 +127,7 @@ def test_max_tokens_is_renamed_where_a_server_says_so() -> None:
 
     failure, answer = by_hand(serve, question(), question())
     assert isinstance(failure, Failure)
-    assert answer == Answer("No.", "o", "stop", usage=None)
+    assert answer == Answer("No.", "o", "refusal", usage=None)
 
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}])
@@ -150,7 +152,7 @@ def test_no_usage_is_not_a_usage_of_nothing(usage: dict[str, int] | None) -> Non
         ("cut_midway", None, r"broke off \(ClientPayloadError\)"),
         ("truncated", None, "something else than a chat completion"),
         ("invalid", None, "something else than a chat completion"),
-        ("no_choices", None, r"\(choices: List should have at least 1 item"),
+        ("no_choices", None, r"\(it has no choices with a message\)"),
     ],
 )
 def test_what_can_be_tried_again(fault: Fault, was_billed: bool | None, said: str) -> None:
@@ -182,7 +184,12 @@ def test_nobody_listens() -> None:
 @pytest.mark.parametrize(
     ("status", "said", "remedy", "was_billed"),
     [
-        (400, "temperature must be at most 2", Remedy.OTHER_CONFIG, False),
+        (400, "temperature must be at most 2", Remedy.UNCLEAR, False),
+        (422, "body.stop: extra fields", Remedy.UNCLEAR, False),
+        (403, '{"error": {"message": "Your input was flagged"}}', Remedy.OTHER_REQUEST, False),
+        (403, "blocked by the content policy", Remedy.OTHER_REQUEST, False),
+        (500, "the request exceeds the available context size", Remedy.OTHER_REQUEST, False),
+        (500, "it took too long", Remedy.RETRY, None),
         (400, "maximum context length is 4096 tokens", Remedy.OTHER_REQUEST, False),
         (400, '{"code": "content_filter"}', Remedy.OTHER_REQUEST, False),
         (400, "exceeds the maximum number of tokens allowed", Remedy.OTHER_REQUEST, False),
@@ -190,7 +197,7 @@ def test_nobody_listens() -> None:
         (400, f"{'words ' * 99} content_filter", Remedy.OTHER_REQUEST, False),
         (401, "", Remedy.OTHER_CONFIG, False),
         (402, "", Remedy.OTHER_CONFIG, False),
-        (403, "", Remedy.OTHER_CONFIG, False),
+        (403, "", Remedy.UNCLEAR, False),
         (404, "model not found", Remedy.OTHER_CONFIG, False),
         (413, "", Remedy.OTHER_REQUEST, False),
         (301, "", Remedy.OTHER_CONFIG, False),
@@ -207,7 +214,96 @@ def test_what_a_status_means(
     assert (failure.remedy, failure.was_billed) == (remedy, was_billed)
     assert f"answered {status}" in failure.reason
     assert len(failure.reason) < 400
-    assert ("SOME_KEY" in failure.reason) == (status in (401, 403))
+    doubts_key = status in (401, 403) and remedy is not Remedy.OTHER_REQUEST
+    assert ("SOME_KEY" in failure.reason) == doubts_key
+
+
+@pytest.mark.parametrize(
+    ("status", "is_down"), [(429, False), (500, False), (502, True), (503, True), (504, True)]
+)
+def test_which_status_means_that_a_server_is_down(status: int, is_down: bool) -> None:
+    assert failure_of_status(Endpoint("m"), status, "").is_down is is_down
+
+
+def test_a_wait_is_read_from_the_body_where_no_header_has_one() -> None:
+    headers = iter([{}, {"Retry-After": "3"}, {"Retry-After-Ms": "40"}])
+
+    async def serve(body: dict[str, Any]) -> web.Response:
+        return web.Response(status=429, text="Please try again in 7s.", headers=next(headers))
+
+    waits = [failure.retry_after_s for failure in by_hand(serve, *[question()] * 3)]
+    assert waits == [7.0, 3.0, 0.04]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "System role not supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Developer instruction is not enabled for models/gemma-3-27b-it",
+        "messages.0.role: Input should be 'user' or 'assistant', got 'system'",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_where_no_system_message_is_taken_the_first_user_message_begins_with_it(
+    message: str, status: int
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def serve(body: dict[str, Any]) -> web.Response:
+        bodies.append(body)
+        if body["messages"][0]["role"] == "system":
+            return web.json_response({"error": {"message": message}}, status=status)
+        return web.json_response({"model": "m", "choices": [{"message": {"content": "Hi."}}]})
+
+    failure, answer, again = by_hand(serve, *[question()] * 3)
+    assert isinstance(failure, Failure)
+    assert (failure.remedy, failure.was_billed) == (Remedy.RETRY, False)
+    assert isinstance(answer, Answer)
+    assert isinstance(again, Answer)
+    folded = [{"role": "user", "content": "Be brief.\n\nHello"}]
+    assert [body["messages"] for body in bodies[1:]] == [folded, folded]
+
+
+def test_a_system_message_that_stands_alone_becomes_the_users() -> None:
+    alone = (Message("system", "Be brief."),)
+    assert without_system(alone) == (Message("user", "Be brief."),)
+    begun = (*alone, Message("assistant", "Hi."), Message("user", "Go on."))
+    assert without_system(begun) == (Message("user", "Be brief."), *begun[1:])
+    assert without_system(begun[1:]) == begun[1:]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "'json_schema' is not supported by this model",
+        "This model does not support structured outputs.",
+        "guided decoding backend failed to compile",
+        "failed to parse grammar",
+        "Invalid schema for reply: 'minimum' is not permitted",
+        "JSON mode is not enabled",
+    ],
+)
+def test_a_schema_that_is_refused_in_other_words_is_left_out(message: str) -> None:
+    async def serve(body: dict[str, Any]) -> web.Response:
+        if "response_format" in body:
+            return web.json_response({"error": {"message": message}}, status=400)
+        return web.json_response({"model": "m", "choices": [{"message": {"content": "Hi."}}]})
+
+    first, second = by_hand(serve, *[question(schema=SCHEMA)] * 2)
+    assert isinstance(first, Failure)
+    assert first.remedy is Remedy.RETRY
+    assert isinstance(second, Answer)
+
+
+def test_no_part_of_a_key_and_no_control_code_of_an_error_body_comes_through() -> None:
+    async def serve(body: dict[str, Any]) -> web.Response:
+        text = f"\x1b[2J\x1b]0;owned\x07bad key {KEY[:12]} or {KEY.replace('-', '%2D')}"
+        return web.Response(status=400, text=text)
+
+    (failure,) = by_hand(serve, question(), key=KEY)
+    assert failure.reason.startswith("answered 400: bad key [key] or [key]")
+    assert failure.reason.isprintable()
 
 
 def test_a_redirect_is_not_followed_with_a_key() -> None:

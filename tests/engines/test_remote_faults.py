@@ -12,11 +12,11 @@ import pytest
 
 from engines.chat import ChatRequest, Message, Reply
 from engines.remote.client import RemoteChat
+from engines.remote.endpoint import Endpoint
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price
 from engines.remote.retries import Retries
-from engines.remote.transport import Endpoint
 from engines.remote.usage_totals import UsageReport
 from envs.errors import BudgetError, RemoteError
 from tests.engines.remote_provider import FAULTS, REFUSED, Fault, Provider

@@ -16,11 +16,13 @@ import pytest
 
 from engines.chat import ChatRequest, Message
 from engines.remote.client import RemoteChat, transport_to
+from engines.remote.endpoint import Endpoint
+from engines.remote.failures import Failure, Remedy
 from engines.remote.ledger import Ledger, Usage
 from engines.remote.limits import Limiter
 from engines.remote.litellm_transport import LitellmTransport, import_litellm
 from engines.remote.retries import Retries
-from engines.remote.transport import Answer, Endpoint, Failure, Remedy
+from engines.remote.transport import Answer
 from envs.errors import ConfigError, ParleyError
 from tests.engines.remote_provider import FAULTS, Fault, Provider
 
@@ -121,7 +123,8 @@ def test_what_no_retry_helps() -> None:
     (no_maker,) = sent(Provider(), question(), endpoint=Endpoint("no-such-model"))
     for failure in (wrong_key, bad_option, no_maker):
         assert isinstance(failure, Failure)
-        assert (failure.remedy, failure.was_billed) == (Remedy.OTHER_CONFIG, False)
+        expected = Remedy.OTHER_CONFIG if failure is wrong_key else Remedy.UNCLEAR
+        assert (failure.remedy, failure.was_billed) == (expected, False)
         assert KEY not in failure.reason
     assert "set CANARY_KEY to one" in wrong_key.reason
     assert "Unknown field seed" in bad_option.reason
@@ -170,7 +173,7 @@ from engines.remote.answer_store import AnswerStore, answer_key
 from engines.remote.client import RemoteChat
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
-from engines.remote.transport import Endpoint
+from engines.remote.endpoint import Endpoint
 request = ChatRequest((Message("user", "Hello"),), 0.0, 9)
 with AnswerStore(Path(sys.argv[1])) as answers:
     answers.put(answer_key("gpt-4o", request), request, Reply("Hi.", "gpt-4o", 1, 1, 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from envs.scenarios import scenario_of
 from envs.scenarios.dollars import DollarTask
 from envs.scenarios.families.item_split import SplitTask
 from envs.scenarios.friends import FriendsTask
+from envs.scenarios.records import read_text
 from envs.scenarios.sotopia import (
     CONTESTED_CODENAMES,
     CONTESTED_SOURCES,
@@ -250,3 +252,12 @@ def test_the_protocol_has_a_version() -> None:
     name, _, version = PROTOCOL.partition("/")
     assert name
     assert int(version) >= 1
+
+
+def test_what_is_no_file_is_not_read_for_ever(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "scenes.jsonl", tmp_path / "zeros.jsonl"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        with pytest.raises(DataError, match="is a device or a pipe, expected a file"):
+            read_text(path)

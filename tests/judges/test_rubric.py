@@ -17,6 +17,8 @@ from envs.errors import BudgetError, ConfigError, RemoteError
 from envs.types import EndReason, Episode, Profile
 from judges import prompt_guard, rubric, transcript_view, versions
 from judges.base import DIMENSION_RANGES, Judge, Judgement, Scores
+from judges.hybrid import HybridJudge
+from judges.panel import PanelJudge
 from judges.rubric import RubricJudge, rubric_request
 from judges.transcript_view import labels
 from tests.chats import Answer, FakeChat
@@ -234,3 +236,14 @@ def test_names_are_asked_for_as_they_are_shown(episode: Episode) -> None:
 def test_options_out_of_range_are_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=f"{option} of a rubric judge is 0"):
         RubricJudge(FakeChat([]), **{option: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_failure_that_may_pass_is_marked_whoever_asked(episode: Episode, passes: bool) -> None:
+    down = RubricJudge(FakeChat(lambda request: RemoteError("It is down.", may_pass=passes)))
+    good = RubricJudge(by_name(Ann=2, Ben=7))
+    for judge in (down, HybridJudge(down), PanelJudge((good, down))):
+        judgement = judged(judge, episode)
+        assert not judgement.is_scored
+        assert judgement.may_pass is passes
+    assert not judged(good, episode).may_pass

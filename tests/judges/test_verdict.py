@@ -256,3 +256,35 @@ def test_errors_of_the_model_are_not_asked_again(error: Exception) -> None:
     with pytest.raises(type(error), match=str(error)):
         asyncio.run(ask_until_valid(chat, REQUEST, read_object, 3))
     assert len(chat.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("character", "named"),
+    [
+        ("Zo\u00eb O'Hara", "Zoe\u0308 O\u2019Hara"),
+        ("Zoe\u0308 O\u2019Hara", "Zo\u00eb O'Hara"),
+        ("Jose\u0301  D\u02bcArc", "Jos\u00e9 D'Arc"),
+    ],
+)
+def test_a_name_in_another_spelling_is_the_same(character: str, named: str) -> None:
+    text = PLAIN.replace('"Ann"', json.dumps(named))
+    assert read_verdict(text, NAMES, (character, "Ben"), N_TURNS) == read(PLAIN)
+    with pytest.raises(UnscoredError, match="another name"):
+        read_verdict(text, NAMES, (f"{character}s", "Ben"), N_TURNS)
+
+
+@pytest.mark.parametrize(
+    ("reply", "asks", "says"),
+    [
+        (Reply("", "m", 9, 0, 0.0, finish_reason="content_filter"), 1, "by a content filter"),
+        (Reply("No.", "m", 9, 2, 0.0, finish_reason="refusal"), 1, "refused to answer: No."),
+        (Reply("", "m", 9, 0, 0.0), 3, "of the last one: it was empty"),
+        (Reply("", "m", 9, 50, 0.0, finish_reason="length"), 3, "it was cut after 50 tokens"),
+    ],
+)
+def test_why_there_is_no_verdict(reply: Reply, asks: int, says: str) -> None:
+    chat = FakeChat(lambda request: reply)
+    request = ChatRequest((Message("user", "Judge."),), 0.0, 50)
+    with pytest.raises(UnscoredError, match=says):
+        asyncio.run(ask_until_valid(chat, request, read, 3))
+    assert len(chat.requests) == asks

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,6 +26,7 @@ from training.builders.judges import judge_of
 from training.config import RunConfig, models
 from training.config.play import API, CheckpointConfig, PolicyConfig
 from training.learning.sources import Talk
+from training.methods.records import PlayedEpisode
 from training.play.context import (
     CHECKPOINT,
     EXPERTS,
@@ -107,9 +108,15 @@ class _Part:
 def open_talk(config: RunConfig, run: Run, model: ModelConfig) -> Iterator[Talk]:
     """Seat a model that demonstrates, with the run's judge; its calls are counted in the run."""
     with asyncio.Runner() as loop, ExitStack() as closing:
-        given = resources(Remote(config, _Part(run.folder, closing), loop), seed=config.seed)
+        remote = Remote(config, _Part(run.folder, closing), loop)
+        given = resources(remote, seed=config.seed)
         player = seat_remote(model, given, purpose="demonstrations")
-        yield Talk(player, judge_of(config.judge, given), Batcher(), loop.run)
+
+        def run_wave(work: Coroutine[Any, Any, list[PlayedEpisode]]) -> list[PlayedEpisode]:
+            with remote.watched():
+                return loop.run(work)
+
+        yield Talk(player, judge_of(config.judge, given), Batcher(), run_wave)
 
 
 def seat_remote(

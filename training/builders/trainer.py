@@ -103,7 +103,7 @@ def _branch_plan(play: PlayContext, teacher: Player | None) -> BranchPlan:
             preference=pairwise_judge_of(config, given),
             selects_segments=config.critic.selects_segments and config.pairing.spec.by_segment,
             teacher=teacher,
-            run=play.loop.run,
+            run=play.run_wave,
         ),
     )
 

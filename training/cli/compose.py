@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import ConfigError
@@ -28,6 +29,28 @@ def _by_size(small: Any, large: Any, *, _root_: DictConfig) -> Any:
 
 
 OmegaConf.register_new_resolver("by_size", _by_size, replace=True)
+
+
+def _environment(variable: str, default: Any = None, *, _node_: Node) -> Any:
+    """`${oc.env:NAME}`: refused where the value, which may be a secret, would be written down.
+
+    All options are written into a run's config.yaml. Those that only name a variable may be taken
+    from another one.
+
+    Raises:
+        ConfigError: the option is no `api_key_env`.
+    """
+    option = _node_._get_full_key(None)
+    if not option.endswith("api_key_env"):
+        raise ConfigError(
+            f"{option} takes its value from the environment variable {variable}, but all options "
+            "are written into config.yaml, where a secret would stand in clear; let the shell put "
+            "the value in, or, for a key, give the variable's name: api_key_env=NAME."
+        )
+    return os.environ.get(variable, default)
+
+
+OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
@@ -75,6 +98,8 @@ def with_defaulted(words: Iterable[str]) -> list[str]:
 def reworded(error: Exception) -> ConfigError:
     """What Hydra or OmegaConf found wrong, as a sentence of ours."""
     said = str(error).strip()
+    if isinstance(error.__cause__, ConfigError):  # of a resolver of ours
+        return error.__cause__
     if isinstance(error, OverrideParseException):
         return ConfigError(
             f"{error.override!r} cannot be read; expected KEY=VALUE, such as seed=1;"

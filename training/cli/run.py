@@ -21,7 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
-from envs.errors import BudgetError, ConfigError, ParleyError
+from engines.remote.server_words import without_codes
+from envs.errors import BudgetError, ConfigError, OutageError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
 from training.cli.help import show_help
@@ -34,6 +35,7 @@ from training.storage.learned import contradictions
 
 EXIT_USAGE = 2
 EXIT_BUDGET = 3
+EXIT_OUTAGE = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -62,7 +64,7 @@ def run(command: Command) -> NoReturn:
 
     Raises:
         SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake, 3 where
-            the budget is spent.
+            the budget is spent, 4 where a model behind an API answers nobody.
     """
     with errors_as_sentences():
         check_packages()  # before registries import what is called `judges`, say
@@ -90,6 +92,9 @@ def errors_as_sentences() -> Iterator[None]:
     except BudgetError as error:
         say(f"{error} All that was done is kept.", "stopped")
         raise SystemExit(EXIT_BUDGET) from None
+    except OutageError as error:
+        say(f"{error} All that was done is kept.", "stopped")
+        raise SystemExit(EXIT_OUTAGE) from None
     except ParleyError as error:
         say(str(error))
         raise SystemExit(EXIT_USAGE) from None
@@ -101,7 +106,7 @@ def errors_as_sentences() -> Iterator[None]:
 def say(sentence: str, kind: str = "error", style: str = "bold red") -> None:
     """Print one sentence to stderr for people."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble((f"{kind}: ", style), sentence))
+    console.print(Text.assemble((f"{kind}: ", style), without_codes(sentence)))
 
 
 def _run_hydra(command: Command) -> list[Path]:

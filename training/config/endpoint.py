@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engines.models import ModelConfig
+from engines.remote.endpoint import Endpoint
 from engines.remote.prices import Price
-from engines.remote.transport import Endpoint
 from envs.errors import ConfigError
 
 ANSWERS = "answers.sqlite"

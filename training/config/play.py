@@ -12,7 +12,7 @@ from agents.prompts import STYLES
 from agents.registry import PLAYERS, PlayerSpec
 from engines.models import ModelConfig
 from envs.errors import ConfigError
-from envs.options import Chosen, Count, OneOf, Positive, Range, Weighted, Weights
+from envs.options import Chosen, Count, NonNegative, OneOf, Positive, Range, Weighted, Weights
 from envs.registry import Registry
 from envs.scenarios import FAMILIES, draw_mixture, scenario_of
 from envs.scenarios.difficulty import Difficulty
@@ -149,6 +149,8 @@ class ApiConfig:
         concurrency: calls under way at once.
         requests_per_minute, tokens_per_minute: what the account allows; None for no limit.
         attempts: tries of one call, the first included.
+        local_patience_s: how long a server on this machine (a loopback address) is tried while it
+            is down or starts, in seconds, beyond `attempts`.
         answers: which answers are kept and not asked for again: "greedy" those at temperature 0,
             "all" samples too, each by its own seed, so that a stopped run pays nothing twice.
         answers_file: where they are kept; None for the run's own folder. A shared file also lets a
@@ -160,6 +162,7 @@ class ApiConfig:
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
     attempts: Count = 8
+    local_patience_s: NonNegative = 300.0
     answers: Literal["off", "greedy", "all"] = "all"
     answers_file: str | None = None
     offline: bool = False

@@ -11,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from envs.errors import DataError
+from training.storage.files import parse_yaml
 
 RESULTS = Path("docs/results")
 """Where definitions, records, plots and the page's template are, from the repository's root."""
@@ -86,7 +87,7 @@ def read_studies(file: Path) -> Studies:
             message names it.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
         return Studies.model_validate(content)
     except OSError as error:
         raise DataError(

@@ -111,11 +111,25 @@ def _why_unscored(outcomes: Outcomes) -> list[str]:
     if not reasons:
         return []
     ((reason, count),) = reasons.most_common(1)
+    passing = sum(
+        played.judgement.may_pass
+        for found in outcomes.values()
+        for outcome in found.values()
+        for played in outcome.episodes
+    )
     played = sum(len(o.episodes) for found in outcomes.values() for o in found.values())
     return [
         f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}",
         *(["ALARM: no episode was scored, so this is no result."] * (reasons.total() == played)),
+        *([_again(passing)] if passing else []),
     ]
+
+
+def _again(passing: int) -> str:
+    return (
+        f"A server's failure left {passing} of them unscored; the same command with resume=RUN "
+        "tries these again, and nothing else."
+    )
 
 
 MOST_INVALID = 0.1

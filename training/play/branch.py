@@ -16,10 +16,9 @@ from training.methods.records import BranchGroup, PlayedEpisode
 from training.methods.values import scores_of
 from training.play.branching import Branched, Brancher, Candidate, branch_wave
 from training.play.collect import sampled_tokens
-from training.play.context import POLICY, PlayContext
+from training.play.context import BRANCH, POLICY, PlayContext
 from training.play.waves import Progress
 
-_BRANCH = "branch"
 _CANDIDATES_A_WAVE = 128
 """Of one critic."""
 _FIRST_POINTS = 32
@@ -117,11 +116,11 @@ def _branch_wave_in_store(
 ) -> Branches:
     """Branch one wave, or read it back where the store has it."""
     store = context.run.store
-    if store.wave_done(_BRANCH, iteration, wave):
-        played = store.episodes(_BRANCH, iteration, wave)
+    if store.wave_done(BRANCH, iteration, wave):
+        played = store.episodes(BRANCH, iteration, wave)
         return Branches(store.groups(iteration, wave), sampled_tokens(played))
     done: Branched = branch_wave(brancher, chunk)
-    with store.wave(_BRANCH, iteration, wave) as transaction:
+    with store.wave(BRANCH, iteration, wave) as transaction:
         transaction.add_episodes(done.episodes)
         transaction.add_groups(done.groups)
         transaction.add_drops("branch", done.drops)

@@ -7,7 +7,7 @@ from random import Random
 
 from agents.demonstrator import WRITTEN
 from training.methods.records import PlayedEpisode
-from training.play.context import POLICY, SELF, PlayContext
+from training.play.context import BRANCH, POLICY, SELF, PlayContext
 from training.play.rollout import EpisodePlan, episode_seed
 from training.play.waves import Progress, play_in_waves
 
@@ -27,7 +27,8 @@ def collect(context: PlayContext, iteration: int, progress: Progress) -> list[Pl
         seats = (POLICY, POLICY if partner == SELF else partner)
         order = seats if rng.random() < 0.5 else seats[::-1]
         plans.append(EpisodePlan(str(n), scenario, tuple(players[name] for name in order), seed))
-    return play_in_waves(context, "collect", iteration, plans, progress)
+    was_branched = context.run.store.wave_done(BRANCH, iteration, 0)
+    return play_in_waves(context, "collect", iteration, plans, progress, mends=not was_branched)
 
 
 def sampled_tokens(episodes: Iterable[PlayedEpisode]) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from agents.base import Player
 from engines.batcher import Batcher
@@ -14,6 +17,11 @@ from training.play.collector import Collector
 from training.play.engines import Engines
 from training.play.remote import Remote
 from training.storage.run import Run
+
+T = TypeVar("T")
+
+BRANCH = "branch"
+"""The phase in which episodes are branched."""
 
 SELF = "self"
 POLICY, FROZEN, EXPERTS, STUBBORN = "policy", "frozen_bc", "experts", "stubborn"
@@ -49,6 +57,15 @@ class PlayContext:
     remote: Remote | None = None
     collector: Collector | None = None
     notes: tuple[str, ...] = ()
+
+    def run_wave(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a wave to its end.
+
+        Raises:
+            OutageError: a model behind an API failed for all of it.
+        """
+        with self.remote.watched() if self.remote else nullcontext():
+            return self.loop.run(work)
 
     def actors(self) -> dict[str, Player]:
         """The players by role while data is collected."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +45,7 @@ class Remote:
 
     def __init__(self, config: RunConfig, run: Owner, loop: asyncio.Runner) -> None:
         api = config.api
-        self._config, self._loop = config, loop
+        self._config, self._loop, self._folder = config, loop, run.folder
         self._ledger = Ledger(
             run.folder / CALLS, budget_usd=config.budget_usd, max_calls=config.max_calls
         )
@@ -63,18 +64,35 @@ class Remote:
     def chat(self, model: ModelConfig) -> RemoteChat:
         """The client of a model; one for each model in a run."""
         if model not in self._chats:
+            api, endpoint = self._config.api, endpoint_of(model)
+            patience_s = api.local_patience_s if endpoint.is_local else 0.0
             self._chats[model] = RemoteChat(
-                endpoint_of(model),
+                endpoint,
                 ledger=self._ledger,
                 limiter=self._limiter,
                 answers=self._answers,
-                retries=Retries(max_attempts=self._config.api.attempts),
+                retries=Retries(max_attempts=api.attempts, patience_s=patience_s),
+                go_on=f"resume={self._folder}",
             )
         return self._chats[model]
 
     def totals(self) -> UsageReport:
         """The calls so far and their cost."""
         return self._ledger.totals()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Do a piece of work, such as a wave of episodes, with models that answer.
+
+        Raises:
+            OutageError: all requests to one of the models failed in the block, so that what came
+                of it should not be kept.
+        """
+        for chat in self._chats.values():
+            chat.contact.begin()
+        yield
+        for chat in self._chats.values():
+            chat.contact.check()
 
     def _close_chats(self) -> None:
         for chat in self._chats.values():

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
 from agents.base import Agent, Player, Seat
 from engines.batcher import Batcher
 from engines.types import Generation
-from envs.errors import RemoteError
+from envs.errors import PromptError, RemoteError
 from envs.social import Rules, SocialState, replay
 from envs.types import Scenario, Turn
-from judges.base import Judge, Judgement
+from judges.base import MAY_PASS, Judge, Judgement
 from training.methods.records import PlayedEpisode
 
 
@@ -78,8 +78,9 @@ def play_wave(
 async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) -> PlayedEpisode:
     """Play one episode, from its start or from the end of its trunk, and have it judged.
 
-    Failures of models behind APIs are recorded here and nowhere else: such an episode is kept as
-    far as it went, unscored. The other episodes play on while this one is judged.
+    Failures of models behind APIs, and prompts that are too long for a model that is loaded here,
+    are recorded here and nowhere else: such an episode is kept as far as it went, unscored. The
+    other episodes play on while this one is judged.
     """
     trunk = plan.trunk
     # A branch keeps its parent's random order: other words there, but nobody else's turn.
@@ -88,9 +89,11 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
     generations: list[Generation | None] = list(trunk.generations) if trunk else []
     try:
         await _act_out(state, _seated(plan, state), generations)
-    except RemoteError as error:
+    except (RemoteError, PromptError) as error:
         episode = state.abandon()
-        judgement = Judgement(judge.id, judge.version, (), (f"Not played to its end: {error}",))
+        told = {MAY_PASS: 1.0} if isinstance(error, RemoteError) and error.may_pass else {}
+        reasons = (f"Not played to its end: {error}",)
+        judgement = Judgement(judge.id, judge.version, (), reasons, told)
     else:
         episode = state.episode()
         with batcher.detached():
@@ -105,6 +108,12 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
         parent_id=trunk.parent_id if trunk else None,
         branch_turn=len(trunk.turns) if trunk else None,
     )
+
+
+async def judge_again(played: PlayedEpisode, judge: Judge, batcher: Batcher) -> PlayedEpisode:
+    """The same episode with another judgement."""
+    with batcher.detached():
+        return replace(played, judgement=await judge.judge(played.episode))
 
 
 async def _act_out(

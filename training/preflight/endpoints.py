@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 
 from engines.remote.client import price_at
+from engines.remote.endpoint import Endpoint, read_key
 from engines.remote.prices import SELF_HOSTED, retirement_of, why_unknown
-from engines.remote.transport import Endpoint, read_key
 from envs.errors import ConfigError
 from training.config import RunConfig, models
 from training.config.endpoint import ANSWERS, endpoint_of

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from engines.remote.server_words import without_codes
 from training.evaluation.table_cells import HEADLINE, difference_cell, mean_cell
 
 
@@ -22,7 +23,7 @@ def show_place(console: Console, what: str, place: Path) -> None:
 
 def show_alarm(console: Console, sentence: str) -> None:
     """Print that something came to nothing, where a zero alone might be taken for a result."""
-    console.print(f"[bold yellow]alarm:[/bold yellow] {escape(sentence)}")
+    console.print(f"[bold yellow]alarm:[/bold yellow] {escape(without_codes(sentence))}")
 
 
 def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -37,7 +38,7 @@ def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
             continue  # the table above shows it
         _show_tables(console, part, f"{subset} alone: {_description(summary, part['scenarios'])}")
     for note in summary["notes"]:
-        console.print(f"note: {escape(note)}")
+        console.print(f"note: {escape(without_codes(note))}")
 
 
 def _description(summary: Mapping[str, Any], count: int) -> str:

@@ -1,4 +1,4 @@
-"""Writes files atomically, so that a killed process leaves no partial file; JSON helpers."""
+"""Writes files atomically, so that a killed process leaves no partial file; JSON and YAML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import yaml  # type: ignore[import-untyped]
 
 from envs.errors import ConfigError
 
@@ -59,6 +61,37 @@ def read_object(file: Path, *, empty: bool = False) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"{file} holds no options; copy it again.")
     return found
+
+
+MOST_VALUES: Final = 100_000
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse a YAML document of at most `MOST_VALUES` values, each alias counted with all its own.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or it is larger: some lines of aliases to aliases make
+            billions of values.
+    """
+    try:
+        count = _count_values(yaml.compose(text, Loader=yaml.SafeLoader), {})
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    if count > MOST_VALUES:
+        raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, aliases written out")
+    return yaml.safe_load(text)
+
+
+def _count_values(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many values a node has with its aliases written out; infinite where one holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # if it is met again inside itself
+        pairs = isinstance(node, yaml.MappingNode)
+        parts = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_count_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _finite(value: object) -> object:

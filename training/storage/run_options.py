@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from envs.errors import ConfigError
 from envs.options import defaults
 from training.config import RunConfig
-from training.storage.files import to_json
+from training.storage.files import parse_yaml, to_json
 
 IMMATERIAL_OPTIONS = frozenset(
     {"name", "resume", "output_root", "iterations", "logger", "threads"}
@@ -33,7 +33,7 @@ def read_config(file: Path) -> dict[str, Any]:
         ConfigError: the file is not YAML, or holds no options.
     """
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = parse_yaml(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not YAML ({error}): restore it, or start anew.") from error
     if not isinstance(config, dict):

@@ -2,7 +2,8 @@
 
 Work is committed in *waves*, one transaction each: after a kill -9 a wave is stored as a whole or
 not at all, and `wave_done` says which. Rows are only added, so a reader may read groups first and
-the episodes they refer to afterwards, also while the run continues.
+the episodes they refer to afterwards, also while the run continues. Only an episode that a server's
+failure left unscored, and on which nothing was built, is replaced when it is played again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from training.storage.database import (
     open_for_writing,
     transaction,
 )
+
+_ADD_GENERATION = "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,8 +69,7 @@ class Wave:
             (rows.episode_row(e) | key for e in episodes),
         )
         self._db.executemany(
-            "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (row for e in episodes for row in rows.generation_rows(e)),
+            _ADD_GENERATION, (row for e in episodes for row in rows.generation_rows(e))
         )
         self._db.executemany(
             "INSERT INTO judgements VALUES"
@@ -214,6 +216,34 @@ class Store:
                 "INSERT INTO waves VALUES (?, ?, ?, ?)", (phase, iteration, wave, time.time())
             )
             yield Wave(self._db, key)
+
+    def replace_unscored(self, episodes: Sequence[PlayedEpisode]) -> None:
+        """Put episodes in the place of those with the same ids, in one transaction.
+
+        Raises:
+            StoreError: one of them is not in the store, or has scores there.
+        """
+        with transaction(self._db, self.path):
+            for played in episodes:
+                row = rows.judgement_row(played)
+                changed = self._db.execute(
+                    "UPDATE judgements SET judge_id = :judge_id, judge_version = :judge_version,"
+                    " status = :status, scores = :scores, reasons = :reasons, details = :details"
+                    " WHERE episode_id = :episode_id AND status = 'unscored'",
+                    row,
+                )
+                if changed.rowcount != 1:
+                    raise StoreError(
+                        f"episode {played.id} has scores in the store, or is not there: only "
+                        "unscored ones are played again."
+                    )
+                self._db.execute(
+                    "UPDATE episodes SET players = :players, turns = :turns, end = :end,"
+                    " deal = :deal WHERE id = :id",
+                    rows.episode_row(played),
+                )
+                self._db.execute("DELETE FROM generations WHERE episode_id = ?", (played.id,))
+                self._db.executemany(_ADD_GENERATION, rows.generation_rows(played))
 
     def wave_done(self, phase: str, iteration: int, wave: int) -> bool:
         """Whether the wave is stored."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agents.base import Agent, Move, Player, Seat
 from agents.scripted import ScriptedExperts
-from envs.errors import EngineError, RemoteError
+from envs.errors import EngineError, PromptError, RemoteError
 from envs.types import Action, ActionType, EndReason, Observation
 from judges.verifiable import VerifiableJudge
 from tests.training.lines import line_player, play_lines, scenario
@@ -162,13 +162,24 @@ def test_an_error_comes_out_as_itself() -> None:
         play_lines(plan("a"), plan("b", 2, bad, bad), plan("c"))
 
 
-def test_a_model_that_falls_silent_fails_its_own_episode_alone() -> None:
-    silent = Troublemaker(RemoteError("no answer after 8 attempts"))
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (RemoteError("no answer after 8 attempts", may_pass=True), True),
+        (RemoteError("no answer after 8 attempts"), False),
+        (PromptError("no answer after 8 attempts"), False),
+    ],
+)
+def test_a_model_that_falls_silent_fails_its_own_episode_alone(
+    error: Exception, passes: bool
+) -> None:
+    silent = Troublemaker(error)
     fine, failed, also_fine = play_lines(plan("a"), plan("b", 2, silent, silent), plan("c"))
     assert failed.episode.end is EndReason.FAILED
     assert len(failed.episode.turns) == len(failed.generations) == 2  # kept as far as it went
     assert not failed.judgement.is_scored
     assert failed.judgement.reasons == ("Not played to its end: no answer after 8 attempts",)
+    assert failed.judgement.may_pass is passes
     assert [fine, also_fine] == play_lines(plan("a"), plan("c"))
 
 

@@ -12,6 +12,7 @@ import yaml
 from envs.errors import ConfigError, StoreError
 from training.storage.run import Run
 from training.storage.run_files import read_metrics
+from training.storage.run_options import read_config
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -158,3 +159,22 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 def test_a_run_is_written_by_one_at_a_time(tmp_path: Path) -> None:
     with Run.create(tmp_path, CONFIG) as run, pytest.raises(StoreError, match="one writer"):
         Run.resume(run.folder, CONFIG)
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9)
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, "a: &a [*a]", "[" * 5000 + "]" * 5000])
+def test_a_configuration_of_billions_of_values_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"is not YAML \(it (has more than|is nested)"):
+        read_config(file)
+
+
+def test_aliases_within_reason_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_config(file) == {"a": [1, 2], "b": [1, 2]}

@@ -298,3 +298,17 @@ def test_kill_9_loses_no_acknowledged_wave_and_shows_no_half(path: Path) -> None
                 assert store.episodes("collect", 1, wave) == [*trunks, *kept.branches[1:]]
             assert len(store.episodes("collect", 1)) == 23 * len(done)
             assert store.drops() == [Drop(1, "collect", "unscored", len(done))]
+
+
+def test_an_unscored_episode_is_replaced_in_its_place(path: Path) -> None:
+    failed, good = played("b", scored=False), played("a")
+    again = replace(played("b", n_turns=1, words="again"), seed=failed.seed)
+    with Store(path, scenario_of) as store:
+        with store.wave("collect", 1, 0) as wave:
+            wave.add_episodes([failed, good])
+        store.replace_unscored([again])
+        assert store.episodes("collect", 1) == [again, good]
+        for scored in ([again], [good], [played("c")]):
+            with pytest.raises(StoreError, match="only unscored ones are played again"):
+                store.replace_unscored(scored)
+        assert store.episodes("collect", 1) == [again, good]

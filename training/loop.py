@@ -88,7 +88,7 @@ def train(config: RunConfig) -> Path:
         logger_of(config, run.folder) as track,
     ):
         show_place(watch.console, "run", run.folder)
-        with watch.step("clone", f"stage 0: clone the {_shown_source(config)}") as progress:
+        with watch.step("clone", f"stage 0: clone {config.demonstrations.name}") as progress:
             bc = clone_behaviour(config, run, progress, partial(open_talk, config, run))
         if demonstrated := bc.trainer_state.get("demonstrations"):
             watch.console.print(demonstrated["told"], soft_wrap=True, markup=False)
@@ -151,10 +151,6 @@ def train(config: RunConfig) -> Path:
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
-
-
-def _shown_source(config: RunConfig) -> str:
-    return "experts" if config.demonstrations.name == "experts" else "demonstrations"
 
 
 def _nothing_scored(iteration: int, episodes: Sequence[PlayedEpisode]) -> str:

@@ -25,7 +25,8 @@ from tests.training.test_scene_training import SIZES
 from training.cli.compose import compose
 from training.config import RunConfig
 from training.config.play import CriticConfig
-from training.learning.sources import FileOptions, Stage0
+from training.learning.sources.base import Stage0
+from training.learning.sources.files import FileOptions
 from training.loop import train
 from training.methods.records import PlayedEpisode
 from training.methods.sources import SOURCES

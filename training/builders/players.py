@@ -25,7 +25,7 @@ from envs.errors import ConfigError
 from training.builders.judges import judge_of
 from training.config import RunConfig, models
 from training.config.play import API, CheckpointConfig, PolicyConfig
-from training.learning.sources import Talk
+from training.learning.sources.base import Talk
 from training.play.context import (
     CHECKPOINT,
     EXPERTS,

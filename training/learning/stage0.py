@@ -26,7 +26,8 @@ from training.config import RunConfig
 from training.learning.cloning import clone
 from training.learning.low_rank import low_rank
 from training.learning.passes import move
-from training.learning.sources import Demonstrations, OpenTalk, Stage0, file_of
+from training.learning.sources.base import Demonstrations, OpenTalk, Stage0
+from training.learning.sources.files import file_of
 from training.learning.under_way import UnderWay
 from training.play.waves import Progress
 from training.storage.checkpoint import (
@@ -87,7 +88,7 @@ def _train(
     open_talk: OpenTalk,
     under_way: UnderWay,
 ) -> dict[str, Any]:
-    """Train the model; returns what is to be told of the demonstrations, of experts nothing."""
+    """Train the model; returns what is to be told of the demonstrations that were selected."""
     source = config.demonstrations.spec
     template = ChatTemplate(tokenizer, thinking=config.policy.thinking)
     stage = Stage0(config, template, open_talk, progress)
@@ -101,7 +102,7 @@ def _train(
             on_step=lambda step, steps, loss: progress(step, steps),
             under_way=under_way,
         )
-    if source.needs_task:
+    if not source.selects:
         return {}
     counts = {"kept": found.kept, "dropped": dict(found.dropped), "told": found.describe()}
     return {"demonstrations": counts}
@@ -138,7 +139,7 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "style": config.policy.prompt_style,
         "seed": config.seed,
     } | ({"thinking": True} if config.policy.thinking else {})
-    if config.demonstrations.name != "experts":
+    if config.demonstrations.spec.selects:
         path = config.demonstrations.path
         content |= {
             "demonstrations": to_mapping(config.demonstrations),

@@ -17,7 +17,7 @@ from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
 from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
-from training.learning.sources import file_of
+from training.learning.sources.files import file_of
 from training.preflight.endpoints import check_calls
 from training.preflight.packages import OUR_PACKAGES, check_places
 from training.storage.hub import SCHEME, is_on_hub, read_address

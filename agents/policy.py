@@ -37,6 +37,10 @@ class ModelPlayer:
     def sit(self, seat: Seat) -> Agent:
         return _SeatedModel(self, seat)
 
+    def at(self, temperature: float) -> ModelPlayer:
+        """The same player, which samples at another temperature, above 0."""
+        return replace(self, sampling=replace(self.sampling, temperature=temperature))
+
     def sampling_for(self, view: View) -> Sampling:
         """How its replies are sampled in a seat with this view."""
         if not self.constrained:

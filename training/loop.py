@@ -92,6 +92,8 @@ def train(config: RunConfig) -> Path:
             bc = clone_behaviour(config, run, progress, partial(open_talk, config, run))
         if demonstrated := bc.trainer_state.get("demonstrations"):
             watch.console.print(demonstrated["told"], soft_wrap=True, markup=False)
+            if alarm := demonstrated.get("alarm"):
+                show_alarm(watch.console, alarm)
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
         move(policy.model, config.device)
         trainer = build_trainer(config, run, bc, policy)
@@ -147,6 +149,7 @@ def train(config: RunConfig) -> Path:
             summary = summarise(trainer.play, held_out(config), iteration, watch.wall_s, progress)
         if demonstrated:
             summary |= {"demonstrations": demonstrated}
+            summary["notes"] += [f"ALARM: {alarm}"] if (alarm := demonstrated.get("alarm")) else []
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))

@@ -37,6 +37,7 @@ from training.storage.checkpoint import (
     save_checkpoint,
 )
 from training.storage.learned import learned_with
+from training.storage.model_source import weights_files
 from training.storage.run import Run
 
 _RECIPE_VERSION = 3
@@ -104,8 +105,14 @@ def _train(
         )
     if not source.selects:
         return {}
-    counts = {"kept": found.kept, "dropped": dict(found.dropped), "told": found.describe()}
-    return {"demonstrations": counts}
+    return {"demonstrations": {
+        "read": found.read,
+        "dialogues": found.dialogues,
+        "kept": found.kept,
+        "dropped": dict(found.dropped),
+        "told": found.describe(),
+        "alarm": found.alarm(),
+    }}  # fmt: skip
 
 
 def _keep(
@@ -140,10 +147,12 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "seed": config.seed,
     } | ({"thinking": True} if config.policy.thinking else {})
     if config.demonstrations.spec.selects:
-        path = config.demonstrations.path
+        path, other = config.demonstrations.path, config.demonstrations.checkpoint
         content |= {
             "demonstrations": to_mapping(config.demonstrations),
             "judge": to_mapping(config.judge),
+            "demonstrator": weights_files(other.name) if other else [],
+            "train_on_benchmark": config.env.train_on_benchmark,
             "files": [
                 sha256(file.read_bytes()).hexdigest()
                 for file in (config.env.scene_file, file_of(path) if path else None)

@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from random import Random
+from pathlib import Path
+from typing import Protocol
 
 from agents.base import Player
 from agents.chat_template import ChatTemplate
 from agents.prompts import STYLES, PromptStyle
-from engines.batcher import Batcher
 from engines.models import ModelConfig
-from envs.errors import ConfigError
-from envs.scenarios.difficulty import Difficulty
-from judges.base import Judge
 from training.config import RunConfig
-from training.learning.demonstrations import Row, drill_rows
+from training.config.play import CheckpointConfig
+from training.learning.demonstrations import Row
 from training.methods.records import PlayedEpisode
-from training.play.rollout import RunLoop
+from training.play.rollout import EpisodePlan
 from training.play.waves import Progress
+
+DEMONSTRATE = "demonstrate"
+"""The phase of a run's store that holds what its model demonstrated."""
+
+SURPLUS = "were more than cloning.dialogues"
+HELD_OUT = "were of held-out scenarios"
+_NO_FAULT = (SURPLUS, HELD_OUT)
+"""Why seats are left out that are as good as others."""
+
+
+class Play(Protocol):
+    """Plays episodes to their end."""
+
+    def __call__(self, plans: Sequence[EpisodePlan], progress: Progress) -> list[PlayedEpisode]:
+        """Play and judge what is not in the run's store yet; all of them, in the given order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A model that plays both seats, and what its dialogues need.
+    """A model that plays both seats.
 
     Attributes:
-        run: runs a wave to its end.
+        folder: of the run, which keeps what is played.
     """
 
     player: Player
-    judge: Judge
-    batcher: Batcher
-    run: RunLoop[list[PlayedEpisode]]
+    play: Play
+    folder: Path
 
 
-OpenTalk = Callable[[ModelConfig], AbstractContextManager[Talk]]
-"""Seats a model behind an API, whose calls count towards the run's budget."""
+OpenTalk = Callable[[ModelConfig | CheckpointConfig], AbstractContextManager[Talk]]
+"""Seats a model: one behind an API, whose calls count towards the run's budget, or one on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +77,41 @@ class Stage0:
 
 @dataclass(slots=True)
 class Demonstrations:
-    """What a source has found: rows to learn from, and how many seats of dialogues were left out.
+    """What a source has found: rows to learn from, and what was left out.
 
     Attributes:
-        kept: dialogues, each seen from one seat.
-        dropped: the same by the reason why they were left out.
+        read: dialogues that there were.
+        dialogues: those of which a seat was kept.
+        kept: seats that were kept; each is a row.
+        dropped: seats that were left out, by the reason.
     """
 
     rows: list[Row] = field(default_factory=list)
+    read: int = 0
+    dialogues: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def reasons(self) -> str:
+        """Why seats were left out, with their number; "" for none."""
+        return "; ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
+
     def describe(self) -> str:
-        """The counts in one sentence."""
-        reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
-        left_out = f" Left out: {reasons}." if reasons else ""
-        return f"Stage 0 learns from {self.kept} seats of dialogues.{left_out}"
-
-
-def some(found: Demonstrations, where: str, stage: Stage0) -> Demonstrations:
-    """With drills, in random order.
-
-    Raises:
-        ConfigError: there is nothing to learn from.
-    """
-    if not found.rows:
-        raise ConfigError(
-            f"Stage 0 has nothing to learn from: of {where}, none was kept. {found.describe()} "
-            "Choose another model or file, lower demonstrations.min_goal or another of its limits "
-            "(--help demonstrations), or leave stage 0 out by cloning.dialogues=0."
+        """The counts in a sentence or two."""
+        left_out = f" Left out: {self.reasons}." if self.reasons else ""
+        return (
+            f"Stage 0 learns from {self.kept} seats of {self.dialogues} dialogues, of "
+            f"{self.read}.{left_out}"
         )
-    config = stage.config
-    rng = Random(f"drills/{config.seed}")
-    found.rows += drill_rows(
-        config.env.checkable if config.cloning.drills else {},
-        config.cloning.drills,
-        stage.template,
-        stage.style,
-        rng,
-        Difficulty(config.env.difficulty),
-    )
-    rng.shuffle(found.rows)
-    return found
+
+    def alarm(self) -> str | None:
+        """A sentence where more than half of the seats were left out for a fault; else None."""
+        faulty = sum(n for reason, n in self.dropped.items() if reason not in _NO_FAULT)
+        if faulty <= self.kept:
+            return None
+        return (
+            f"{faulty} of {faulty + self.kept} demonstrated seats were left out: {self.reasons}. "
+            "The clone learns from few dialogues, and perhaps from lucky ones; look at them, and "
+            "choose another demonstrator or other limits (--help demonstrations)."
+        )

@@ -22,4 +22,5 @@ def experts(options: NoOptions, stage: Stage0) -> Demonstrations:
         seed=config.seed,
         difficulty=Difficulty(config.env.difficulty),
     )
-    return Demonstrations(rows, 2 * config.cloning.dialogues)
+    count = config.cloning.dialogues
+    return Demonstrations(rows, count, count, 2 * count)

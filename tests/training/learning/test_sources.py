@@ -133,6 +133,19 @@ def test_too_little_is_said_before_anything_is_trained_and_nothing_is_lost(
     assert 0 < fewer.kept == 6 - fewer.dropped[f"had more than {longest - 1} tokens"] < 6
 
 
+def test_a_demonstrator_that_writes_nonsense_is_told_and_trains_nobody(
+    words: list[str], server: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage0, "clone", None)
+    server._reply = lambda body: answer(body) if is_judged(body) else "\u0007{\u0007"
+    config = compose([*words, "demonstrations.min_goal=0"])
+    with pytest.raises(ConfigError, match=r"none was kept.* 12 had no valid turn") as caught:
+        train(config)
+    (folder,) = re.findall(r"demonstrations\.path=(\S+) reads", str(caught.value))
+    with pytest.raises(ConfigError, match=r"of 6 dialogues of .*: 12 had no valid turn"):
+        from_file(config, folder, min_goal=0)
+
+
 def test_options_that_change_the_demonstrations_change_the_cache(words: list[str]) -> None:
     model, names = instruct_model(), set()
     for more in ([], ["demonstrations.min_goal=8"], ["judge.samples=2"], ["cloning.dialogues=7"]):

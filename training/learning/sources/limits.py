@@ -71,6 +71,8 @@ class Limits:
         own = [turn.action for turn in dialogue.turns if turn.seat == seat]
         if not own:
             return "had no turn"
+        if all(action.invalid is not None for action in own):
+            return "had no valid turn"
         if goal < self.min_goal:
             return f"had a goal below {self.min_goal:g}"
         if sum(action.invalid is not None for action in own) > self.max_invalid_share * len(own):

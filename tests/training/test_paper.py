@@ -171,7 +171,10 @@ def check_a_store_demonstrates(
     config: RunConfig, folder: Path, collected: list[PlayedEpisode]
 ) -> None:
     """The good seats of its training scenes are rows to clone, from as many dialogues as asked."""
-    good = [[s for s in (0, 1) if scores_of(one, s).goal >= 7] for one in collected]
+    good = [
+        [s for s in (0, 1) if scores_of(one, s).goal >= 7 and has_valid_turn(one, s)]
+        for one in collected
+    ]
     cloning = replace(config.cloning, dialogues=3, drills=0)
     template = ChatTemplate(instruct_tokenizer())
 
@@ -185,6 +188,10 @@ def check_a_store_demonstrates(
     assert found.dialogues == 3
     assert found.dropped["were more than cloning.dialogues"] == more
     assert found.dropped["were of held-out scenarios"] > 0
+
+
+def has_valid_turn(played: PlayedEpisode, seat: int) -> bool:
+    return any(t.action.invalid is None for t in played.episode.turns if t.seat == seat)
 
 
 def runs(mask: tuple[bool, ...]) -> list[bool]:

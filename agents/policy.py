@@ -10,8 +10,10 @@ from agents.chat_template import ChatTemplate
 from agents.prompts import PromptStyle
 from agents.token_history import TokenHistory
 from engines.types import Engine, Generation, Sampling
+from envs.bargaining import possible_acts, table_after
 from envs.errors import ConfigError
-from envs.types import Observation, View
+from envs.scenarios.task import Task
+from envs.types import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +37,36 @@ class ModelPlayer:
         return self.name
 
     def sit(self, seat: Seat) -> Agent:
+        if self.constrained and self.style.pattern is None:
+            raise ConfigError(
+                f"The replies of {self.name} are to be constrained, but its prompt style has no "
+                "pattern; choose prompt_style=full, or set constrained=false."
+            )
         return _SeatedModel(self, seat)
 
     def at(self, temperature: float) -> ModelPlayer:
         """The same player, which samples at another temperature, above 0."""
         return replace(self, sampling=replace(self.sampling, temperature=temperature))
 
-    def sampling_for(self, view: View) -> Sampling:
-        """How its replies are sampled in a seat with this view."""
-        if not self.constrained:
+    def sampling_for(self, observation: Observation, task: Task | None) -> Sampling:
+        """How the reply to this observation is sampled.
+
+        Args:
+            task: the task behind the scene, of which only the rules are used.
+        """
+        if not self.constrained or self.style.pattern is None:
             return self.sampling
-        if self.style.pattern is None:
-            raise ConfigError(
-                f"The replies of {self.name} are to be constrained, but its prompt style has no "
-                "pattern; choose prompt_style=full, or set constrained=false."
-            )
-        return replace(self.sampling, pattern=self.style.pattern(view))
+        view, acts = observation.view, None
+        if task is not None:
+            acts = possible_acts(table_after(task, observation.turns), task, view.seat)
+        return replace(self.sampling, pattern=self.style.pattern(view, acts))
 
 
 class _SeatedModel:
     """A model in one seat."""
 
     def __init__(self, player: ModelPlayer, seat: Seat) -> None:
-        self._player, self._seed = player, seat.seed
-        self._sampling = player.sampling_for(seat.view)
+        self._player, self._seed, self._task = player, seat.seed, seat.task
         self._history = TokenHistory(player.template, player.style, seat.past)
 
     async def act(self, observation: Observation) -> Move:
@@ -66,13 +74,14 @@ class _SeatedModel:
         context_ids = history.context(observation)
         seed = Random(f"{self._seed}/{len(observation.turns)}").getrandbits(63)
         prompt_ids = history.ids + context_ids
-        done = await player.engine.generate(prompt_ids, self._sampling, seed=seed)
+        sampling = player.sampling_for(observation, self._task)
+        done = await player.engine.generate(prompt_ids, sampling, seed=seed)
         history.append(context_ids, done.token_ids)
         generation = Generation(
             context_ids,
             done.token_ids,
             done.logps,
-            self._sampling,
+            sampling,
             seed,
             done.weights_version,
             done.constraint_nats,

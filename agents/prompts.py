@@ -39,7 +39,8 @@ class PromptStyle:
         account: writes the private calculation of what an offer is worth to a seat, as text.
         speaks: whether scripted experts say something with their acts.
         pattern: a regular expression whose every match the codec reads as a valid action, for
-            engines that constrain replies; None where the style has none.
+            engines that constrain replies, from the view and a pattern of the acts that are
+            possible now (None: not known); None where the style has none.
     """
 
     system: Callable[[View], str]
@@ -50,7 +51,7 @@ class PromptStyle:
     schema: Callable[[View], dict[str, Any] | None] = lambda view: None
     notice: Callable[[Action], str] = lambda action: ""
     speaks: bool = False
-    pattern: Callable[[View], str] | None = None
+    pattern: Callable[[View, str | None], str] | None = None
 
     def message(
         self, view: View, turns: Sequence[Turn], turns_left: int, last: Action | None = None

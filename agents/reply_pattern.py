@@ -30,20 +30,27 @@ _ACT = rf"(?:accept|reject|offer [A-Za-z0-9=,;:.'-][A-Za-z0-9 =,;:.'-]{{0,{MAX_T
 _SAID = (ActionType.SPEAK, ActionType.NON_VERBAL, ActionType.ACT)
 
 
-def json_reply(view: View) -> str:
+def json_reply(view: View, acts: str | None = None) -> str:
     """The pattern of a reply in a scene: a private note or none, then one JSON object.
 
     Where a program checks the goals, the object may have an act beside the words, but not beside
     leaving.
+
+    Args:
+        acts: a pattern of the acts that are possible now; None if they are not known, so that any
+            terms may be offered.
     """
-    return _json_reply(view.verifiable)
+    return _json_reply(rf"(?:{acts or _ACT})" if view.verifiable else None, bool(acts))
 
 
-@lru_cache(maxsize=2)
-def _json_reply(has_acts: bool) -> str:
-    act = rf'(?:, "act": "{_ACT}")?' if has_acts else ""
+@lru_cache(maxsize=256)
+def _json_reply(acts: str | None, is_known: bool) -> str:
+    act = rf'(?:, "act": "{acts}")?' if acts else ""
+    # An argument of type "action" is an act, too.
+    said = tuple(type_ for type_ in _SAID if not (is_known and type_ is ActionType.ACT))
     forms = (
-        rf'"(?:{"|".join(type_.value for type_ in _SAID)})", "argument": "{_WORDS}"{act}',
+        rf'"(?:{"|".join(type_.value for type_ in said)})", "argument": "{_WORDS}"{act}',
+        *((rf'"{ActionType.ACT.value}", "argument": "{acts}"',) if is_known else ()),
         rf'"{ActionType.LEAVE.value}", "argument": "(?:{_WORDS})?"',
         rf'"{ActionType.NONE.value}", "argument": "(?:{_WORDS})?"{act}',
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
-BATCH_BYTES = 2 << 30
+BATCH_BYTES = 3 << 30
 """The most that a batch's keys and values take; while they are joined they are there twice."""
 
-PREFIX_BYTES = 1 << 30
-"""The most that is kept of dialogues under way."""
+PREFIX_BYTES = 4 << 30
+"""The most that is kept of dialogues under way; with less than they need, all is encoded again."""
 
 
 def state_bytes(config: PretrainedConfig, number_bytes: int) -> int:
@@ -82,6 +83,37 @@ class PrefixCache:
         self._bytes = 0
 
 
+def shared_prefixes(
+    prompts: Iterable[tuple[int, ...]], shortest: int
+) -> Iterator[tuple[tuple[int, ...], int]]:
+    """What several prompts begin with, as continuations of one history do.
+
+    Args:
+        shortest: a beginning that is shorter does not count.
+
+    Yields:
+        A beginning and how many of the prompts have it, at least two. No prompt has two of them,
+        and none is a whole prompt, of which the last token is to be encoded anyway.
+    """
+    group: list[tuple[int, ...]] = []
+    length = 0
+    for prompt in [*sorted(set(prompts)), ()]:
+        both = min(length or len(prompt), _agreement(group[-1], prompt)) if group else 0
+        if both < shortest:
+            if len(group) > 1:
+                yield group[0][:length], len(group)
+            group, length = [prompt], 0
+        else:
+            group.append(prompt)
+            length = both
+
+
+def _agreement(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """How many tokens two prompts have in common at their start, the last of each left out."""
+    most = min(len(first), len(second)) - 1
+    return next((n for n in range(most) if first[n] != second[n]), most)
+
+
 class GrowingLayer(DynamicLayer):
     """A cache layer with spare room, into which new tokens are written without copying old ones.
 
@@ -115,11 +147,19 @@ class GrowingLayer(DynamicLayer):
         return self._visible(end)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows only."""
-        if self._buffer is not None:
-            length = self.get_seq_length()
+        """Keep some rows only, or repeat some."""
+        if self._buffer is None:
+            return
+        length, chosen = self.get_seq_length(), indices.tolist()
+        if all(before < after for before, after in pairwise(chosen)):
+            # Rows move up into the gaps: a copy of the whole buffer would take most of a step.
+            for place, row in enumerate(chosen):
+                if place != row:
+                    self._buffer[:, place] = self._buffer[:, row]
+            self._buffer = self._buffer[:, : len(chosen)]
+        else:
             self._buffer = self._buffer.index_select(1, indices)
-            self._visible(length)
+        self._visible(length)
 
     def _visible(self, length: int) -> tuple[Tensor, Tensor]:
         assert self._buffer is not None

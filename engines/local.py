@@ -28,6 +28,7 @@ from engines.kv_cache import (
     CachedPrefix,
     PrefixCache,
     join_prefixes,
+    shared_prefixes,
     split_prefixes,
     state_bytes,
 )
@@ -35,6 +36,15 @@ from engines.precision import has_bfloat16
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
+
+_SHORTEST_SHARED = 128
+"""A beginning of prompts with fewer tokens is not looked for."""
+
+_WORTH_A_PASS = 1e12
+"""Tokens times weights that must be saved for a pass of its own to pay."""
+
+_ALIKE = 0.75
+"""Of prompts with new parts of like length the shortest is at least this share of the longest."""
 
 _PROBE_TOLERANCE_NATS = {"float32": 1e-4, "bfloat16": 1.0}
 """The most that a logit may differ from the trainer's on the probe, by the engine's data type."""
@@ -87,6 +97,7 @@ class LocalEngine:
         self._max_batch = max_batch
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
+        self._encodes_ahead = True
         self._patterns = (
             Patterns(tokenizer, stop_ids, model.config.vocab_size) if tokenizer else None
         )
@@ -139,6 +150,7 @@ class LocalEngine:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]
         self._pending = []
+        self._encode_ahead({request.prompt_ids for request in pending})
         # By new tokens for little padding; the rest makes the order independent of arrival.
         cached = {
             request.prompt_ids: self._prefix_cache.longest_prefix(request.prompt_ids)
@@ -149,6 +161,45 @@ class LocalEngine:
         for batch in self._batches(pending):
             for request, completion in zip(batch, self._complete(batch, cached), strict=True):
                 request.future.set_result(completion)
+
+    def _encode_ahead(self, prompts: set[tuple[int, ...]]) -> None:
+        """Encode what would cost seconds if all prompts were encoded side by side.
+
+        That is what several prompts begin with, and prompts that are new where most are known:
+        a batch is as wide as its longest new part.
+        """
+        shared = dict(shared_prefixes(prompts, _SHORTEST_SHARED))
+        if self._pays(sum((n - 1) * self._unknown(prefix) for prefix, n in shared.items())):
+            self._encode(list(shared))
+        order = sorted(prompts, key=self._unknown, reverse=True)
+        ahead, saved = _best_ahead([self._unknown(prompt) for prompt in order])
+        if self._pays(saved):
+            self._encode([prompt[:-1] for prompt in order[:ahead]])
+
+    def _unknown(self, prompt: tuple[int, ...]) -> int:
+        known = self._prefix_cache.longest_prefix(prompt)
+        return len(prompt) - (known.length if known else 0)
+
+    def _pays(self, tokens: int) -> bool:
+        return self._encodes_ahead and tokens * self._model.num_parameters() >= _WORTH_A_PASS
+
+    @torch.inference_mode()
+    def _encode(self, beginnings: list[tuple[int, ...]]) -> None:
+        """Encode beginnings of prompts for the cache, those of like length side by side."""
+        token_bytes = state_bytes(self._model.config, self._model.dtype.itemsize)
+        order = sorted(beginnings, key=self._unknown, reverse=True)
+        for part in _alike([self._unknown(beginning) for beginning in order]):
+            alike, order = order[: part.rows], order[part.rows :]
+            rows = max(1, int(BATCH_BYTES / token_bytes / max(map(len, alike))))
+            for batch in (alike[start : start + rows] for start in range(0, len(alike), rows)):
+                known = {each: self._prefix_cache.longest_prefix(each) for each in batch}
+                _, cache, mask_BT = self._prefill(batch, known)
+                states = split_prefixes(cache, torch.arange(len(batch)), mask_BT)
+                if not states:  # a model whose layers do not keep all keys and values
+                    self._encodes_ahead = False
+                    return
+                for beginning, state in zip(batch, states, strict=True):
+                    self._prefix_cache.add(beginning, state)
 
     def _batches(self, pending: list[_Request]) -> Iterator[list[_Request]]:
         """Cut the requests where there are too many of them, or of their keys and values."""
@@ -256,6 +307,40 @@ class LocalEngine:
         if len(unique) < len(prompts):
             cache.batch_select_indices(expand)
         return logits_UV[expand], cache, torch.cat([known_UT, mask_UT], dim=1)[expand]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Neighbours in a descending list of lengths that are alike; `width` is the greatest."""
+
+    rows: int
+    width: int
+
+
+def _alike(lengths: list[int]) -> Iterator[_Part]:
+    """Cut a descending list of lengths into parts in which they are alike."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or lengths[end] < _ALIKE * lengths[start]:
+            yield _Part(end - start, lengths[start])
+            start = end
+
+
+def _best_ahead(lengths: list[int]) -> tuple[int, int]:
+    """How many of the longest to encode ahead, in parts, and the columns that this saves.
+
+    Args:
+        lengths: new tokens of each prompt, descending. Those ahead have one left afterwards.
+    """
+    parts = list(_alike(lengths))
+    widths = [*(part.width for part in parts[1:]), 1]
+    best, saved, ahead, columns = 0, 0, 0, 0
+    for part, width_after in zip(parts, widths, strict=True):
+        ahead += part.rows
+        columns += part.rows * part.width
+        if (gain := len(lengths) * (lengths[0] - width_after) - columns) > saved:
+            best, saved = ahead, gain
+    return best, saved
 
 
 def _uniforms(seed: int, count: int) -> NDArray[np.float64]:

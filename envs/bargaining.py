@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envs.errors import ActionError
-from envs.types import Deal
+from envs.types import ActionType, Deal, Turn
 
 if TYPE_CHECKING:
     from envs.scenarios.task import Task
@@ -74,6 +75,21 @@ def apply_act(table: Table, task: Task, seat: int, text: str) -> Table:
         )
     deal = _others_offer(table, seat, act.keyword)
     return Table(closed=deal) if act.keyword == "accept" else EMPTY_TABLE
+
+
+def table_after(task: Task, turns: Iterable[Turn]) -> Table:
+    """The table after a transcript."""
+    table = EMPTY_TABLE
+    for turn in turns:
+        if turn.action.type is ActionType.ACT and turn.action.invalid is None:
+            table = apply_act(table, task, turn.seat, turn.action.argument)
+    return table
+
+
+def possible_acts(table: Table, task: Task, seat: int) -> str:
+    """A regular expression of the acts that the rules allow `seat` now, free acts left out."""
+    answers = "|accept|reject" if table.standing and table.offered_by != seat else ""
+    return f"offer (?:{task.offer_pattern(seat)}){answers}"
 
 
 def near_miss(table: Table, seat: int, speech: str) -> str | None:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -75,6 +76,10 @@ def check_task(task: Task, name: str = "the task") -> None:
             _check_terms(task, seat, deal, name)
     for seat in (0, 1):
         _check_garbage(task, seat, name)
+        for deal in task.offerable_deals(seat, careful=False):
+            assert re.fullmatch(task.offer_pattern(seat), terms := task.terms(seat, deal)), (
+                f"{name}: seat {seat} may offer {terms!r}, which its offer_pattern does not match."
+            )
 
 
 def _reaches_aims(task: Task, deal: Deal) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,15 +15,22 @@ from training.cli.run import errors_as_sentences
 from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
 from training.evaluation.study_page import TEMPLATE, page
 from training.evaluation.study_runs import jobs_of, perform
+from training.report.dialogues import first_dialogues
 from training.storage.files import write_text
 
 WORK = Path("outputs/study")
+_PARTNER = "experts"
+"""Whom the dialogues of a record were held with."""
 
 
 def work_folder(folder: Path, *, smoke: bool = False) -> Path:
     """Where the runs of a study's folder are: runs of different folders may have one name."""
     name = WORK.name if folder == RESULTS else folder.name
     return WORK.with_name(f"{name}-smoke" if smoke else name)
+
+
+def _dialogues(count: int, run: Path) -> dict[str, Any]:
+    return {"dialogues": first_dialogues(run, _PARTNER, count)} if count else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         with ThreadPoolExecutor(max_workers=given.jobs) as pool:
             todo = [] if given.page else jobs
-            is_recorded = list(pool.map(partial(perform, console=console), todo))
+            work_of = partial(perform, console=console, more=partial(_dialogues, defined.dialogues))
+            is_recorded = list(pool.map(work_of, todo))
         text = page(defined, results, given.folder / TEMPLATE)
         place = given.folder.with_suffix(".md")
         write_text(work / place.name if given.smoke else place, text)

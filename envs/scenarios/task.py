@@ -7,6 +7,7 @@ about the task; their defaults serve any task.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,6 +85,16 @@ class Task(ABC):
         """
         return list(self.deals())
 
+    def offer_pattern(self, seat: int) -> str:
+        """A regular expression of the terms that `seat` could offer; `parse_terms` reads them all.
+
+        It is in the syntax that Python's `re` and llguidance share.
+        """
+        terms = dict.fromkeys(
+            self.terms(seat, deal) for deal in self.offerable_deals(seat, careful=False)
+        )
+        return "|".join(_SPECIAL.sub(r"\\\g<0>", words) for words in terms)
+
     def apparent_worth(self, seat: int, deal: Deal) -> float:
         """The points that `deal` seems to have for `seat`, which knows its own side only."""
         return self.utility(seat, deal)
@@ -124,6 +135,9 @@ def refuses(words: list[str]) -> bool:
     """Whether a sentence of these words says that something is not wanted."""
     return any(word in _NEGATIONS or word.endswith("n't") for word in words)
 
+
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
+"""What a regular expression reads as more than itself; `re.escape` takes spaces for such, too."""
 
 _NEGATIONS = frozenset({"no", "not", "never", "without"})
 

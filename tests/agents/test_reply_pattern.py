@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -20,8 +22,10 @@ from engines.batcher import Batcher
 from engines.local import LocalEngine
 from engines.types import Sampling
 from envs.actions import CODECS
-from envs.errors import ConfigError
+from envs.bargaining import apply_act, possible_acts, table_after
+from envs.errors import ActionError, ConfigError
 from envs.scenarios import draw
+from envs.scenarios.family import FAMILIES
 from envs.social import SocialState
 from envs.types import Action, ActionType, View
 from tests.tiny_models import instruct_model, instruct_tokenizer
@@ -54,6 +58,39 @@ def test_ordinary_replies_match_and_are_valid(reply: str) -> None:
     assert re.fullmatch(PLAIN, reply)
     assert re.fullmatch(WITH_ACTS, reply)
     assert CODECS["json"].decode(reply).invalid is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_the_task_is_known_only_possible_acts_match(family: str) -> None:
+    """Random play with acts of every kind: the pattern takes one exactly if the rules do."""
+    rng, taken = Random(0), Counter[bool]()
+    for number in range(6):
+        state = SocialState(draw(family, "train", number))
+        task = state.scenario.task
+        assert task is not None
+        while state.to_act:
+            seat, *_ = state.to_act
+            observation = state.observe(seat)
+            table = table_after(task, observation.turns)
+            pattern = json_reply(observation.view, possible_acts(table, task, seat))
+            offers = [f"offer {task.terms(seat, deal)}" for deal in task.deals()]
+            for act in ("accept", "reject", rng.choice(offers), "offer everything", "sings"):
+                try:
+                    allowed = apply_act(table, task, seat, act) is not table
+                except ActionError:
+                    allowed = False
+                text = json.dumps({"action_type": "speak", "argument": "So.", "act": act})
+                bare = json.dumps({"action_type": "action", "argument": act})
+                if act.startswith("offer") and allowed:
+                    allowed = act in {
+                        f"offer {task.terms(seat, deal)}"
+                        for deal in task.offerable_deals(seat, careful=False)
+                    }
+                assert bool(re.fullmatch(pattern, text)) == allowed, act
+                assert bool(re.fullmatch(pattern, bare)) == allowed, act
+                taken[allowed] += 1
+            state.step({seat: Action(ActionType.ACT, rng.choice([*offers[:3], "reject"]))})
+    assert min(taken[True], taken[False]) > 50
 
 
 @pytest.mark.parametrize("act", ["accept", "reject", "offer price=12", "offer wood=2, water=1"])

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from engines.kv_cache import CachedPrefix, PrefixCache, join_prefixes, split_prefixes
+from engines.kv_cache import (
+    CachedPrefix,
+    GrowingLayer,
+    PrefixCache,
+    join_prefixes,
+    shared_prefixes,
+    split_prefixes,
+)
 from tests.tiny_models import random_llama
 
 LAYERS, HEADS, SIZE = 2, 3, 4
@@ -56,6 +63,38 @@ def test_what_is_assembled_can_be_extracted(lengths: list[int | None]) -> None:
         for row, state in zip(rows, back, strict=True):
             if row is not None:
                 assert_close(state, row.states, rtol=0, atol=0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+def test_rows_are_kept_or_repeated_and_go_on_growing(chosen: list[int]) -> None:
+    """Whatever the order: rows that leave are closed up in place, repeated ones are copied."""
+    keys, values = torch.randn(2, 5, HEADS, 3, SIZE), torch.randn(2, 5, HEADS, 3, SIZE)
+    layer = GrowingLayer()
+    layer.update(keys[0], values[0])
+    layer.batch_select_indices(torch.tensor(chosen))
+    rows = torch.tensor(chosen)
+    more = keys[1][: len(chosen)], values[1][: len(chosen)]
+    all_keys, all_values = layer.update(*more)
+    assert_close(all_keys, torch.cat([keys[0][rows], more[0]], dim=-2), rtol=0, atol=0)
+    assert_close(all_values, torch.cat([values[0][rows], more[1]], dim=-2), rtol=0, atol=0)
+
+
+def test_what_prompts_begin_with_together_is_found() -> None:
+    prompts = [(1, 2, 3, 4, 5), (9,), (1, 2, 3, 7), (1, 2, 3, 4), (8, 8, 1), (8, 8, 2), (8, 7)]
+    assert list(shared_prefixes(prompts, 2)) == [((1, 2, 3), 3), ((8, 8), 2)]
+    assert list(shared_prefixes(prompts, 3)) == [((1, 2, 3), 3)]
+    assert list(shared_prefixes(prompts, 4)) == []
+    assert list(shared_prefixes([(5, 6, 7)] * 3, 1)) == [], "equal prompts are encoded once anyway"
+    assert list(shared_prefixes([(5, 6), (5, 6, 7)], 1)) == [((5,), 2)], "never a whole prompt"
+
+
+@given(st.lists(st.lists(st.integers(0, 1), max_size=6).map(tuple), max_size=8))
+def test_shared_beginnings_are_shared_by_as_many_as_said(prompts: list[tuple[int, ...]]) -> None:
+    found = list(shared_prefixes(prompts, 2))
+    for prefix, count in found:
+        having = {p for p in prompts if p[: len(prefix)] == prefix and len(p) > len(prefix)}
+        assert len(having) >= count >= 2
+    assert sum(count for _, count in found) <= len(set(prompts))
 
 
 def test_a_kept_prefix_gives_the_logits_of_a_plain_pass() -> None:

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 from engines.batcher import Batcher
 from engines.kv_cache import state_bytes
-from engines.local import LocalEngine
+from engines.local import LocalEngine, _best_ahead
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError
@@ -65,6 +65,69 @@ def test_together_is_as_one_by_one(max_batch: int) -> None:
     assert len({c.token_ids for c in alone}) == len(alone)
     for one, other in zip(alone, batched, strict=True):
         assert one.logps == pytest.approx(other.logps, abs=1e-5)
+
+
+def test_what_prompts_share_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two histories with four continuations each: same tokens, and fewer of them are encoded."""
+    model = tiny_model()
+    trunks = [tuple((3 * n + k) % 9 + 5 for n in range(24)) for k in range(2)]
+    prompts = [(*trunk, 5 + k, 6) for trunk in trunks for k in range(4)] + [(7, 8)]
+    encoded: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: encoded.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    sampling = Sampling(max_new_tokens=1)
+    plain = complete(model, prompts, sampling)
+    before, encoded[:] = sum(encoded), []
+    monkeypatch.setattr("engines.local._SHORTEST_SHARED", 8)
+    monkeypatch.setattr("engines.local._WORTH_A_PASS", 1)
+    shared = complete(model, prompts, sampling)
+    assert [c.token_ids for c in shared] == [c.token_ids for c in plain]
+    for one, other in zip(shared, plain, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-5)
+    assert sum(encoded) < before / 3
+
+
+@pytest.mark.parametrize(
+    ("lengths", "best"),
+    [
+        ([10], (0, 0)),
+        ([10, 10, 10], (0, 0)),
+        ([24, 2, 2, 2], (1, 4 * 22 - 24)),  # the others stay as wide as they are
+        ([24, 12, 1], (2, 3 * 23 - 36)),
+        ([24, 23, 12, 11], (4, 4 * 23 - 48 - 24)),
+    ],
+)
+def test_as_much_is_encoded_ahead_as_saves_most(lengths: list[int], best: tuple[int, int]) -> None:
+    assert _best_ahead(lengths) == best
+
+
+def test_one_new_prompt_does_not_make_all_others_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six dialogues go on by two tokens each beside one that begins with 24."""
+    model = tiny_model()
+    first = [(5 + n, 6, 7, 8) for n in range(6)]
+    new = tuple(5 + n % 8 for n in range(24))
+    sampling = Sampling(max_new_tokens=1)
+    encoded: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: encoded.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+
+    def second_turns() -> list[Completion]:
+        engine, batcher = engine_of(model, stop_ids=())
+        begun = asyncio.run(batcher.play(asked(engine, first, sampling)))
+        prompts = [(*p, *done.token_ids, 6, 7) for p, done in zip(first, begun, strict=True)]
+        encoded.clear()
+        return asyncio.run(batcher.play(asked(engine, [*prompts, new], sampling)))
+
+    plain = second_turns()
+    before = sum(encoded)
+    monkeypatch.setattr("engines.local._WORTH_A_PASS", 1)
+    ahead = second_turns()
+    assert [c.token_ids for c in ahead] == [c.token_ids for c in plain]
+    for one, other in zip(ahead, plain, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-5)
+    assert sum(encoded) < before / 2
 
 
 def test_a_batch_ends_where_its_keys_and_values_would_take_too_much(

@@ -149,4 +149,5 @@ def _teacher(config: RunConfig, bc: Checkpoint) -> Player | None:
     mixed = ScriptedExperts(speaks=style.speaks)
     experts = mixed if source == "experts" else replace(mixed, weights=(("keen", 1.0),))
     stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)
-    return Demonstrator(experts, stream, style, standing_note)
+    note = standing_note if config.cloning.notes else lambda task, observation, style: ""
+    return Demonstrator(experts, stream, style, note)

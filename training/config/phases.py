@@ -22,6 +22,8 @@ class CloningConfig:
         dialogues: dialogues that scripted experts or a model play, each learned from both seats;
             of a file, the most that are taken. 0 skips the stage.
         drills: single offers whose worth is to be calculated, beside the dialogues.
+        notes: whether an expert's reply to an offer begins with a private note of what the offer is
+            worth, which the policy then learns to write.
         epochs: how often each dialogue and drill is seen.
         lr: peak learning rate, after a short warm-up and before a cosine down to a tenth of it.
         batch_rows: dialogues seen from one seat, or drills, in one step.
@@ -33,6 +35,7 @@ class CloningConfig:
 
     dialogues: Amount
     drills: Amount = 0
+    notes: bool = True
     epochs: Count = 1
     lr: Positive
     batch_rows: Count = 64

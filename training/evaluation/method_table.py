@@ -50,17 +50,19 @@ def markdown(comparison: Mapping[str, Any]) -> str:
 
 def _partner_lines(comparison: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     lead_over = comparison["lead_over"]
-    lines = [
-        f"| method | goal | over the clone | over {lead_over} | relationship | partner's goal "
-        "| joint welfare | deal rate | words a turn |",
-        "|---" * 9 + "|",
-    ]
+    heads = ["method", "goal", "over the clone", f"over {lead_over}", "relationship"]
+    heads += ["partner's goal", "joint welfare", "deal rate", "words a turn"]
+    # Records of earlier runs do not have it.
+    has_invalid = any(stats["invalid_rate"]["value"]["n"] for stats in found.values())
+    heads += ["invalid turns"] * has_invalid
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, stats in found.items():
         goal = stats["goal"]
         cells = [markdown_cell(goal["value"], ".2f"), markdown_cell(goal["gain"], "+.2f")]
         cells.append(markdown_cell(goal["lead"], "+.2f"))
         cells.append(markdown_cell(stats["relationship"]["value"], ".2f"))
         cells += [markdown_cell(stats[metric]["gain"], spec) for metric, spec in _GAINS]
+        cells += [markdown_cell(stats["invalid_rate"]["value"], ".3f")] * has_invalid
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

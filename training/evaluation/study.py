@@ -69,10 +69,12 @@ class Studies(_Strict):
     Attributes:
         options: options of every run of every study.
         smoke_options: options of a run that takes seconds, instead of `options`.
+        dialogues: scenarios whose dialogues a record keeps, before and after training.
     """
 
     options: tuple[str, ...]
     smoke_options: tuple[str, ...]
+    dialogues: int = Field(default=0, ge=0)
     studies: dict[str, Study]
 
 

@@ -50,6 +50,7 @@ class Section:
         beside_the_paper: rows of a study without variants; else empty.
         variant_rows: experiment and a cell per variant, of a study with variants; else empty.
         reading: the hand-written interpretation; empty if there is none.
+        dialogues: of the first record that has some: scenario, text before and after.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Section:
     beside_the_paper: tuple[ScoreRow, ...]
     variant_rows: tuple[tuple[str, tuple[str, ...]], ...]
     reading: str
+    dialogues: tuple[Mapping[str, str], ...]
     runs: tuple[RunLine, ...]
 
 
@@ -113,8 +115,14 @@ def _section(name: str, study: Study, files: Sequence[Path], results: Path) -> S
         beside_the_paper=tuple(_score_rows(study, comparison)) if comparison else (),
         variant_rows=tuple(_variant_rows(study, ordered)) if study.variants else (),
         reading=reading.read_text(encoding="utf-8") if reading.is_file() else "",
+        dialogues=_first_dialogues(files),
         runs=tuple(map(_run_line, files)),
     )
+
+
+def _first_dialogues(files: Sequence[Path]) -> tuple[Mapping[str, str], ...]:
+    found = (read_json(file).get("dialogues") for file in files)
+    return tuple(next(filter(None, found), ()))
 
 
 def _known_method(trial: Trial, methods: Sequence[str]) -> str:

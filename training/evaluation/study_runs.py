@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,13 @@ def jobs_of(
                 yield Job(experiment, seed, (*options, *own), record, root, threads)
 
 
-def perform(job: Job, console: Console) -> bool:
+def perform(
+    job: Job, console: Console, more: Callable[[Path], Mapping[str, Any]] | None = None
+) -> bool:
     """Start or resume a run, unless it has a record.
+
+    Args:
+        more: further fields of the record, from the folder of the finished run.
 
     Returns:
         Whether there is a record now.
@@ -108,7 +113,9 @@ def perform(job: Job, console: Console) -> bool:
                 f"{job.output_root.name} [red]ended with {done.returncode}[/red]: {log.name}"
             )
             return False
-    write_trial(read_run(latest.resolve()), job.record, provenance=_provenance(job))
+    run = latest.resolve()
+    provenance = _provenance(job) | dict(more(run) if more else {})
+    write_trial(read_run(run), job.record, provenance=provenance)
     console.print(f"recorded {job.record}")
     return True
 

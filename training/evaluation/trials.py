@@ -18,8 +18,16 @@ from training.evaluation.evaluated_policies import read_policies
 from training.storage.files import read_json, to_json, write_text
 from training.storage.run_files import BC, SUMMARY, TRAINED, read_metrics
 
-KEPT = ("goal", "relationship", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
-"""The metrics that a record keeps for each scenario."""
+KEPT = (
+    "goal",
+    "relationship",
+    "partner_goal",
+    "joint_welfare",
+    "deal_rate",
+    "words_per_turn",
+    "invalid_rate",
+)
+"""The metrics that a record keeps for each scenario; older records have no `invalid_rate`."""
 
 _DIGITS = 2
 """Decimal places of a scenario's metric; a mean over hundreds of scenarios is more precise."""

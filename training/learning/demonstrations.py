@@ -1,8 +1,8 @@
 """Demonstrations for behaviour cloning: dialogues of scripted experts, and drills in arithmetic.
 
-A demonstration is an expert's dialogue seen from one seat. Before each reply to an offer it holds a
-private note: what the offer is worth to the seat, item by item, and how far that is from its aim.
-Drills are single offers with that note alone.
+A demonstration is an expert's dialogue seen from one seat. Before each reply to an offer it may
+hold a private note: what the offer is worth to the seat, item by item, and how far that is from its
+aim. Drills are single offers with that note alone.
 """
 
 from __future__ import annotations
@@ -56,11 +56,13 @@ def dialogue_rows(
     *,
     seats: Sequence[int] = (0, 1),
     learns_invalid: bool = True,
+    notes: bool = True,
 ) -> Iterator[Row]:
-    """A dialogue seen from each seat, with notes; loss on the seat's own replies.
+    """A dialogue seen from each seat; loss on the seat's own replies.
 
     Args:
         seats: from which it is seen.
+        notes: whether replies to an offer begin with a note of what it is worth.
         learns_invalid: whether loss also falls on turns that were no valid action.
     """
     for seat in seats:
@@ -82,7 +84,7 @@ def dialogue_rows(
             reply = style.codec.encode(turn.action)
             task = scenario.task
             deal = standing_offer(task, seat, turns[: turn.index]) if task else None
-            if task is not None and deal is not None:
+            if notes and task is not None and deal is not None:
                 reply = f"{note(task, seat, deal, style)} {reply}"
             said = stream.encode_reply(reply)
             ids += [*context, *said]
@@ -179,7 +181,12 @@ def demonstrations(
     rows: list[Row] = []
     for played in play_wave(plans, rules, VerifiableJudge(), Batcher()):
         rows += dialogue_rows(
-            played.episode.scenario, played.episode.turns, rules.max_turns, stream, style
+            played.episode.scenario,
+            played.episode.turns,
+            rules.max_turns,
+            stream,
+            style,
+            notes=config.notes,
         )
     rng = Random(f"drills/{seed}")
     for scenario in drawn(config.drills):

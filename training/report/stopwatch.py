@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where no terminal shows a bar, such as in a file, a step writes a line so often."""
+
+SECONDS_WITHOUT_NEWS = 60.0
+"""A step that has nothing to tell for so long writes that it goes on."""
 
 
 class Stopwatch:
@@ -51,7 +55,8 @@ class Stopwatch:
         """Time a step under `name`; yields a function that the step calls with (done, total)."""
         started = self._clock()
         if self._shows_bars and not self.console.is_terminal:
-            yield self._lines(label, started)
+            with self._lines(label, started) as report:
+                yield report
             self.console.print(f"{label}: done in {duration(self._clock() - started)}")
             self._add(name, started)
             return
@@ -69,9 +74,10 @@ class Stopwatch:
                 bars.update(bar, completed=0, total=0)
         self._add(name, started)
 
-    def _lines(self, label: str, started: float) -> Report:
-        """A function that writes how far a step is, now and then."""
-        written = started
+    @contextmanager
+    def _lines(self, label: str, started: float) -> Iterator[Report]:
+        """A function that writes how far a step is, now and then; without news, that it goes on."""
+        written, ended = started, threading.Event()
 
         def report(done: int, total: int) -> None:
             nonlocal written
@@ -85,7 +91,21 @@ class Stopwatch:
                 f"{duration(left)} left"
             )
 
-        return report
+        def go_on() -> None:
+            nonlocal written
+            while not ended.wait(SECONDS_WITHOUT_NEWS / 4):
+                now = self._clock()
+                if now - written >= SECONDS_WITHOUT_NEWS:
+                    written = now
+                    self.console.print(f"{label}: under way for {duration(now - started)}")
+
+        heart = threading.Thread(target=go_on, name=f"progress of {label}", daemon=True)
+        heart.start()
+        try:
+            yield report
+        finally:
+            ended.set()
+            heart.join()
 
     def timed(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
         """Wrap a function so that its time is added to `name`, without a progress bar."""

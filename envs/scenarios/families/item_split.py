@@ -54,6 +54,13 @@ class SplitTask(Task):
         share = self.share(1 - seat, deal)
         return "you " + " ".join(f"{i}={n}" for i, n in zip(self.items, share, strict=True))
 
+    def offer_pattern(self, seat: int) -> str:
+        counts = (
+            f"{item}=(?:{'|'.join(map(str, range(most + 1)))})"
+            for item, most in zip(self.items, self.pool, strict=True)
+        )
+        return f"you {' '.join(counts)}"
+
     def parse_terms(self, seat: int, text: str) -> Deal:
         words = text.strip().lower()
         whose, _, rest = words.partition(" ")

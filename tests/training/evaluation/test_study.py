@@ -202,8 +202,9 @@ def test_a_finished_run_without_a_record_is_only_recorded(tmp_path: Path, runs: 
     console, work = Console(file=io.StringIO()), job(tmp_path)
     assert perform(work, console)
     work.record.unlink()
-    assert perform(work, console)
+    assert perform(work, console, lambda run: {"dialogues": [run.name]})
     assert len(runs.commands) == 1
+    assert read_json(work.record)["dialogues"] == ["a_run"]
 
 
 def test_runs_share_the_clones_that_do_not_depend_on_the_method(tmp_path: Path, runs: Runs) -> None:

@@ -154,7 +154,7 @@ def test_options_that_change_the_demonstrations_change_the_cache(words: list[str
 
 
 def stage(**env: object) -> Any:
-    config = SimpleNamespace(cloning=SimpleNamespace(drills=0, dialogues=9), seed=0)
+    config = SimpleNamespace(cloning=SimpleNamespace(drills=0, dialogues=9, notes=True), seed=0)
     config.env = SimpleNamespace(
         checkable={}, difficulty="medium", max_turns=20, names=("open",), scene_file=None,
         train_on_benchmark=False,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from training.loggers import flat
+from training.report import stopwatch
 from training.report.console import show_summary
 from training.report.stopwatch import Stopwatch
 
@@ -84,6 +87,18 @@ def test_progress_is_a_line_now_and_then_in_a_file(console: Console) -> None:
         "stage 0: done in 1 h 6 min",
     ]
     assert watch.wall_s == {"clone": 4000.0}
+
+
+def test_a_step_without_news_says_that_it_goes_on(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopwatch, "SECONDS_WITHOUT_NEWS", 0.02)
+    before = threading.active_count()
+    with Stopwatch(console).step("branch", "iteration 1: branch"):
+        while "under way" not in text(console):
+            time.sleep(0.005)
+    assert text(console).splitlines()[0] == "iteration 1: branch: under way for 0 s"
+    assert threading.active_count() == before
 
 
 def test_a_person_at_the_terminal_is_not_disturbed(console: Console) -> None:

@@ -11,6 +11,7 @@ from tests.training.pairing import Rules, by
 from tests.training.played import group, played
 from training.methods.records import BranchGroup, Example, PlayedEpisode
 from training.report import excerpts
+from training.report.dialogues import as_text, first_dialogues
 from training.report.transcripts import view_episode, view_group, view_pair
 from training.storage.run import Run
 
@@ -138,6 +139,31 @@ def test_without_a_clone_the_episodes_themselves_are_shown(run: Run) -> None:
     assert excerpts.comparisons(run.store) == []
     (sample,) = excerpts.evaluated(run.store)
     assert (sample.title, [e.id for e in sample.episodes]) == ("against self", ["a"])
+
+
+def test_the_first_dialogues_are_kept_whatever_they_say(run: Run) -> None:
+    before = [played(name, goals=(5.0, 5.0)) for name in "abc"]
+    after = [same_place(f"{b.id}2", b, (5.0, 5.0)) for b in before]
+    add(run, "evaluate-bc-experts", *before)
+    add(run, "evaluate-final-experts", *reversed(after))
+    add(run, "evaluate-final-self", played("d"))
+    found = first_dialogues(run.folder, "experts", 2)
+    assert [kept["scenario"] for kept in found] == [b.episode.scenario.id for b in before[:2]]
+    assert found[0]["before"] == as_text(view_episode(before[0]))
+    assert found[0]["after"] == as_text(view_episode(after[0]))
+    assert first_dialogues(run.folder, "self", 2) == [], "bc did not play with itself"
+
+
+def test_a_dialogue_as_text_has_goals_turns_and_what_was_wrong() -> None:
+    turn = played("a").episode.turns[0]
+    invalid = replace(turn, action=Action(ActionType.NONE, "", invalid="no act"))
+    whole = played("a")
+    shown = as_text(view_episode(replace(whole, episode=replace(whole.episode, turns=(invalid,)))))
+    name = whole.episode.scenario.profiles[turn.seat].first_name
+    assert f"{name} does nothing (invalid: no act)" in shown
+    assert f"wants: {whole.episode.scenario.goals[0]}" in shown
+    assert shown.splitlines()[0] == whole.episode.scenario.context
+    assert shown.splitlines()[-1].startswith("Goals: ")
 
 
 def test_each_kind_of_ending_comes_first(run: Run) -> None:

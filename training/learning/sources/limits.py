@@ -121,6 +121,7 @@ def select(dialogues: Iterable[Dialogue], limits: Limits, stage: Stage0) -> Demo
             stage.style,
             seats=seats,
             learns_invalid=False,
+            notes=config.cloning.notes,
         )
         limits.take(found, rows)
     return found

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
@@ -227,7 +227,7 @@ def _profile(name: str, biography: str) -> Profile:
     known = _BIOGRAPHY.fullmatch(biography.removeprefix(name))
     if known is None:
         return Profile(first, last, secret=biography)
-    fields = {key: value or "" for key, value in known.groupdict().items()}
+    fields: dict[str, Any] = {key: value or "" for key, value in known.groupdict().items()}
     age, gender = int(fields.pop("age")), _GENDERS.get(fields.pop("gender"), "")
     return Profile(first, last, age=age, gender=gender, **fields)
 

@@ -150,6 +150,8 @@ class LocalEngine:
         # An episode that was cancelled while it waited left a done future behind.
         pending = [request for request in self._pending if not request.future.done()]
         self._pending = []
+        if not pending:
+            return
         self._encode_ahead({request.prompt_ids for request in pending})
         # By new tokens for little padding; the rest makes the order independent of arrival.
         cached = {

@@ -130,6 +130,13 @@ def test_one_new_prompt_does_not_make_all_others_wide(monkeypatch: pytest.Monkey
     assert sum(encoded) < before / 2
 
 
+def test_of_two_engines_one_may_have_nothing_to_do() -> None:
+    batcher, first = Batcher(), tiny_model()
+    busy, _ = (LocalEngine(first, stop_ids=(STOP,), batcher=batcher) for _ in range(2))
+    done = asyncio.run(batcher.play(asked(busy, PROMPTS, LONG)))
+    assert [c.token_ids for c in done] == [c.token_ids for c in complete(first, PROMPTS)]
+
+
 def test_a_batch_ends_where_its_keys_and_values_would_take_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -44,6 +44,10 @@ class ModelPlayer:
             )
         return _SeatedModel(self, seat)
 
+    def at(self, temperature: float) -> ModelPlayer:
+        """The same player, which samples at another temperature, above 0."""
+        return replace(self, sampling=replace(self.sampling, temperature=temperature))
+
     def sampling_for(self, observation: Observation, task: Task | None) -> Sampling:
         """How the reply to this observation is sampled.
 

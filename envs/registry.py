@@ -62,7 +62,8 @@ class Component:
 
     def option_help(self) -> dict[str, str]:
         """What its docstring says of each option, by the option's name."""
-        texts = (inspect.getdoc(self.make) or "", inspect.getdoc(self.options) or "")
+        kinds = reversed(self.options.__mro__[:-1])  # an option may be one of its base class
+        texts = (inspect.getdoc(self.make) or "", *(kind.__doc__ or "" for kind in kinds))
         return {name: said for text in texts for name, said in described(text).items()}
 
 

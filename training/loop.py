@@ -88,11 +88,13 @@ def train(config: RunConfig) -> Path:
         logger_of(config, run.folder) as track,
     ):
         show_place(watch.console, "run", run.folder)
-        with watch.step("clone", f"stage 0: clone the {_shown_source(config)}") as progress:
+        with watch.step("clone", f"stage 0: clone {config.demonstrations.name}") as progress:
             seat, tell = partial(open_talk, config, run), partial(show_alarm, watch.console)
             bc = clone_behaviour(config, run, progress, seat, tell)
         if demonstrated := bc.trainer_state.get("demonstrations"):
             watch.console.print(demonstrated["told"], soft_wrap=True, markup=False)
+            if alarm := demonstrated.get("alarm"):
+                show_alarm(watch.console, alarm)
         policy = load_checkpoint(run.latest_checkpoint() or run.checkpoint_folder(0))
         move(policy.model, config.device)
         trainer = build_trainer(config, run, bc, policy)
@@ -149,14 +151,11 @@ def train(config: RunConfig) -> Path:
             summary = summarise(trainer.play, held_out(config), iteration, watch.wall_s, progress)
         if demonstrated:
             summary |= {"demonstrations": demonstrated}
+            summary["notes"] += [f"ALARM: {alarm}"] if (alarm := demonstrated.get("alarm")) else []
         run.write_summary(summary)
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
-
-
-def _shown_source(config: RunConfig) -> str:
-    return "experts" if config.demonstrations.name == "experts" else "demonstrations"
 
 
 def _nothing_scored(iteration: int, episodes: Sequence[PlayedEpisode]) -> str:

@@ -62,9 +62,14 @@ def sketches(record: EnvironmentRecord) -> tuple[Sketch, Sketch]:
 
 def is_benchmark(record: EnvironmentRecord) -> bool:
     """Whether a scene is one of SOTOPIA's 90, or nearly: by all its words, or by the scene's."""
+    return is_benchmark_text(scene_text(record), seen_by_all(record.scenario))
+
+
+def is_benchmark_text(whole: str, scene: str) -> bool:
+    """The same for texts: of a scene with its goals, and of the scene alone."""
     return any(
         likeness(own, theirs) >= ALIKE
-        for own, known in zip(sketches(record), _benchmark(), strict=True)
+        for own, known in zip((sketch(whole), sketch(scene)), _benchmark(), strict=True)
         for theirs in known
     )
 

@@ -151,12 +151,30 @@ def read_json_list(path: Path, model: type[Record]) -> list[Record]:
     Raises:
         DataError: the file cannot be read, or an entry is not such a record.
     """
+    return [parsed(entry, model, where) for where, entry in _entries(path)]
+
+
+def read_values(path: Path) -> list[tuple[str, object]]:
+    """Every record of a file, behind where it stands: entries of a .json list, else JSON lines.
+
+    Raises:
+        DataError: the file cannot be read, or is no JSON of that form; names the line.
+    """
+    if path.suffix == ".json":
+        return _entries(path)
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [
+        (where, _json(line, where))
+        for number, line in lines
+        if line.strip() and (where := place(path, number))
+    ]
+
+
+def _entries(path: Path) -> list[tuple[str, object]]:
     values = _json(read_text(path), f"{path}")
     if not isinstance(values, list):
         raise DataError(f"{path} holds a JSON {type(values).__name__}, expected a list.")
-    return [
-        parsed(entry, model, place(path, number)) for number, entry in enumerate(values, start=1)
-    ]
+    return [(place(path, number), value) for number, value in enumerate(values, start=1)]
 
 
 def read_text(path: Path) -> str:

@@ -70,6 +70,7 @@ def test_an_experiment_learns_from_what_it_says(tmp_path: Path, name: str) -> No
 
 def test_sdpo_as_published_asks_a_critic(tmp_path: Path, provider: Provider) -> None:
     words = ["+experiment=sotopia_sdpo_paper", *served(provider, "critic"), *SMALL]
+    words += ["judge=verifiable", "demonstrations=experts"]
     folder = train(compose(places(tmp_path, *words, "++critic.model.api_key_env=null")))
     check_learned(folder)
     with Store.read_only(folder / "store.sqlite") as store:

@@ -25,9 +25,10 @@ from tests.training.test_scene_training import SIZES
 from training.cli.compose import compose
 from training.config import RunConfig
 from training.config.play import CriticConfig
-from training.learning.sources import FileOptions, Stage0
+from training.learning.sources.base import DEMONSTRATE, Stage0
+from training.learning.sources.files import FileOptions
 from training.loop import train
-from training.methods.records import PlayedEpisode
+from training.methods.records import BranchGroup, PlayedEpisode
 from training.methods.sources import SOURCES
 from training.methods.values import goal_relationship, scores_of
 from training.play.branch import few_of_each, is_poor
@@ -69,14 +70,17 @@ def test_a_scene_under_another_number_is_the_same_scene() -> None:
 
 
 def opinion(body: Body) -> str:
-    """A judge and a critic whose answers depend on what was said."""
+    """A judge and a critic whose answers depend on what was said, and a demonstrator."""
     asked = hashlib.sha256(json.dumps(body["messages"]).encode()).digest()
     if is_judged(body):
         found = json.loads(replies(body))
         for n, agent in enumerate(found.values()):
             agent |= {"goal": asked[n] % 11, "relationship": asked[n + 2] % 11 - 5}
         return json.dumps(found)
-    turns = body["response_format"]["json_schema"]["schema"]["properties"]["turn"]["enum"]
+    asked_for = body["response_format"]["json_schema"]["schema"]["properties"]
+    if "action_type" in asked_for:
+        return json.dumps({"action_type": "speak", "argument": "Tell me more about that, please."})
+    turns = asked_for["turn"]["enum"]
     known = [turn for turn in turns if turn is not None]
     return json.dumps({"reason": "So it seems.", "turn": known[asked[0] % len(known)]})
 
@@ -100,24 +104,31 @@ def test_a_run_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     instruct_model().save_pretrained(tmp_path / "model")
     instruct_tokenizer().save_pretrained(tmp_path / "model")
     with serving(Provider(reply=opinion)) as server:
-        asked = [word for who in ("judge", "critic") for word in served(server, who)]
+        who = ("judge", "critic", "demonstrations")
+        asked = [word for each in who for word in served(server, each)]
         words = [
             "+experiment=sotopia_sdpo_paper", "env=sotopia", f"env.path={few_scenes(tmp_path)}",
-            "judge=rubric", *SIZES[:-1], "branch.continuations=5", "collect.episodes=32",
-            "branch.points=64", f"policy.name={tmp_path / 'model'}", "policy.constrained=false",
-            "judge.samples=1", "size=large",
+            *SIZES[:-1], "cloning.dialogues=6", "cloning.drills=0", "branch.continuations=5",
+            "collect.episodes=32", "branch.points=64", f"policy.name={tmp_path / 'model'}",
+            "policy.constrained=false", "judge.samples=1", "size=large",
         ]  # fmt: skip
         config = compose(places(tmp_path, *words, *asked))
         check_before_training(config)
         folder = train(config)
     assert (config.update.learning_rate, config.cloning.lr) == (1e-6, 1e-5)
     assert config.policy.temperature == 1
-    assert read_json(folder / "summary.json")["iterations"] == 1
+    summary = read_json(folder / "summary.json")
+    assert summary["iterations"] == 1
+    assert summary["demonstrations"]["read"] == 6
+    assert summary["demonstrations"]["kept"] > 0
+    assert set(summary["api"]["by_purpose"]) == {"judge", "critic", "demonstrations"}
     with Store.read_only(folder / "store.sqlite") as store:
         collected, groups, examples = (
             store.episodes("collect", 1), store.groups(1), store.examples(1)
         )  # fmt: skip
-    check_a_store_demonstrates(config, folder, collected)
+        demonstrated = store.episodes(DEMONSTRATE, 0)
+    check_a_store_demonstrates(config, folder, [*demonstrated, *collected])
+    check_temperatures(groups)
     poor = [
         (one.episode.scenario.context, seat)
         for one in collected
@@ -145,11 +156,25 @@ def test_a_run_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert lengths == {1, 2}
 
 
+def check_temperatures(groups: list[BranchGroup]) -> None:
+    """The policy plays at 1.0, the other seat of a continuation at 0.7."""
+    for group in groups:
+        for branch in group.branches:
+            for turn, made in zip(branch.episode.turns, branch.generations, strict=True):
+                is_new = branch is not group.branches[0] and turn.index >= group.turn
+                cooler = is_new and turn.seat != group.seat
+                assert made is not None
+                assert made.sampling.temperature == (0.7 if cooler else 1.0)
+
+
 def check_a_store_demonstrates(
     config: RunConfig, folder: Path, collected: list[PlayedEpisode]
 ) -> None:
     """The good seats of its training scenes are rows to clone, from as many dialogues as asked."""
-    good = [[s for s in (0, 1) if scores_of(one, s).goal >= 7] for one in collected]
+    good = [
+        [s for s in (0, 1) if scores_of(one, s).goal >= 7 and has_valid_turn(one, s)]
+        for one in collected
+    ]
     cloning = replace(config.cloning, dialogues=3, drills=0)
     template = ChatTemplate(instruct_tokenizer())
 
@@ -160,8 +185,13 @@ def check_a_store_demonstrates(
     found = SOURCES["file"].make(FileOptions(path=str(folder)), stage)
     assert found.kept == len(found.rows) == sum(map(len, [seats for seats in good if seats][:3]))
     more = sum(map(len, [seats for seats in good if seats][3:]))
+    assert found.dialogues == 3
     assert found.dropped["were more than cloning.dialogues"] == more
     assert found.dropped["were of held-out scenarios"] > 0
+
+
+def has_valid_turn(played: PlayedEpisode, seat: int) -> bool:
+    return any(t.action.invalid is None for t in played.episode.turns if t.seat == seat)
 
 
 def runs(mask: tuple[bool, ...]) -> list[bool]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,8 +26,7 @@ from envs.errors import ConfigError
 from training.builders.judges import judge_of
 from training.config import RunConfig, models
 from training.config.play import API, CheckpointConfig, PolicyConfig
-from training.learning.sources import Talk
-from training.methods.records import PlayedEpisode
+from training.learning.sources.base import DEMONSTRATE, Talk
 from training.play.context import (
     CHECKPOINT,
     EXPERTS,
@@ -39,6 +39,7 @@ from training.play.context import (
 )
 from training.play.engines import Engines
 from training.play.remote import Remote, resources
+from training.play.waves import play_in_waves
 from training.storage.checkpoint import Checkpoint
 from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
@@ -105,18 +106,35 @@ class _Part:
 
 
 @contextmanager
-def open_talk(config: RunConfig, run: Run, model: ModelConfig) -> Iterator[Talk]:
-    """Seat a model that demonstrates, with the run's judge; its calls are counted in the run."""
+def open_talk(config: RunConfig, run: Run, model: ModelConfig | CheckpointConfig) -> Iterator[Talk]:
+    """Seat a model that demonstrates, with the run's judge; its calls are counted in the run.
+
+    At the end its engine is closed, before the policy learns.
+    """
+    batcher = Batcher()
     with asyncio.Runner() as loop, ExitStack() as closing:
-        remote = Remote(config, _Part(run.folder, closing), loop)
+        engines = Engines(config.engine, batcher)
+        closing.callback(engines.close)
+        remote = Remote(config, _Part(run.folder, closing), loop) if models(config) else None
         given = resources(remote, seed=config.seed)
-        player = seat_remote(model, given, purpose="demonstrations")
-
-        def run_wave(work: Coroutine[Any, Any, list[PlayedEpisode]]) -> list[PlayedEpisode]:
-            with remote.watched():
-                return loop.run(work)
-
-        yield Talk(player, judge_of(config.judge, given), Batcher(), run_wave)
+        context = PlayContext(
+            config=config,
+            run=run,
+            batcher=batcher,
+            loop=loop,
+            engines=engines,
+            rules=config.env.rules,
+            players={},
+            partners=(),
+            judge=judge_of(config.judge, given),
+            remote=remote,
+        )
+        player: Player
+        if isinstance(model, CheckpointConfig):
+            player = _seat_checkpoint(model, engines)
+        else:
+            player = seat_remote(model, given, purpose="demonstrations")
+        yield Talk(player, partial(play_in_waves, context, DEMONSTRATE, 0), run.folder)
 
 
 def seat_remote(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 from agents.base import Player
 from agents.chat_template import ChatTemplate
 from agents.demonstrator import Demonstrator
+from agents.policy import ModelPlayer
 from agents.prompts import STYLES
 from agents.scripted import ScriptedExperts
 from training.builders.judges import critics_of, pairwise_judge_of
@@ -88,10 +90,12 @@ def value_of(config: RunConfig) -> Value:
 def _branch_plan(play: PlayContext, teacher: Player | None) -> BranchPlan:
     config = play.config
     given = resources(play.remote, seed=config.seed)
+    players = {player.id: player for player in play.actors().values()}
     return BranchPlan(
         critics=tuple(critics_of(config.critic, given)),
         brancher=Brancher(
-            players={player.id: player for player in play.actors().values()},
+            players=players,
+            partners=_as_partners(players, config.branch.partner_temperature),
             rules=play.rules,
             judge=play.judge,
             batcher=play.batcher,
@@ -106,6 +110,16 @@ def _branch_plan(play: PlayContext, teacher: Player | None) -> BranchPlan:
             run=play.run_wave,
         ),
     )
+
+
+def _as_partners(players: Mapping[str, Player], temperature: float | None) -> Mapping[str, Player]:
+    """The players as they take the other seat in continuations."""
+    if temperature is None:
+        return players
+    return {
+        name: player.at(temperature) if isinstance(player, ModelPlayer) else player
+        for name, player in players.items()
+    }
 
 
 def _collector(play: PlayContext, bc: Checkpoint) -> Collector | None:

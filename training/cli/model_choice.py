@@ -1,7 +1,8 @@
 """Lets a model's name alone choose the options that go with it, on the command line.
 
-`policy.name=MODEL` chooses policy=checkpoint, as `partner.checkpoint.name=MODEL` chooses
-partner=checkpoint; a checkpoint that Parley trained brings the options that it learned with.
+`policy.name=MODEL` chooses policy=checkpoint, `partner.checkpoint.name=MODEL` partner=checkpoint
+and `demonstrations.checkpoint.name=MODEL` demonstrations=self_chat_checkpoint; a checkpoint that
+Parley trained brings the options that it learned with.
 What the command line says itself comes first.
 """
 
@@ -17,6 +18,9 @@ from training.storage.learned import learned_options, text, words
 
 _GROUP_OF_STYLE = {"brief": "embedded", "full": "checkpoint"}
 """The files of conf/policy/ that suit a style; they fill in what a checkpoint does not record."""
+
+_CHOSEN_BY_CHECKPOINT = {"partner": "checkpoint", "demonstrations": "self_chat_checkpoint"}
+"""The files that the name of a model on disk chooses, by the section that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,11 @@ def with_model_options(given: Sequence[str]) -> ModelChoice:
         ConfigError: a sweep over models needs different options for each.
         CheckpointError: a checkpoint's record cannot be read.
     """
-    policy = _policy(given)
-    partner = _partner(given)
-    return ModelChoice((*policy.words, *partner.words, *given), (*policy.notes, *partner.notes))
+    chosen = [_policy(given), *(_other(given, *each) for each in _CHOSEN_BY_CHECKPOINT.items())]
+    return ModelChoice(
+        (*(word for one in chosen for word in one.words), *given),
+        tuple(note for one in chosen for note in one.notes),
+    )
 
 
 def _policy(given: Sequence[str]) -> ModelChoice:
@@ -76,18 +82,21 @@ def _chosen(name: str, said: Mapping[str, str]) -> ModelChoice:
     )
 
 
-def _partner(given: Sequence[str]) -> ModelChoice:
+def _other(given: Sequence[str], section: str, choice: str) -> ModelChoice:
+    """What another model than the policy chooses: the file `choice` of its section."""
     said = _said(given)
-    name = said.get("partner.checkpoint.name")
-    if name is None or said.get("partner", "checkpoint") != "checkpoint":
+    checkpoint = f"{section}.checkpoint"
+    name = said.get(f"{checkpoint}.name")
+    if name is None or said.get(section, choice) != choice:
         return ModelChoice(())
-    group = () if "partner" in said else ("partner=checkpoint",)
+    group = () if section in said else (f"{section}={choice}",)
     names = _names(name)
     learned = learned_options(names[0]) if len(names) == 1 else {}
     if not learned:
         return ModelChoice(group)
-    section = "partner.checkpoint"
-    return ModelChoice((*group, *_missing(section, learned, said)), (_note(section, learned),))
+    return ModelChoice(
+        (*group, *_missing(checkpoint, learned, said)), (_note(checkpoint, learned),)
+    )
 
 
 def _missing(section: str, learned: Mapping[str, Any], said: Mapping[str, str]) -> list[str]:

@@ -35,6 +35,7 @@ from training.config.phases import (
 )
 from training.config.play import (
     ApiConfig,
+    CheckpointConfig,
     CriticConfig,
     EnvConfig,
     JudgeConfig,
@@ -114,6 +115,12 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
+    @property
+    def demonstrator(self) -> CheckpointConfig | None:
+        """The model that is loaded here to demonstrate in stage 0; None where there is none."""
+        found: CheckpointConfig | None = self.demonstrations.checkpoint
+        return found if self.cloning.dialogues else None
+
 
 def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     """Turn nested plain options into a checked configuration.
@@ -127,6 +134,8 @@ def from_mapping(options: Mapping[str, Any]) -> RunConfig:
     check_constrained("policy", config.policy, config.engine)
     if config.partner.checkpoint is not None:
         check_constrained("partner.checkpoint", config.partner.checkpoint, config.engine)
+    if (demonstrator := config.demonstrator) is not None:
+        check_constrained("demonstrations.checkpoint", demonstrator, config.engine)
     if config.critic.located_share > 0:
         need("critic.poor_goal", config.critic.poor_goal, "a critic that locates errors")
     if config.device == "cuda" and not config.engine.spec.on_gpu:

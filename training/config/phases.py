@@ -93,6 +93,8 @@ class BranchConfig:
             policy's own.
         source: who takes the policy's seat in a continuation: the policy, or scripted experts, of
             mixed skill or keen ones alone, whose turns are written as the policy would say them.
+        partner_temperature: at which a model that is loaded here samples the other seat's turns in
+            continuations; null: at its own. A model behind an API has a temperature of its own.
         tokens: a budget of sampled tokens, after which branching stops for an iteration, at the end
             of a wave, so that methods can be compared at equal cost. null: no budget.
     """
@@ -101,6 +103,7 @@ class BranchConfig:
     continuations: Count
     probes: Count
     source: Source = "policy"
+    partner_temperature: Positive | None = None
     tokens: Count | None = None
 
 

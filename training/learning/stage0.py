@@ -28,7 +28,8 @@ from training.learning.cloning import Cloned, clone
 from training.learning.low_rank import low_rank
 from training.learning.passes import move
 from training.learning.probe import check_trainable
-from training.learning.sources import Demonstrations, OpenTalk, Stage0, file_of
+from training.learning.sources.base import Demonstrations, OpenTalk, Stage0
+from training.learning.sources.files import file_of
 from training.learning.under_way import UnderWay
 from training.play.waves import Progress
 from training.storage.checkpoint import (
@@ -37,6 +38,7 @@ from training.storage.checkpoint import (
     save_checkpoint,
 )
 from training.storage.learned import learned_with
+from training.storage.model_source import weights_files
 from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
 
@@ -124,7 +126,7 @@ def _train(
     open_talk: OpenTalk,
     under_way: UnderWay,
 ) -> tuple[dict[str, Any], Cloned]:
-    """Train the model; returns what is to be told of the demonstrations, of experts nothing."""
+    """Train the model; returns what is to be told of the demonstrations that were selected."""
     source = config.demonstrations.spec
     template = ChatTemplate(tokenizer, thinking=config.policy.thinking)
     stage = Stage0(config, template, open_talk, progress)
@@ -138,10 +140,17 @@ def _train(
             on_step=lambda step, steps, loss: progress(step, steps),
             under_way=under_way,
         )
-    if source.needs_task:
+    if not source.selects:
         return {}, cloned
-    counts = {"kept": found.kept, "dropped": dict(found.dropped), "told": found.describe()}
-    return {"demonstrations": counts}, cloned
+    told = {
+        "read": found.read,
+        "dialogues": found.dialogues,
+        "kept": found.kept,
+        "dropped": dict(found.dropped),
+        "told": found.describe(),
+        "alarm": found.alarm(),
+    }
+    return {"demonstrations": told}, cloned
 
 
 def _keep(
@@ -175,11 +184,13 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "style": config.policy.prompt_style,
         "seed": config.seed,
     } | ({"thinking": True} if config.policy.thinking else {})
-    if config.demonstrations.name != "experts":
-        path = config.demonstrations.path
+    if config.demonstrations.spec.selects:
+        path, other = config.demonstrations.path, config.demonstrations.checkpoint
         content |= {
             "demonstrations": to_mapping(config.demonstrations),
             "judge": to_mapping(config.judge),
+            "demonstrator": weights_files(other.name) if other else [],
+            "train_on_benchmark": config.env.train_on_benchmark,
             "files": [
                 sha256(file.read_bytes()).hexdigest()
                 for file in (config.env.scene_file, file_of(path) if path else None)

@@ -40,6 +40,7 @@ class Brancher:
 
     Attributes:
         players: every player by its id, for both seats of any episode.
+        partners: who takes the other seat in continuations, by the same ids; None: as in `players`.
         continuations: K, continuations beside the original.
         probes: continuations that estimate one value for a critic that asks.
         value: what makes a branch better; branches closer than `margin` tie in the win rates.
@@ -65,6 +66,7 @@ class Brancher:
     max_unscored_share: float = 0.25
     selects_segments: bool = False
     teacher: Player | None = None
+    partners: Mapping[str, Player] | None = None
     run: RunLoop[list[_Branching]] = asyncio.run
 
 
@@ -233,7 +235,11 @@ class _Branching:
         done += await self._play(self._candidate.played, turn, names, self._players())
 
     def _players(self) -> Sequence[Player]:
-        return [self._brancher.players[player] for player in self._candidate.played.players]
+        own, partners = self._brancher.players, self._brancher.partners or self._brancher.players
+        return [
+            (own if seat == self._candidate.seat else partners)[player]
+            for seat, player in enumerate(self._candidate.played.players)
+        ]
 
     async def _play(
         self, parent: PlayedEpisode, turn: int, names: Sequence[str], players: Sequence[Player]

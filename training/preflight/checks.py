@@ -17,7 +17,7 @@ from envs.scenarios.sotopia import needed_files
 from training.config import RunConfig
 from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
-from training.learning.sources import file_of
+from training.learning.sources.files import file_of
 from training.preflight.endpoints import check_calls
 from training.preflight.packages import OUR_PACKAGES, check_places
 from training.storage.hub import SCHEME, is_on_hub, read_address
@@ -43,6 +43,8 @@ def check_before_start(config: RunConfig) -> None:
         check_lora(config.lora.rank)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         check_model(config.partner.checkpoint.name, "partner.checkpoint.name")
+    if config.demonstrator is not None:
+        check_model(config.demonstrator.name, "demonstrations.checkpoint.name")
     for player in players_by_name(config):
         check_learned(player)
     check_policy_reads_scenes(config)
@@ -101,6 +103,11 @@ def check_demonstrations(config: RunConfig) -> None:
         )
     if named.path is not None:
         file_of(named.path)
+    if (named.min_kept or 0) > config.cloning.dialogues:
+        raise ConfigError(
+            f"demonstrations.min_kept is {named.min_kept}, but no more than cloning.dialogues, "
+            f"{config.cloning.dialogues}, are taken; lower the one or raise the other."
+        )
     if config.cloning.drills and not any(config.env.checkable.values()):
         raise ConfigError(
             f"cloning.drills is {config.cloning.drills}, but nothing in "

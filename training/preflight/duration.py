@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from rich import box
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from training.config import Precision, RunConfig
 from training.config.play import API, BUILT_IN_POLICIES
-from training.preflight.memory import architecture, precision_on
+from training.preflight.memory import architecture, demonstrator_size, precision_on
 from training.preflight.model_size import ModelSize, size_of
 from training.preflight.workload import TURN_TOKENS, TURNS_SHARE, dialogue_tokens
 from training.report.stopwatch import duration
@@ -47,6 +47,7 @@ class Stage:
         read: tokens of forward passes alone: new parts of prompts, and the reference's.
         written: tokens that are sampled.
         precision: of training.
+        weights: of the model that works; None: those of the policy.
         checkpointing: whether the forward pass of training is made twice.
     """
 
@@ -56,15 +57,17 @@ class Stage:
     written: float = 0
     precision: Precision = "float32"
     checkpointing: bool = False
+    weights: int | None = None
 
     def seconds(self, weights: int, speed: dict[Precision, float], engine: str) -> float:
         """Estimate its time.
 
         Args:
-            weights: of the model; a token costs 2 operations a weight forward, 4 backward.
+            weights: of the policy; a token costs 2 operations a weight forward, 4 backward.
             speed: operations a second of a large matrix product, by precision.
         """
         passes = 8 if self.checkpointing else 6
+        weights = self.weights or weights
         writing = WRITING_SHARE.get(engine, WRITING_SHARE["local"])
         return weights * (
             passes * self.trained / (TRAINING_SHARE * speed[self.precision])
@@ -73,8 +76,12 @@ class Stage:
         )
 
 
-def stages_of(config: RunConfig) -> list[Stage]:
-    """Count the tokens of each stage of training."""
+def stages_of(config: RunConfig, demonstrator: ModelSize | None = None) -> list[Stage]:
+    """Count the tokens of each stage of training.
+
+    Args:
+        demonstrator: the size of the model that is loaded to demonstrate in stage 0.
+    """
     turns = config.env.max_turns * TURNS_SHARE
     said = TURN_TOKENS[config.policy.prompt_style]
     dialogue = dialogue_tokens(config, turns)
@@ -95,7 +102,9 @@ def stages_of(config: RunConfig) -> list[Stage]:
     curve = rounds // evaluation.every * evaluation.curve_scenarios if rounds else 0
     others = len([name for name, weight in config.partner.weights.items() if weight]) - both
     final = evaluation.scenarios * evaluation.episodes * (3 if evaluation.stubborn_bias else 2)
+    shown = played("demonstrations", cloning.dialogues, 1, 2)
     return [
+        *([] if demonstrator is None else [replace(shown, weights=demonstrator.weights)]),
         Stage(
             "stage 0",
             trained=(2 * cloning.dialogues * dialogue + cloning.drills * dialogue / 2)
@@ -148,7 +157,7 @@ def print_duration(config: RunConfig, console: Console) -> None:
     """Print the tokens and the estimated time of each stage, for a model of the user's."""
     if config.policy.name in (*BUILT_IN_POLICIES, API):
         return  # the small model's time is not in its matrix products
-    stages = stages_of(config)
+    stages = stages_of(config, demonstrator_size(config))
     there = config.device == "cpu" or torch.cuda.is_available()
     speed = measure_speed(config.device) if there else None
     show_duration(console, stages, size_of(architecture(config)), config, speed)

@@ -7,14 +7,10 @@ and CUDA use besides is a round number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from transformers import PretrainedConfig
 
 from agents.embedded import BASE_FOLDER, Shape, model_config
@@ -26,13 +22,13 @@ from training.config import CloningConfig, Precision, RunConfig, UpdateConfig
 from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
 from training.learning.logits import CHUNK_LOGITS
-from training.preflight.machine import free_memory, machine_memory
+from training.preflight.machine import machine_memory
+from training.preflight.memory_table import GIB, Part, Phase, Where, show_plan, totals, worst
 from training.preflight.model_size import BYTES, ModelSize, size_of
 from training.preflight.workload import dialogue_tokens
 from training.storage.model_source import find_model
 from training.storage.pretrained import load_architecture
 
-GIB = 2**30
 _ENGINE_OVERHEAD = 2 * GIB
 """What vLLM uses besides weights, keys and values: CUDA graphs and work space."""
 
@@ -57,31 +53,18 @@ _CLONING_ROWS = 64
 _DRAWING_BYTES = 28
 """Bytes per logit while a local engine draws tokens: log-probs, and sums in double precision."""
 
-Where = Literal["GPU", "machine"]
-Phase = Literal["cloning", "playing", "updating"]
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """An item of the memory plan.
-
-    Attributes:
-        cloning, playing, updating: bytes that it takes in each phase; stage 0 is over before any
-            engine is made.
-    """
-
-    what: str
-    where: Where
-    playing: float
-    updating: float
-    cloning: float = 0.0
-
-
-def memory_plan(config: RunConfig, size: ModelSize, gpu: float = 0.0) -> list[Part]:
+def memory_plan(
+    config: RunConfig,
+    size: ModelSize,
+    gpu: float = 0.0,
+    demonstrator: ModelSize | None = None,
+) -> list[Part]:
     """List what a training run holds in memory while it clones, plays and updates.
 
     Args:
         gpu: total memory of the GPU, bytes; engines may reserve a share of it.
+        demonstrator: the size of the model that is loaded to demonstrate in stage 0.
     """
     overlaps, clones = config.collect.ahead, config.cloning.dialogues > 0
     where: Where = "GPU" if config.device == "cuda" else "machine"
@@ -115,7 +98,10 @@ def memory_plan(config: RunConfig, size: ModelSize, gpu: float = 0.0) -> list[Pa
     ]
     if config.reference.schedule == "average":
         plan.append(Part("the average of the weights", "machine", whole, whole))
-    plan.append(Part("Python and its libraries", "machine", _PYTHON, _PYTHON, _PYTHON))
+    if demonstrator is not None:
+        plan += _demonstrating(config, size, demonstrator, where, gpu)
+    before = _PYTHON if demonstrator is not None else 0
+    plan.append(Part("Python and its libraries", "machine", _PYTHON, _PYTHON, _PYTHON, before))
     plan.append(_slack(plan))
     return plan if clones else [Part(p.what, p.where, p.playing, p.updating) for p in plan]
 
@@ -129,8 +115,9 @@ def _slack(plan: list[Part]) -> Part:
             _IDLE * total.playing,
             _IDLE * total.updating,
             _IDLE * total.cloning,
+            _IDLE * total.demonstrating,
         )
-        for total in _totals(plan)
+        for total in totals(plan)
         if total.where == "machine"
     )
 
@@ -177,25 +164,55 @@ def _engines(
             names.append("frozen clone")  # in float32 it plays with weights that are loaded anyway
         for name in names:
             yield Part(f"the {name}'s engine", where, taken, taken)
-        live, kept = _local_play(config, size)
+        together = max(config.env.wave, config.branch.points * config.branch.continuations)
+        live, kept = _local_play(config, size, together)
         yield Part("dialogues under way", where, live, live if overlaps else 0)
         yield Part("keys and values kept for later turns", where, kept, kept)
         return
     for name in (*names, "frozen clone"):
         weights = float(BYTES[engine.dtype] * size.weights)
-        taken = weights + _keys_and_values(engine, where)
-        if where == "GPU":
-            taken = (
-                taken + _ENGINE_OVERHEAD if engine.kv_cache_gib else engine.gpu_memory_share * gpu
-            )
+        taken = _vllm(engine, weights, where, gpu)
         yield Part(f"the {name}'s engine", where, taken, taken if overlaps or where != "GPU" else 0)
         if where == "GPU" and not overlaps:
             yield Part(f"the {name}'s engine, asleep", "machine", 0, weights)
 
 
-def _local_play(config: RunConfig, size: ModelSize) -> tuple[float, float]:
-    """Bytes that the local engine needs to decode a batch, and bytes that it keeps."""
-    together = max(config.env.wave, config.branch.points * config.branch.continuations)
+def _demonstrating(
+    config: RunConfig, policy: ModelSize, size: ModelSize, where: Where, gpu: float
+) -> Iterator[Part]:
+    """What plays the demonstrations; the policy waits on the machine, where it was loaded."""
+    engine, loaded = config.engine, 4.0 * size.weights
+
+    def part(what: str, place: Where, taken: float) -> Part:
+        return Part(what, place, 0, 0, demonstrating=taken)
+
+    yield part("the policy's weights, waiting", "machine", 4.0 * policy.weights)
+    yield part("the demonstrator's weights", "machine", loaded)
+    if engine.name != "local":
+        taken = _vllm(engine, float(BYTES[engine.dtype] * size.weights), where, gpu)
+        yield part("the demonstrator's engine", where, taken)
+        return
+    dtype = precision_on("cpu", engine.dtype)
+    if dtype != "float32":
+        yield part("the demonstrator's engine", where, float(BYTES[dtype] * size.weights))
+    live, kept = _local_play(config, size, min(config.env.wave, config.cloning.dialogues))
+    yield part("demonstrations under way", where, live + kept)
+
+
+def _vllm(engine: EngineConfig, weights: float, where: Where, gpu: float) -> float:
+    """Bytes that vLLM takes with weights of that many bytes."""
+    taken = weights + _keys_and_values(engine, where)
+    if where == "machine":
+        return taken
+    return taken + _ENGINE_OVERHEAD if engine.kv_cache_gib else engine.gpu_memory_share * gpu
+
+
+def _local_play(config: RunConfig, size: ModelSize, together: int) -> tuple[float, float]:
+    """Bytes that the local engine needs to decode a batch, and bytes that it keeps.
+
+    Args:
+        together: dialogues that are played at once at most.
+    """
     rows = min(together, config.engine.max_running)
     states: float = rows * dialogue_tokens(config, config.env.max_turns) * size.state_bytes
     states *= BYTES[precision_on("cpu", config.engine.dtype)] / BYTES["float32"]
@@ -218,7 +235,7 @@ def check_memory(config: RunConfig, console: Console) -> None:
         return
     size = size_of(architecture(config))
     available = _available_memory()
-    plan = memory_plan(config, size, available.get("GPU", 0.0))
+    plan = memory_plan(config, size, available.get("GPU", 0.0), demonstrator_size(config))
     if config.device == "cuda" or config.dry_run or config.policy.name not in BUILT_IN_POLICIES:
         show_plan(console, plan, size, config, available)
     if config.device == "cuda" and "GPU" not in available:
@@ -230,8 +247,8 @@ def check_memory(config: RunConfig, console: Console) -> None:
         )
     for sentence in _cautions(config):
         console.print(f"[yellow]{sentence}[/yellow]", soft_wrap=True)
-    for total in _totals(plan):
-        phase, needed = _worst(total)
+    for total in totals(plan):
+        phase, needed = worst(total)
         there = available.get(total.where, 0.0)
         if needed > _USABLE * there:
             refusal = (
@@ -264,16 +281,6 @@ def _cautions(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _worst(total: Part) -> tuple[Phase, float]:
-    """The phase that needs most, and what it needs."""
-    phases: dict[Phase, float] = {
-        "updating": total.updating,
-        "cloning": total.cloning,
-        "playing": total.playing,
-    }
-    return max(phases.items(), key=lambda item: item[1])
-
-
 def _available_memory() -> dict[Where, float]:
     """Total bytes of memory of the machine, and of the GPU if there is one."""
     available: dict[Where, float] = {"machine": machine_memory()}
@@ -287,32 +294,30 @@ def architecture(config: RunConfig) -> PretrainedConfig:
     name = config.policy.name
     if name == "scratch":
         return model_config(Shape(), missing_words(config.env.names))
-    source = find_model(str(BASE_FOLDER) if name == "embedded" else name, weights=False)
-    return load_architecture(source)
+    return architecture_of(str(BASE_FOLDER) if name == "embedded" else name)
 
 
-def _totals(plan: list[Part]) -> Iterator[Part]:
-    """The sums, one for each memory."""
-    for where in dict.fromkeys(part.where for part in plan):
-        own = [part for part in plan if part.where == where]
-        yield Part(
-            "all",
-            where,
-            playing=sum(part.playing for part in own),
-            updating=sum(part.updating for part in own),
-            cloning=sum(part.cloning for part in own),
-        )
+def architecture_of(name: str) -> PretrainedConfig:
+    """The architecture of a model, from its files alone."""
+    return load_architecture(find_model(name, weights=False))
+
+
+def demonstrator_size(config: RunConfig) -> ModelSize | None:
+    """The size of the model that is loaded to demonstrate in stage 0; None where there is none."""
+    model = config.demonstrator
+    return None if model is None else size_of(architecture_of(model.name))
 
 
 def _advice(config: RunConfig, phase: Phase) -> str:
     words = []
-    if config.lora.rank is None:
+    if config.lora.rank is None and phase != "demonstrating":
         words.append("lora.rank=64")
-    if phase == "playing":
+    if phase in ("demonstrating", "playing"):
         if config.engine.name == "vllm":
             words.append("a smaller engine.kv_cache_gib")
         else:
-            words.append(f"env.wave={max(1, config.env.wave // 2)} and fewer branch.points")
+            more = " and fewer branch.points" if phase == "playing" else ""
+            words.append(f"env.wave={max(1, config.env.wave // 2)}{more}")
         return "set " + " or ".join(words)
     section, options = (
         ("cloning", config.cloning) if phase == "cloning" else ("update", config.update)
@@ -324,46 +329,3 @@ def _advice(config: RunConfig, phase: Phase) -> str:
     budget = int(cloning_columns(config)) if phase == "cloning" else config.update.token_budget
     words.append(f"{section}.token_budget={budget // 2}")
     return "set " + " or ".join(words)
-
-
-def show_plan(
-    console: Console,
-    plan: list[Part],
-    size: ModelSize,
-    config: RunConfig,
-    available: Mapping[Where, float],
-) -> None:
-    """Print the memory plan: one line per part, and the sums beside the memory available."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    left = ("memory, GiB", "where")
-    for name in (*left, "cloning", "playing", "updating", "available"):
-        table.add_column(name, justify="left" if name in left else "right")
-    for part in plan:
-        phases = map(_gib, (part.cloning, part.playing, part.updating))
-        table.add_row(part.what, part.where, *phases, "")
-    for total in _totals(plan):
-        got = f"{available[total.where] / GIB:.1f}" if total.where in available else "none"
-        phases = map(_gib, (total.cloning, total.playing, total.updating))
-        table.add_row("[bold]all[/bold]", total.where, *phases, got)
-    console.print(table)
-    rank, trainable = config.lora.rank, size.trainable(config.lora.rank)
-    learning = (
-        "all are trained" if rank is None else f"{_count(trainable)} low-rank ones are trained"
-    )
-    console.print(f"{_count(size.weights)} weights; {learning}.", soft_wrap=True)
-    needed = max((_worst(t)[1] for t in _totals(plan) if t.where == "machine"), default=0.0)
-    free = free_memory()
-    if not config.dry_run and free is not None and free < needed <= available["machine"]:
-        console.print(
-            f"[yellow]Only {free / GIB:.1f} GiB of the machine's memory are free now; end other "
-            "programs, or the system may end this run.[/yellow]",
-            soft_wrap=True,
-        )
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
-
-
-def _gib(count: float) -> str:
-    return f"{count / GIB:.1f}" if count else "-"

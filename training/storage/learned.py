@@ -34,7 +34,7 @@ class Player:
     """A model that the options name by a place on disk or on the hub.
 
     Attributes:
-        option: the section of the options, "policy" or "partner.checkpoint".
+        option: the section of the options, such as "policy" or "partner.checkpoint".
     """
 
     option: str
@@ -68,11 +68,13 @@ def learned_options(name: str) -> dict[str, Any]:
 
 
 def players_by_name(config: RunConfig) -> Iterator[Player]:
-    """The policy and the partner, where they are models with a name of their own."""
+    """The policy, the partner and the demonstrator, where they are models on disk or the hub."""
     if config.policy.name not in (*BUILT_IN_POLICIES, API):
         yield Player("policy", config.policy)
     if config.partner.weights.get("checkpoint") and config.partner.checkpoint is not None:
         yield Player("partner.checkpoint", config.partner.checkpoint)
+    if config.demonstrator is not None:
+        yield Player("demonstrations.checkpoint", config.demonstrator)
 
 
 def check_learned(player: Player) -> None:

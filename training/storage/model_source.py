@@ -83,6 +83,18 @@ def find_model(name: str, option: str = "policy.name", *, weights: bool = True) 
     return ModelSource(path)
 
 
+def weights_files(name: str) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of change (ns) of a model's files; other ones may be other weights."""
+    source = find_model(name)
+    folders = [folder for folder in (source.folder, source.adapter) if folder is not None]
+    return [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+        for folder in folders
+        for file in sorted(folder.iterdir())
+        if file.suffix in (".safetensors", ".gguf", ".json")
+    ]
+
+
 def check_local(name: str, option: str = "policy.name") -> None:
     """Check a model's files; what is on the hub is not looked up.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.chat_template import ChatTemplate
 from agents.embedded import make_tokenizer
 from agents.scripted import ScriptedExperts
 from envs.errors import ConfigError
@@ -24,9 +26,10 @@ from tests.engines.remote_provider import Provider
 from tests.tiny_models import tiny_policy
 from tests.training.provided import PRICES, goal_of, places, read_json, served
 from training.builders.judges import critics_of, judge_of, pairwise_judge_of
-from training.builders.players import open_play
+from training.builders.players import open_play, open_talk
 from training.cli.compose import compose
 from training.evaluate import evaluate_policy
+from training.learning.sources.base import DEMONSTRATE, Stage0
 from training.methods.records import PlayedEpisode
 from training.play.context import EXPERTS, MODEL, POLICY, PlayContext
 from training.play.remote import resources
@@ -75,6 +78,40 @@ def test_another_checkpoint_is_a_partner(tmp_path: Path) -> None:
     assert list(summary["policies"]["final"]) == ["other"]
     assert [one.players for one in played] == [("policy", "other"), ("other", "policy")] * 2
     assert summary["api"] is None
+
+
+def test_a_model_on_disk_demonstrates_and_what_it_played_is_kept(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "expert"
+    save_checkpoint(folder, tiny_policy(3), make_tokenizer(), {})
+    section = "demonstrations.checkpoint"
+    words = [
+        f"{section}.name={folder}",
+        f"{section}.prompt_style=brief",
+        f"{section}.temperature=0.5",
+    ]
+    words += [f"{section}.constrained=false", f"{section}.max_new_tokens=8", "cloning.dialogues=5"]
+    words += ["demonstrations.min_goal=0", "demonstrations.min_words=0", "env.wave=3"]
+    words += ["demonstrations.max_invalid_share=1", "env=price"]
+    config = compose(places(tmp_path, *words))
+    steps: list[tuple[int, int]] = []
+    stage = Stage0(
+        config,
+        ChatTemplate(make_tokenizer()),
+        partial(open_talk, config, run),
+        lambda done, total: steps.append((done, total)),
+    )
+    source = config.demonstrations.spec
+    found = source.make(config.demonstrations.options_for(source), stage)
+    assert (found.read, found.kept) == (5, 10)
+    assert steps == [(3, 5), (5, 5)]
+    played = run.store.episodes(DEMONSTRATE, 0)
+    assert [one.players for one in played] == [("expert", "expert")] * 5
+    assert all("/train/" in one.episode.scenario.id for one in played)
+    made = [made for one in played for made in one.generations]
+    assert {one.sampling.temperature for one in made if one is not None} == {0.5}
+    save_checkpoint(folder, tiny_policy(4), make_tokenizer(), {})
+    again = source.make(config.demonstrations.options_for(source), stage)
+    assert again.rows == found.rows, "other weights, yet the same dialogues: they are in the store"
 
 
 def test_a_person_plays_one_episode_after_the_other(

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
+from agents.policy import ModelPlayer
 from engines.types import Sampling
 from envs.errors import ConfigError
 from judges.critics.measured import ValueCritic
@@ -52,6 +53,20 @@ def test_players_are_known_by_their_names(parts: Build) -> None:
     assert set(players) == {POLICY, FROZEN, EXPERTS, STUBBORN}
     assert len({player.id for player in players.values()}) == 4
     assert STUBBORN not in parts("evaluation.stubborn_bias=null").play.players
+
+
+def test_models_of_ones_own_have_another_temperature_as_partners_in_continuations(
+    parts: Build,
+) -> None:
+    brancher = parts("branch.partner_temperature=0.7").branching.brancher
+    assert brancher.partners is not None
+    assert brancher.partners.keys() == brancher.players.keys()
+    for name in (POLICY, FROZEN):
+        own, other = brancher.players[name], brancher.partners[name]
+        assert isinstance(own, ModelPlayer)
+        assert other == own.at(0.7) != own
+    same = parts().branching.brancher
+    assert same.partners == same.players
 
 
 def test_publishing_reaches_the_engine_and_leaves_the_clone_alone(parts: Build) -> None:

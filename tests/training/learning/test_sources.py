@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
 from agents.chat_template import ChatTemplate
+from agents.prompts import STYLES
 from envs.errors import ConfigError, DataError
+from envs.scenarios.open_ended import open_scenes
 from tests.engines.remote_provider import Body, Provider, serving
+from tests.envs.logs import ANA, BEN, GOALS, episode_log, in_scene
 from tests.tiny_models import instruct_model, instruct_tokenizer
 from tests.training.provided import is_judged, places, read_json, replies, served
 from tests.training.quick import without_reports
 from tests.training.test_scene_training import SIZES
 from training.cli.compose import compose
+from training.config import RunConfig
 from training.learning import stage0
 from training.learning.demonstrations import message_row
+from training.learning.sources.base import Demonstrations, Stage0
+from training.learning.sources.files import FileOptions
 from training.loop import train
 from training.methods.sources import SOURCES
 from training.preflight.checks import check_before_training
@@ -65,7 +72,9 @@ def words(server: Provider, tmp_path: Path) -> list[str]:
     )  # fmt: skip
 
 
-def test_a_model_that_talks_to_itself_is_cloned(words: list[str], server: Provider) -> None:
+def test_a_model_that_talks_to_itself_is_cloned(
+    words: list[str], server: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = compose(words)
     check_before_training(config)
     (line,) = (
@@ -74,27 +83,67 @@ def test_a_model_that_talks_to_itself_is_cloned(words: list[str], server: Provid
     )  # fmt: skip
     assert line.expected.calls == 2 * 6 * 2, "both seats of six dialogues of about three turns"
     folder = train(config)
-    told = read_json(folder / "summary.json")["demonstrations"]
+    summary = read_json(folder / "summary.json")
+    told = summary["demonstrations"]
+    assert told["read"] == 6
     assert told["kept"] + sum(told["dropped"].values()) == 12
     assert told["dropped"]["had a goal below 7"] == 6
     assert told["dropped"]["said fewer than 3 words a turn"] > 0
-    assert told["kept"] > 0
+    assert 0 < told["dialogues"] <= told["kept"] < 6
+    assert told["alarm"].startswith(f"{12 - told['kept']} of 12 demonstrated seats were left out")
+    assert f"ALARM: {told['alarm']}" in summary["notes"]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"alarm: {12 - told['kept']} of 12 demonstrated seats" in shown
     before, after = instruct_model(), stage0.load_checkpoint(folder / "checkpoints/0000").model
     assert not torch.equal(before.lm_head.weight, after.lm_head.weight)
     again = train(config)
     assert read_json(again / "summary.json")["demonstrations"] == told, "also from the cache"
 
-    from_run = compose(
-        [word for word in words if not word.startswith(("demonstrations", "++demonstrations"))]
-        + ["demonstrations=file", f"demonstrations.path={folder}"]
-    )
-    with pytest.raises(ConfigError, match=r"none was kept. .* were of held-out scenarios"):
-        train(from_run)
+    replayed = from_file(config, folder)
+    assert replayed.kept == told["kept"] + told["dropped"]["said fewer than 3 words a turn"]
+    assert replayed.dropped["were of held-out scenarios"] > 0, "the final comparison"
 
 
-def test_nothing_kept_is_said(words: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"none was kept.* 12 had a goal below 10"):
-        train(compose([*words, "demonstrations.min_goal=10"]))
+def from_file(config: RunConfig, path: Path, **limits: float) -> Demonstrations:
+    """What the source `file` finds there for that run; it asks nobody."""
+
+    def nobody(model: object) -> NoReturn:
+        raise AssertionError(model)
+
+    stage = Stage0(config, TEMPLATE, nobody, lambda done, total: None)
+    return SOURCES["file"].make(FileOptions(path=str(path), **limits), stage)  # type: ignore[arg-type, no-any-return]
+
+
+def test_too_little_is_said_before_anything_is_trained_and_nothing_is_lost(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage0, "clone", None)
+    config = compose([*words, "demonstrations.min_goal=10"])
+    with pytest.raises(ConfigError, match=r"none was kept.* 12 had a goal below 10") as caught:
+        train(config)
+    (folder,) = re.findall(r"demonstrations\.path=(\S+) reads", str(caught.value))
+    assert from_file(config, folder, min_goal=9, min_kept=6).kept == 6
+    with pytest.raises(ConfigError, match=r"only 6 were kept, expected 7 or more") as caught:
+        from_file(config, folder, min_goal=9, min_kept=7)
+    assert "Seats that were left out: 6 had a goal below 9." in str(caught.value)
+    found = from_file(config, folder, min_goal=9)
+    (longest, *_, shortest) = sorted((len(row.token_ids) for row in found.rows), reverse=True)
+    fewer = from_file(config, folder, min_goal=9, max_tokens=longest - 1)
+    assert shortest < longest
+    assert 0 < fewer.kept == 6 - fewer.dropped[f"had more than {longest - 1} tokens"] < 6
+
+
+def test_a_demonstrator_that_writes_nonsense_is_told_and_trains_nobody(
+    words: list[str], server: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage0, "clone", None)
+    server._reply = lambda body: answer(body) if is_judged(body) else "\u0007{\u0007"
+    config = compose([*words, "demonstrations.min_goal=0"])
+    with pytest.raises(ConfigError, match=r"none was kept.* 12 had no valid turn") as caught:
+        train(config)
+    (folder,) = re.findall(r"demonstrations\.path=(\S+) reads", str(caught.value))
+    with pytest.raises(ConfigError, match=r"of 6 dialogues of .*: 12 had no valid turn"):
+        from_file(config, folder, min_goal=0)
 
 
 def test_options_that_change_the_demonstrations_change_the_cache(words: list[str]) -> None:
@@ -104,11 +153,14 @@ def test_options_that_change_the_demonstrations_change_the_cache(words: list[str
     assert len(names) == 4
 
 
-def stage(**cloning: int) -> Any:
-    config = SimpleNamespace(cloning=SimpleNamespace(drills=0, dialogues=9, **cloning), seed=0)
-    config.env = SimpleNamespace(checkable={}, difficulty="medium")
-    config.policy = SimpleNamespace(prompt_style="full")
-    return SimpleNamespace(config=config, template=TEMPLATE, style=None)
+def stage(**env: object) -> Any:
+    config = SimpleNamespace(cloning=SimpleNamespace(drills=0, dialogues=9, notes=True), seed=0)
+    config.env = SimpleNamespace(
+        checkable={}, difficulty="medium", max_turns=20, names=("open",), scene_file=None,
+        train_on_benchmark=False,
+    )  # fmt: skip
+    vars(config.env).update(env)
+    return SimpleNamespace(config=config, template=TEMPLATE, style=STYLES["full"])
 
 
 def conversation(*said: str) -> dict[str, list[dict[str, str]]]:
@@ -136,6 +188,42 @@ def test_a_share_gpt_file_is_read(tmp_path: Path, ending: str) -> None:
         spec.make(spec.options(path=str(place)), stage())
 
 
+def test_episode_logs_are_read(tmp_path: Path) -> None:
+    def told(**options: Any) -> Demonstrations:
+        return SOURCES["file"].make(FileOptions(path=str(place), **options), stage())  # type: ignore[no-any-return]
+
+    place = tmp_path / "logs.jsonl"
+    held_out = in_scene(open_scenes("dev")[0].scenario)
+    silent = episode_log() | {"messages": [[]]}
+    logs = [episode_log(), held_out, silent, episode_log(goals=(9, 9))]
+    place.write_text("\n".join(map(json.dumps, logs)), encoding="utf-8")
+    found = told()
+    assert (found.read, found.dialogues, found.kept) == (4, 2, 3)
+    assert found.dropped == {
+        "had a goal below 7": 1, "were of held-out scenarios": 2, "did not name both agents": 2,
+    }  # fmt: skip
+    assert found.alarm() is None, "as many seats were left out as kept"
+    with pytest.raises(ConfigError, match="only 2 were kept, expected 3 or more"):
+        told(min_kept=3)
+    text = instruct_tokenizer().decode(
+        max(found.rows, key=lambda row: len(row.token_ids)).token_ids
+    )
+    assert GOALS[ANA] in text or GOALS[BEN] in text
+    assert "(Turns left: 20)" in text or "(Turns left: 19)" in text
+    place.write_text(json.dumps(episode_log()) + '\n{"environment": "e"}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"logs\.jsonl, line 2, field 'agents'"):
+        told()
+
+
+def test_a_log_that_is_longer_than_the_run_counts_its_own_turns(tmp_path: Path) -> None:
+    place = tmp_path / "logs.json"
+    place.write_text(json.dumps([episode_log(goals=(9, 9))]), encoding="utf-8")
+    found = SOURCES["file"].make(FileOptions(path=str(place)), stage(max_turns=3))
+    texts = [instruct_tokenizer().decode(row.token_ids) for row in found.rows]
+    assert all("(Turns left: -" not in text for text in texts)
+    assert any("(Turns left: 5)" in text for text in texts)
+
+
 def test_a_conversation_without_a_reply_gives_no_row() -> None:
     assert message_row([("system", "a"), ("human", "b")], TEMPLATE) is None
     assert message_row([], TEMPLATE) is None
@@ -149,6 +237,7 @@ def test_a_conversation_without_a_reply_gives_no_row() -> None:
             "demonstrations.path is 'nowhere'",
         ),
         (["cloning.drills=4"], "cloning.drills is 4"),
+        (["seed=1", "demonstrations.min_kept=7"], "demonstrations.min_kept is 7, but no more than"),
         (["demonstrations=experts"], "scripted experts cannot play"),
     ],
 )

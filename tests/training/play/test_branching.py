@@ -104,6 +104,24 @@ def no_probes(episode: Episode, seat: int) -> tuple[int, ...]:
     return ()
 
 
+def test_the_other_seat_samples_at_a_temperature_of_its_own_in_continuations_alone() -> None:
+    cooler = {POLICY.id: POLICY.at(0.7), EXPERTS.id: EXPERTS}
+    result = branch(
+        Scripted(lambda episode, seat: (2,), turn=2),
+        Candidate(original(), 0),
+        using=replace(brancher(), partners=cooler),
+    )
+    (group,) = result.groups
+    seen = set()
+    for played in group.branches:
+        for turn, made in zip(played.episode.turns, played.generations, strict=True):
+            assert made is not None
+            is_new = played is not group.branches[0] and turn.index >= 2
+            assert made.sampling.temperature == (0.7 if is_new and turn.seat == 1 else 1.0)
+            seen.add(made.sampling.temperature)
+    assert seen == {0.7, 1.0}
+
+
 def test_k_continuations_stand_beside_the_original() -> None:
     played = original()
     result = branch(Scripted(no_probes, turn=2), Candidate(played, 0))

@@ -43,6 +43,21 @@ def test_more_work_takes_more_tokens_of_its_stage_alone() -> None:
         assert twice[name].read == 2 * few[name].read
 
 
+def test_a_demonstrator_works_at_its_own_size() -> None:
+    config = compose([*WORDS, "cloning.dialogues=10", "env.max_turns=12"])
+    size = size_of(
+        LlamaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    )
+    (stage, *others) = stages_of(config, size)
+    assert stage.name == "demonstrations"
+    assert stage.written == 10 * 12 * TURNS_SHARE * TURN_TOKENS["full"], "each turn once"
+    assert stage.read == 2 * 10 * dialogue_tokens(config, 12 * TURNS_SHARE) - stage.written
+    assert others == stages_of(config)
+    speed = {"float32": 100.0, "bfloat16": 200.0}
+    other = Stage("d", read=5, written=5, weights=20)
+    assert other.seconds(10, speed, "local") == pytest.approx(24)  # type: ignore[arg-type]
+
+
 def test_seconds_by_hand() -> None:
     speed = {"float32": 100.0, "bfloat16": 200.0}
     # 10 weights, 6 operations each and token, at half of 200 a second: 60 tokens take 36 s.

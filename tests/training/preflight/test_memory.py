@@ -23,7 +23,8 @@ from envs.errors import ConfigError
 from training.cli.compose import compose
 from training.learning.passes import checkpointed, deterministic
 from training.preflight import memory
-from training.preflight.memory import GIB, check_memory, memory_plan
+from training.preflight.memory import check_memory, memory_plan
+from training.preflight.memory_table import GIB, totals
 from training.preflight.model_size import size_of
 
 SMALL: dict[str, Any] = {
@@ -123,9 +124,7 @@ def sums(config: PretrainedConfig, *words: str) -> dict[str, tuple[float, float]
     """GiB while playing and updating, by where."""
     run = compose(["+experiment=sotopia_sdpo", *words])
     plan = memory_plan(run, size_of(config))
-    return {
-        total.where: (total.playing / GIB, total.updating / GIB) for total in memory._totals(plan)
-    }
+    return {total.where: (total.playing / GIB, total.updating / GIB) for total in totals(plan)}
 
 
 def test_the_scales_fit_the_gpus_that_they_name() -> None:
@@ -222,7 +221,7 @@ REAL = ("scale=cpu", "policy.name=folder", "cloning.precision=float32", "update.
 def cloning(*words: str) -> float:
     """GiB that stage 0 of SmolLM2's architecture takes."""
     run = compose(["+experiment=sotopia_sdpo", *REAL, *words])
-    (total,) = memory._totals(memory_plan(run, size_of(SMOLLM2)))
+    (total,) = totals(memory_plan(run, size_of(SMOLLM2)))
     return total.cloning / GIB
 
 
@@ -238,6 +237,38 @@ def test_rows_without_a_budget_are_planned_as_long_as_they_are() -> None:
     assert cloning("cloning.token_budget=null", "cloning.batch_rows=64") > 23.5
     assert cloning("cloning.token_budget=null", "cloning.batch_rows=2") < 10
     assert cloning("cloning.dialogues=0") == 0
+
+
+def test_a_demonstrator_is_planned_beside_the_waiting_policy() -> None:
+    words = (*REAL, "env.wave=4", "cloning.dialogues=3", "engine.dtype=bfloat16")
+    run = compose(["+experiment=sotopia_sdpo", *words])
+    policy, other = size_of(SMOLLM2), size_of(LLAMA)
+    parts = {p.what: p for p in memory_plan(run, policy, demonstrator=other) if p.demonstrating}
+    assert parts["the policy's weights, waiting"].demonstrating == 4 * policy.weights
+    assert parts["the demonstrator's weights"].demonstrating == 4 * other.weights
+    assert parts["the demonstrator's engine"].demonstrating == 2 * other.weights
+    assert parts["demonstrations under way"].demonstrating > 0
+    assert all(p.playing == p.updating == p.cloning == 0 for n, p in parts.items() if "demo" in n)
+    (total,) = totals(list(parts.values()))
+    assert total.demonstrating == pytest.approx(sum(p.demonstrating for p in parts.values()))
+    gpu = compose(["scale=llama8b_gpu", "engine.kv_cache_gib=16"])
+    (engine,) = (
+        p for p in memory_plan(gpu, size_of(QWEN_4B), demonstrator=size_of(LLAMA_8B))
+        if p.demonstrating and p.where == "GPU"
+    )  # fmt: skip
+    assert engine.demonstrating == pytest.approx(2 * 8_030_261_248 + 18 * GIB)
+    assert not any(p.demonstrating for p in memory_plan(run, policy))
+
+
+def test_a_demonstrator_that_does_not_fit_is_refused(
+    on: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "architecture_of", lambda name: LLAMA_8B)
+    words = (*REAL, "demonstrations.checkpoint.name=expert")
+    with pytest.raises(ConfigError, match=r"While demonstrating, about .* set env\.wave=32, or"):
+        on(SMOLLM2, {"machine": 23.5}, *words)
+    assert "demonstrating" in on(SMOLLM2, {"machine": 23.5}, *words, "dry_run=true")
+    assert "demonstrating" not in on(SMOLLM2, {"machine": 23.5}, *REAL)
 
 
 def test_what_stage_0_cannot_have_is_refused_with_its_options(on: Callable[..., str]) -> None:

@@ -102,6 +102,20 @@ def test_a_partners_name_chooses_too(large: str, tmp_path: Path) -> None:
     assert (other.prompt_style, other.max_new_tokens) == ("full", 256)
 
 
+def test_a_demonstrators_name_chooses_too(saved: str, tmp_path: Path) -> None:
+    config = compose([f"demonstrations.checkpoint.name={saved}"])
+    assert config.demonstrations.name == "self_chat_checkpoint"
+    assert config.demonstrator is not None
+    assert (config.demonstrator.prompt_style, config.demonstrator.max_new_tokens) == ("brief", 12)
+    other = compose([f"demonstrations.checkpoint.name={tmp_path}"])
+    assert other.demonstrator is not None
+    assert other.demonstrator.prompt_style == "full"
+    assert (
+        compose([f"demonstrations.checkpoint.name={saved}", "cloning.dialogues=0"]).demonstrator
+        is None
+    )
+
+
 def test_what_was_chosen_is_said(saved: str, tmp_path: Path) -> None:
     (note,) = with_model_options([f"policy.name={saved}"]).notes
     learned = (
@@ -139,7 +153,7 @@ def test_an_explicit_option_comes_first_and_is_doubted(saved: str) -> None:
     assert contradictions(compose([f"policy.name={saved}"])) == []
 
 
-@pytest.mark.parametrize("section", ["policy", "partner.checkpoint"])
+@pytest.mark.parametrize("section", ["policy", "partner.checkpoint", "demonstrations.checkpoint"])
 def test_another_style_is_refused(saved: str, tmp_path: Path, section: str) -> None:
     config = compose([f"{section}.name={saved}", f"{section}.prompt_style=full"])
     with pytest.raises(ConfigError) as caught:

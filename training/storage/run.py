@@ -6,6 +6,8 @@ what lies in the folder.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,19 +22,20 @@ from envs.types import Scenario
 from training.storage.files import to_json, write_text
 from training.storage.run_files import (
     CHECKPOINTS,
+    COMMIT,
     CONFIG,
     LATEST,
     MEASURES,
     METRICS,
     STORE,
     SUMMARY,
-    read_metrics,
+    digest_of,
+    read_metrics_file,
 )
 from training.storage.run_options import material_differences, read_config
 from training.storage.store import Store
 
-_COMMIT = "commit"
-"""The step in the store that marks an iteration as finished."""
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -111,7 +114,13 @@ class Run:
                 f"the run in {folder} was started with other options ({'; '.join(differences)}): "
                 "resume it with the same ones, or start a new run."
             )
-        return cls(folder, scenario_of)
+        run = cls(folder, scenario_of)
+        try:
+            run._repair_metrics()
+        except BaseException:
+            run.close()
+            raise
+        return run
 
     def close(self) -> None:
         """Close what `on_close` added, last added first, then the store."""
@@ -142,11 +151,11 @@ class Run:
         """
         save(self.checkpoint_folder(iteration))
         self.append_metrics({**metrics, "iteration": iteration})
-        self.store.set_step(iteration, _COMMIT, {})
+        self.store.set_step(iteration, COMMIT, {})
 
     def last_committed(self) -> int | None:
         """The number of the last finished iteration; None if iteration 0 is not finished."""
-        return max(self.store.steps(_COMMIT), default=None)
+        return max(self.store.steps(COMMIT), default=None)
 
     def latest_checkpoint(self) -> Path | None:
         """The folder of the last finished checkpoint; None if iteration 0 is not finished."""
@@ -158,18 +167,35 @@ class Run:
         return range((self.last_committed() or 0) + 1, n + 1)
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
-        """Write a record to metrics.jsonl, replacing an earlier one of the same "iteration"."""
-        others = [r for r in read_metrics(self.folder) if r["iteration"] != record["iteration"]]
-        lines = [to_json(r) for r in sorted([*others, record], key=_iteration)]
-        write_text(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
+        """Add a record to the store and metrics.jsonl, replacing one of the same "iteration"."""
+        self.store.set_step(_iteration(record), METRICS, json.loads(to_json(record)))
+        write_text(self.folder / METRICS, self._metrics_text())
 
     def write_measures(self, measures: Mapping[str, object]) -> None:
         """Write measures.json: {POLICY: {PARTNER: {SCENARIO: {METRIC: number}}}}."""
-        write_text(self.folder / MEASURES, to_json(measures) + "\n")
+        self._write_result(MEASURES, to_json(measures) + "\n")
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Write summary.json; docs/design.md has its format."""
-        write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
+        self._write_result(SUMMARY, to_json(summary, indent=2) + "\n")
+
+    def _write_result(self, name: str, text: str) -> None:
+        # The digest first: a file that is missing or older after a kill is to be written again.
+        self.store.set_step(0, name, {"sha256": digest_of(text.encode())})
+        write_text(self.folder / name, text)
+
+    def _metrics_text(self) -> str:
+        return "".join(f"{to_json(record)}\n" for record in self.store.results(METRICS).values())
+
+    def _repair_metrics(self) -> None:
+        """Make the store and metrics.jsonl the same: the store decides, if it has the records."""
+        file, kept = self.folder / METRICS, self.store.results(METRICS)
+        if not kept:  # of a release whose stores had none
+            for record in read_metrics_file(self.folder):
+                self.store.set_step(_iteration(record), METRICS, record)
+        elif not file.is_file() or file.read_bytes() != self._metrics_text().encode():
+            log.warning("%s was missing, cut or changed; it is written anew from the store.", file)
+            write_text(file, self._metrics_text())
 
 
 def _iteration(record: Mapping[str, Any]) -> int:

@@ -136,6 +136,18 @@ def test_the_page_shows_the_run(run_dir: Path) -> None:
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_results_that_are_gone_or_cut_are_named_on_the_page(run_dir: Path) -> None:
+    (run_dir / "metrics.jsonl").write_text('{"iteration": 0}\n{"iterat')
+    whole = (run_dir / "summary.json").read_text()
+    (run_dir / "summary.json").write_text(whole[: len(whole) // 2])
+    page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
+    assert "Finished up to iteration 2" in page.text, "the store has the metrics"
+    assert "summary.json is not JSON" in page.text
+    (run_dir / "summary.json").unlink()
+    page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
+    assert "summary.json is missing, though the run wrote it" in page.text
+
+
 def test_charts_follow_the_colours_of_the_page(run_dir: Path) -> None:
     html = write_report(run_dir).read_text(encoding="utf-8")
     body = html[html.index("<body>") :]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from envs.errors import ConfigError, StoreError
+from envs.errors import ConfigError, DataError, StoreError
 from training.storage.run import Run
-from training.storage.run_files import read_metrics
+from training.storage.run_files import read_metrics, read_result
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
@@ -91,6 +92,71 @@ def test_metrics_of_an_iteration_are_replaced(tmp_path: Path) -> None:
             {"iteration": 0, "words": "über"},
             {"iteration": 1, "loss": None},  # NaN is no JSON
         ]
+
+
+@pytest.mark.parametrize("left", [None, "", '{"iteration": 0}\n{"itera', '{"iteration": 9}\n'])
+def test_metrics_are_kept_in_the_store_and_written_anew(tmp_path: Path, left: str | None) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        for iteration in range(3):
+            run.commit(iteration, {"loss": 0.1 * iteration}, _save)
+    file = run.folder / "metrics.jsonl"
+    whole = file.read_text()
+    file.unlink() if left is None else file.write_text(left)
+    assert read_metrics(run.folder) == [json.loads(line) for line in whole.splitlines()]
+    Run.resume(run.folder, CONFIG).close()
+    assert file.read_text() == whole
+
+
+def _as_before_metrics_were_kept(folder: Path) -> None:
+    with sqlite3.connect(folder / "store.sqlite") as db:
+        db.execute("DELETE FROM steps WHERE name = 'metrics.jsonl'")
+        db.execute("DROP TABLE digests")
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+
+
+def test_metrics_of_an_earlier_release_are_taken_over_or_their_lack_is_named(
+    tmp_path: Path,
+) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        for iteration in range(3):
+            run.commit(iteration, {"loss": 1.0}, _save)
+    file = run.folder / "metrics.jsonl"
+    whole = file.read_text()
+    _as_before_metrics_were_kept(run.folder)
+    file.write_text(whole[: whole.index('"iteration": 2')])
+    with pytest.raises(DataError, match=r"Line 3 of .*metrics\.jsonl is no record"):
+        read_metrics(run.folder)
+    file.write_text("".join(whole.splitlines(keepends=True)[:1]))
+    with pytest.raises(DataError, match=r"metrics\.jsonl has no line for iteration 1, 2"):
+        read_metrics(run.folder)
+    file.write_text(whole)
+    Run.resume(run.folder, CONFIG).close()
+    file.unlink()
+    assert len(read_metrics(run.folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (None, "is missing, though the run wrote it"),
+        ("", "is not JSON"),
+        ('{"policies": {', "is not JSON"),
+        ('{"unscored": 3}', "is not what the run wrote"),
+    ],
+)
+def test_results_that_are_not_what_the_run_wrote_are_named(
+    tmp_path: Path, left: str | None, said: str
+) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.write_summary({"unscored": 2})
+        run.write_measures({"final": {}})
+    assert read_result(run.folder, "summary.json") == {"unscored": 2}
+    for name in ("summary.json", "measures.json"):
+        file = run.folder / name
+        file.unlink() if left is None else file.write_text(left)
+        with pytest.raises(DataError, match=f"{name} {said}.*resume="):
+            read_result(run.folder, name)
 
 
 def test_summary_is_replaced(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Nothing here imports torch, so that mistakes in the options show at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,11 +31,14 @@ from training.config import RunConfig
 from training.config.method import cautions
 from training.preflight.checks import check_before_start, check_packages
 from training.preflight.endpoints import warnings
+from training.storage.files import disk_sentence
 from training.storage.learned import contradictions
 
 EXIT_USAGE = 2
 EXIT_BUDGET = 3
 EXIT_INTERRUPTED = 130
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,11 @@ def errors_as_sentences() -> Iterator[None]:
         raise SystemExit(EXIT_BUDGET) from None
     except ParleyError as error:
         say(str(error))
+        raise SystemExit(EXIT_USAGE) from None
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        say(disk_sentence(error.filename or "A file", error))
         raise SystemExit(EXIT_USAGE) from None
     except KeyboardInterrupt:
         say("Stopped from the keyboard; go on with the same command and resume=RUN.")

@@ -7,7 +7,6 @@ that it starts from. A later run with the same options loads it instead of train
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -35,8 +34,10 @@ from training.storage.checkpoint import (
     load_pretrained,
     save_checkpoint,
 )
+from training.storage.files import part_of
 from training.storage.learned import learned_with
 from training.storage.run import Run
+from training.storage.run_files import CACHE
 
 _RECIPE_VERSION = 3
 """Raise when experts, notes or the training of stage 0 change, to invalidate the cache."""
@@ -54,7 +55,7 @@ def clone_behaviour(
     if run.last_committed() is not None:
         return load_checkpoint(folder)
     model, tokenizer = first_model(config)
-    cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
+    cache = Path(config.output_root) / CACHE / f"clone-{_fingerprint(config, model)}"
     state: dict[str, Any] = {"stage": 0}
     if config.cloning.dialogues:
         if not cache.is_dir():
@@ -114,7 +115,7 @@ def _keep(
     state: Mapping[str, object],
 ) -> None:
     """Put the policy into the cache, unless another run has put the same one there meanwhile."""
-    own = cache.with_name(f"{cache.name}-{os.getpid()}")
+    own = part_of(cache)
     save_checkpoint(own, model, tokenizer, state)
     try:
         own.rename(cache)

@@ -72,6 +72,11 @@ CREATE TABLE steps (
 )
 
 
+def lock_of(path: Path) -> Path:
+    """The file beside a database that its writer locks."""
+    return path.with_name(path.name + ".lock")
+
+
 def lock_for_writing(path: Path) -> int:
     """Take the write lock of a database; closing the returned file descriptor releases it.
 
@@ -79,7 +84,7 @@ def lock_for_writing(path: Path) -> int:
         StoreError: another process holds it.
     """
     try:
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(lock_of(path), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise StoreError(
             f"cannot write beside {path} ({error.strerror}): choose a folder that exists and that "

@@ -10,16 +10,17 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import yaml  # type: ignore[import-untyped]
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, StoreError
 from envs.types import Scenario
-from training.storage.files import to_json, write_text
+from training.storage.files import part_of, to_json, write_text
+from training.storage.leftovers import remove_leftovers, remove_parts
 from training.storage.run_files import (
     CHECKPOINTS,
     COMMIT,
@@ -43,6 +44,7 @@ class Run:
 
     def __init__(self, folder: Path, scenario_of: Callable[[str], Scenario] | None) -> None:
         self.folder = folder
+        self._latest_before: str | None = None
         self.store = Store(folder / STORE, scenario_of)
         self._closing = ExitStack()
         self._closing.callback(self.store.close)
@@ -70,20 +72,25 @@ class Run:
     ) -> Self:
         """Create a folder named by the time, and point the link `latest` beside it at it.
 
+        What killed processes have left in `output_root` is removed.
+
         Raises:
             ConfigError: the folder cannot be made.
+            DiskError: its first file cannot be written.
         """
         try:
             folder = _new_folder(output_root)
             (folder / CHECKPOINTS).mkdir()
-            write_text(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
-            _point_to(output_root / LATEST, folder.name)
         except OSError as error:
             raise ConfigError(
                 f"no run can be made in {output_root} ({error.strerror}: {error.filename}): set "
                 "output_root to a folder that you may write to."
             ) from error
-        return cls(folder, scenario_of)
+        remove_leftovers(output_root)
+        write_text(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+        run = cls(folder, scenario_of)
+        run._become_latest()
+        return run
 
     @classmethod
     def resume(
@@ -115,6 +122,7 @@ class Run:
                 "resume it with the same ones, or start a new run."
             )
         run = cls(folder, scenario_of)
+        remove_parts(folder)
         try:
             run._repair_metrics()
         except BaseException:
@@ -133,8 +141,35 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, Exception):
+                self._give_latest_back()
+        finally:
+            self.close()
+
+    def _become_latest(self) -> None:
+        """Point `latest` here; a run goes on without a link that cannot be made."""
+        link = self.folder.parent / LATEST
+        try:
+            self._latest_before = os.readlink(link) if link.is_symlink() else None
+            _point_to(link, self.folder.name)
+        except OSError as error:
+            log.warning(
+                "%s cannot be pointed at %s (%s): name the run's folder itself.",
+                *(link, self.folder, error.strerror),
+            )
+
+    def _give_latest_back(self) -> None:
+        """Point `latest` where it was, if this run failed before it did anything."""
+        link = self.folder.parent / LATEST
+        with suppress(OSError, StoreError):
+            if os.readlink(link) != self.folder.name or not self.store.is_empty():
+                return
+            if self._latest_before is None:
+                link.unlink()
+            else:
+                _point_to(link, self._latest_before)
 
     def checkpoint_folder(self, iteration: int) -> Path:
         """The folder of the checkpoint that iteration `iteration` ends with."""
@@ -218,7 +253,9 @@ def _new_folder(output_root: Path) -> Path:
 
 def _point_to(link: Path, target: str) -> None:
     """Create a symbolic link, or redirect an existing one, atomically."""
-    part = link.with_name(f".{link.name}.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(target, target_is_directory=True)
-    os.replace(part, link)
+    part = part_of(link)
+    try:
+        part.symlink_to(target, target_is_directory=True)
+        os.replace(part, link)
+    finally:
+        part.unlink(missing_ok=True)

@@ -18,7 +18,10 @@ from training.storage.store import Store
 
 CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl", "summary.json"
 MEASURES = "measures.json"
-CHECKPOINTS, REPORT, LATEST = "checkpoints", "report.html", "latest"
+CHECKPOINTS, REPORT = "checkpoints", "report.html"
+
+LATEST, CACHE = "latest", "cache"
+"""Beside the runs' folders: a link to the newest run, and what runs share."""
 
 BC, TRAINED = "bc", "final"
 """Names of two policies in measures.json and summary.json: behaviour-cloned, and trained."""

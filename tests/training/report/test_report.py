@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from envs.errors import ConfigError
+from tests.training.full_disk import no_file_beyond
 from tests.training.played import group, played
 from training.evaluation.table_cells import HEADLINE
 from training.report.__main__ import main
@@ -247,6 +248,14 @@ def test_drops_are_counted_by_iteration() -> None:
         ("pair", (4, 0, 2), 6),
         ("judge", (0, 1, 0), 1),
     ]
+
+
+def test_a_full_disk_is_a_sentence(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with no_file_beyond(40_000), pytest.raises(SystemExit, match="2"):
+        main([str(run_dir)])
+    said = capsys.readouterr().err
+    assert "report.html cannot be written (File too large)" in said
+    assert not list(run_dir.glob(".*"))
 
 
 def test_the_command(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from envs.errors import ConfigError, DataError, StoreError
-from training.storage.run import Run
+from envs.errors import ConfigError, DataError, DiskError, StoreError
+from training.storage.run import Run, _point_to
 from training.storage.run_files import read_metrics, read_result
 
 CONFIG: dict[str, Any] = {
@@ -216,9 +220,102 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"no run can be made in .*file.*set output_root"):
         Run.create(tmp_path / "file", CONFIG)
-    (tmp_path / "outputs" / "latest").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"no run can be made .*latest"):
-        Run.create(tmp_path / "outputs", CONFIG)
+
+
+def test_a_link_that_cannot_be_made_ends_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "latest").mkdir()  # what a copy without links may leave
+    with Run.create(tmp_path, CONFIG) as run:
+        run.commit(0, {}, _save)
+    assert "latest cannot be pointed at" in caplog.text
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_runs_of_one_second_do_not_meet_at_the_link(tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: _point_to(link, f"run{n}"), range(400)))
+    assert link.readlink().name.startswith("run")
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_latest_stays_where_it_was_when_a_run_fails_at_once(tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG):
+        raise ZeroDivisionError
+    assert not link.is_symlink()
+    with Run.create(tmp_path, CONFIG) as good:
+        pass
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG):
+        raise ZeroDivisionError
+    assert link.resolve() == good.folder
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG) as later:
+        later.commit(0, {}, lambda folder: None)
+        _save(later.folder / "checkpoints" / str(1 // 0))
+    assert link.resolve() == later.folder, "there is something to go on with"
+    with pytest.raises(KeyboardInterrupt), Run.create(tmp_path, CONFIG) as stopped:
+        raise KeyboardInterrupt
+    assert link.resolve() == stopped.folder, "it did not fail"
+
+
+def _aged(path: Path, hours: float) -> Path:
+    """Make a file or folder look as if nothing had changed in it for so long."""
+    then = time.time() - hours * 3600
+    for inside in (*path.rglob("*"), path):
+        os.utime(inside, (then, then))
+    return path
+
+
+def _made(path: Path, hours: float) -> Path:
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_text("half")
+    return _aged(path, hours)
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_that_is_in_use(tmp_path: Path) -> None:
+    clone, cache = "clone-0123456789abcdef", tmp_path / "cache"
+    under_way = f"{clone}.under-way.safetensors"
+    kept, gone = [_made(cache / clone, 999)], []
+    for name, days in (("new", 0.5), ("old", 2.0)):
+        found = gone if name == "old" else kept
+        found += [
+            _made(cache / f".{clone}.{name}.part", days * 24),
+            _made(cache / f"{clone}-{name}", days * 24),
+        ]
+        file = cache / f"{under_way}.{name}"
+        file.write_text("half")
+        found.append(_aged(file, days * 24))
+        dead = tmp_path / f"2026-01-0{len(name)}_{name}"
+        (dead / "checkpoints").mkdir(parents=True)
+        (dead / "config.yaml").write_text("seed: 0")
+        found.append(_aged(dead, days * 24))
+    for file, found in ((cache / under_way, gone), (cache / under_way.replace("0", "9"), kept)):
+        file.write_text("weights")  # the stage of the second is not finished
+        found.append(_aged(file, 999))
+    with Run.create(tmp_path / "other", CONFIG) as run:
+        pass
+    kept.append(_aged(run.folder.rename(tmp_path / "2026-01-01_00-00-00"), 999))
+    notes = tmp_path / "2026-01-02_00-00-00"
+    notes.mkdir()
+    (notes / "notes.txt").write_text("not ours")
+    kept.append(_aged(notes, 999))
+    Run.create(tmp_path, CONFIG).close()
+    assert [path.name for path in kept if not path.exists()] == []
+    assert [path.name for path in gone if path.exists()] == []
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Run.create(tmp_path, CONFIG) as run:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(DiskError, match=r"summary\.json cannot be written \(No space left"):
+            run.write_summary({})
+        assert not list(run.folder.glob(".*"))
 
 
 def test_a_run_is_written_by_one_at_a_time(tmp_path: Path) -> None:

@@ -339,6 +339,10 @@ def test_without_examples_the_policy_stays_as_it_was(
     assert "alarm: Iteration 1 has nothing to learn from: none of its" in said
     (line,) = read_metrics(folder)[1:]
     assert (line["examples"], line["update"]) == (0, {})
+    assert line["alarms"]["no_examples"].startswith("Iteration 1 has nothing to learn from")
+    assert "ALARM: no iteration had an example to learn from" in " ".join(
+        summary_of(folder)["notes"]
+    )
     assert line["weights_version"] == weights_version(folder / "checkpoints" / "0000")
     with Store.read_only(folder / "store.sqlite") as store:
         dropped = sum(drop.count for drop in store.drops() if drop.stage == "pair")

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from envs.errors import ConfigError, DataError
+from training.evaluation.alarms import run_alarms
 from training.evaluation.table_cells import HEADLINE
 from training.report import excerpts
 from training.report.charts import (
@@ -93,7 +94,7 @@ def write_report(run_dir: Path | str) -> Path:
 
 
 def _results(store: Store, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    """A run's summary and metrics as far as they can be read, and what is wrong with them."""
+    """A run's summary and metrics as far as they can be read, and what a reader must be told."""
     faults = [fault for name in (SUMMARY, MEASURES) if (fault := result_fault(store, folder, name))]
     summary, metrics = {}, []
     with suppress(OSError, ValueError):
@@ -102,6 +103,8 @@ def _results(store: Store, folder: Path) -> tuple[dict[str, Any], list[dict[str,
         metrics = metrics_in(store, folder)
     except DataError as error:
         faults.append(str(error))
+    if not summary:  # which repeats them
+        faults += run_alarms(metrics)
     if not store.has_digests:
         faults.append(
             "The store was made by a release without digests, so damage to it is not noticed."

@@ -201,6 +201,10 @@ class Run:
         """The training iterations, of 1..n, that are not finished yet."""
         return range((self.last_committed() or 0) + 1, n + 1)
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of all iterations so far, ascending."""
+        return list(self.store.results(METRICS).values())
+
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Add a record to the store and metrics.jsonl, replacing one of the same "iteration"."""
         self.store.set_step(_iteration(record), METRICS, json.loads(to_json(record)))
@@ -220,7 +224,7 @@ class Run:
         write_text(self.folder / name, text)
 
     def _metrics_text(self) -> str:
-        return "".join(f"{to_json(record)}\n" for record in self.store.results(METRICS).values())
+        return "".join(f"{to_json(record)}\n" for record in self.metrics())
 
     def _repair_metrics(self) -> None:
         """Make the store and metrics.jsonl the same: the store decides, if it has the records."""

@@ -145,8 +145,11 @@ def test_results_that_are_gone_or_cut_are_named_on_the_page(run_dir: Path) -> No
     assert "Finished up to iteration 2" in page.text, "the store has the metrics"
     assert "summary.json is not JSON" in page.text
     (run_dir / "summary.json").unlink()
+    with Run.resume(run_dir, {"seed": 0, "note": EVIL}) as run:
+        run.append_metrics({"iteration": 3, "examples": 1, "alarms": {"ties": "All are ties."}})
     page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
     assert "summary.json is missing, though the run wrote it" in page.text
+    assert "ALARM: All are ties." in page.text, "also before there is a summary"
 
 
 def test_charts_follow_the_colours_of_the_page(run_dir: Path) -> None:

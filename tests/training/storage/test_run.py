@@ -251,12 +251,16 @@ def test_latest_stays_where_it_was_when_a_run_fails_at_once(tmp_path: Path) -> N
         raise ZeroDivisionError
     assert link.resolve() == good.folder
     with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG) as later:
-        later.commit(0, {}, lambda folder: None)
-        _save(later.folder / "checkpoints" / str(1 // 0))
+        _commit_and_fail(later)
     assert link.resolve() == later.folder, "there is something to go on with"
     with pytest.raises(KeyboardInterrupt), Run.create(tmp_path, CONFIG) as stopped:
         raise KeyboardInterrupt
     assert link.resolve() == stopped.folder, "it did not fail"
+
+
+def _commit_and_fail(run: Run) -> None:
+    run.commit(0, {}, _save)
+    raise ZeroDivisionError
 
 
 def _aged(path: Path, hours: float) -> Path:

@@ -42,6 +42,7 @@ if __name__ == "__main__":
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Any
 
 from envs.options import to_mapping
@@ -89,6 +90,7 @@ def train(config: RunConfig) -> Path:
         Run.open(to_mapping(config), config.env.scenario_of) as run,
         logger_of(config, run.folder) as track,
     ):
+        watch.keep = run.keep_times
         show_place(watch.console, "run", run.folder)
         with watch.step("clone", f"stage 0: clone the {_shown_source(config)}") as progress:
             bc = clone_behaviour(config, run, progress, partial(open_talk, config, run))
@@ -198,7 +200,17 @@ def learn(
     if not context.config.collect.ahead or iteration == iterations:
         with watch.step("update", f"iteration {iteration} of {iterations}: update") as progress:
             return update(progress), None
+    stopped = Event()
+
+    def go_on(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+
     with ThreadPoolExecutor(1) as beside:
-        updating = beside.submit(watch.timed("update", update), lambda done, total: None)
-        ahead = play(trainer, iteration + 1, watch)
+        updating = beside.submit(watch.timed("update", update), go_on)
+        try:
+            ahead = play(trainer, iteration + 1, watch)
+        except BaseException:  # nobody needs the update: it ends before its next step
+            stopped.set()
+            raise
         return updating.result(), ahead

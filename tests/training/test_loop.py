@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from judges.base import DIMENSION_RANGES
 from tests.training.quick import without_reports
 from training.cli.compose import compose
 from training.cli.run import EXIT_INTERRUPTED
+from training.loggers import WandbOptions, wandb
 from training.loop import train
 from training.report.page import write_report
 from training.storage.checkpoint import load_checkpoint, verify_checkpoint
@@ -269,9 +271,10 @@ def test_stopped_and_killed_it_ends_in_the_same_weights(finished: Path, fresh: P
     process = start(fresh)
     stderr = stop_after(4, process, fresh, signal.SIGINT)  # three of the curve, one of self-play
     assert process.returncode == EXIT_INTERRUPTED
-    assert "resume=RUN" in stderr
     assert "Traceback" not in stderr
     folder = (fresh / "latest").resolve()
+    assert "Go on with: python -m training.loop +experiment=sotopia_sdpo" in stderr
+    assert stderr.endswith(f" resume={folder}\n")
     assert_consistent(folder)
 
     process = start(fresh, f"resume={folder}")
@@ -415,6 +418,30 @@ def test_wandb_offline(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (b"evaluation/self/goal", b"update/loss"):
         assert name in written
     assert os.environ.get("WANDB_MODE") is None, "the mode is the run's, not the machine's"
+
+
+def test_wandb_goes_on_under_the_id_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, Any]] = []
+
+    class Session:
+        def log(self, numbers: Mapping[str, float], step: int) -> None: ...
+
+        def finish(self) -> None: ...
+
+    def init(**options: Any) -> Session:
+        begun.append(options)
+        return Session()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for folder in (tmp_path / "one", tmp_path / "one", tmp_path / "other"):
+        folder.mkdir(exist_ok=True)
+        with wandb(WandbOptions(project="p", mode="offline"), folder, {}):
+            pass
+    first, again, other = (options["id"] for options in begun)
+    assert first == again != other
+    assert {options["resume"] for options in begun} == {"allow"}
 
 
 def test_wandb_that_is_not_installed_is_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,9 @@ def summarise(
     The policies are bc (behaviour-cloned), final (trained) and stubborn (bc, less willing to
     accept). Metrics of every scenario are written to measures.json, for `training.compare`.
 
+    Args:
+        wall_s: seconds that this process has spent so far, by kind of work.
+
     Returns:
         The content of summary.json. `paired` is final minus bc on the same scenarios and seats; it
         is empty if the run has no bc.
@@ -100,7 +103,9 @@ def summarise(
         ],
         "api": calls.as_dict() if calls else None,
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
-        "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
+        "wall_s": context.run.times(
+            {**wall_s, "evaluate": wall_s.get("evaluate", 0.0) + time.monotonic() - started}
+        ),
     }
 
 

@@ -38,6 +38,9 @@ from training.storage.store import Store
 
 log = logging.getLogger(__name__)
 
+_TIMES = "wall_s"
+"""The step in the store with the seconds of one process; numbered by process, not iteration."""
+
 
 class Run:
     """One run's folder and its store, open for writing by one process at a time."""
@@ -46,6 +49,8 @@ class Run:
         self.folder = folder
         self._latest_before: str | None = None
         self.store = Store(folder / STORE, scenario_of)
+        self._earlier_times = list(self.store.results(_TIMES).values())
+        self._process = len(self._earlier_times)
         self._closing = ExitStack()
         self._closing.callback(self.store.close)
 
@@ -143,6 +148,8 @@ class Run:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
+            if error is not None:  # whoever shows it can say how to go on
+                error.add_note(f"resume={self.folder}")
             if isinstance(error, Exception):
                 self._give_latest_back()
         finally:
@@ -164,7 +171,8 @@ class Run:
         """Point `latest` where it was, if this run failed before it did anything."""
         link = self.folder.parent / LATEST
         with suppress(OSError, StoreError):
-            if os.readlink(link) != self.folder.name or not self.store.is_empty():
+            done = self.store.waves() or set(self.store.step_names()) - {_TIMES}
+            if done or os.readlink(link) != self.folder.name:
                 return
             if self._latest_before is None:
                 link.unlink()
@@ -200,6 +208,18 @@ class Run:
     def remaining_iterations(self, n: int) -> range:
         """The training iterations, of 1..n, that are not finished yet."""
         return range((self.last_committed() or 0) + 1, n + 1)
+
+    def keep_times(self, wall_s: Mapping[str, float]) -> None:
+        """Keep the seconds that this process has spent so far, by kind of work."""
+        self.store.set_step(self._process, _TIMES, dict(wall_s))
+
+    def times(self, wall_s: Mapping[str, float]) -> dict[str, float]:
+        """The seconds that all processes of the run have spent, of which this one `wall_s`."""
+        total: dict[str, float] = {}
+        for spent in (*self._earlier_times, wall_s):
+            for name, seconds in spent.items():
+                total[name] = total.get(name, 0.0) + seconds
+        return total
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of all iterations so far, ascending."""

@@ -212,9 +212,9 @@ class Store:
         """Whether damage is noticed; not in a store of an earlier release, opened for reading."""
         return has_digests(self._db)
 
-    def is_empty(self) -> bool:
-        """Whether nothing has been stored yet: no wave and no step."""
-        return not self._keys("waves") and not self._keys("steps")
+    def step_names(self) -> list[str]:
+        """The names of all steps that are done in some iteration."""
+        return [str(name) for (name,) in self._keys("steps")]
 
     def close(self) -> None:
         """Close the database and release the write lock."""

@@ -325,3 +325,21 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
 def test_a_run_is_written_by_one_at_a_time(tmp_path: Path) -> None:
     with Run.create(tmp_path, CONFIG) as run, pytest.raises(StoreError, match="one writer"):
         Run.resume(run.folder, CONFIG)
+
+
+def test_times_are_those_of_all_processes(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.keep_times({"clone": 2.0})
+        run.keep_times({"clone": 2.0, "collect": 1.0})  # the same process, later
+        assert run.times({"clone": 2.0, "collect": 1.5}) == {"clone": 2.0, "collect": 1.5}
+    with Run.resume(run.folder, CONFIG) as run:
+        assert run.times({"collect": 4.0}) == {"clone": 2.0, "collect": 5.0}
+        run.keep_times({"collect": 4.0})
+    with Run.resume(run.folder, CONFIG) as run:
+        assert run.times({}) == {"clone": 2.0, "collect": 5.0}
+
+
+def test_whoever_shows_an_error_can_say_how_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped, Run.create(tmp_path, CONFIG) as run:
+        raise KeyboardInterrupt
+    assert stopped.value.__notes__ == [f"resume={run.folder}"]

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,8 +50,6 @@ class Run:
         self.folder = folder
         self._latest_before: str | None = None
         self.store = Store(folder / STORE, scenario_of)
-        self._earlier_times = list(self.store.results(_TIMES).values())
-        self._process = len(self._earlier_times)
         self._closing = ExitStack()
         self._closing.callback(self.store.close)
 
@@ -209,9 +208,14 @@ class Run:
         """The training iterations, of 1..n, that are not finished yet."""
         return range((self.last_committed() or 0) + 1, n + 1)
 
+    @cached_property
+    def _earlier_times(self) -> list[Mapping[str, float]]:
+        """The seconds of each process before this one."""
+        return list(self.store.results(_TIMES).values())
+
     def keep_times(self, wall_s: Mapping[str, float]) -> None:
         """Keep the seconds that this process has spent so far, by kind of work."""
-        self.store.set_step(self._process, _TIMES, dict(wall_s))
+        self.store.set_step(len(self._earlier_times), _TIMES, dict(wall_s))
 
     def times(self, wall_s: Mapping[str, float]) -> dict[str, float]:
         """The seconds that all processes of the run have spent, of which this one `wall_s`."""

@@ -266,16 +266,12 @@ class Store:
 
     def episodes(self, phase: str, iteration: int, wave: int | None = None) -> list[PlayedEpisode]:
         """The episodes of one wave; of all waves of the iteration, in order, if `wave` is None."""
-        keys = [
-            key
-            for key in self._keys("episodes")
-            if key[:2] == (phase, iteration) and wave in (None, key[2])
-        ]
+        keys = self._keys_within("episodes", (phase, iteration), wave)
         return [played for key in keys for played in self._episodes(key)]
 
     def groups(self, iteration: int, wave: int | None = None) -> list[BranchGroup]:
         """The branch groups of one wave; of all waves of the iteration if `wave` is None."""
-        keys = [k for k in self._keys("groups") if k[0] == iteration and wave in (None, k[1])]
+        keys = self._keys_within("groups", (iteration,), wave)
         found = [row for key in keys for row in self._rows("groups", *key)]
         branches: dict[str, list[tuple[str, float]]] = {}
         for row in (row for key in keys for row in self._rows("branches", *key)):
@@ -337,6 +333,12 @@ class Store:
 
     def _keys(self, table: str) -> list[Key]:
         return part_keys(self._db, self.path, table)
+
+    def _keys_within(self, table: str, begin: Key, wave: int | None) -> list[Key]:
+        """The key of one wave; those of all waves that begin so, in order, if `wave` is None."""
+        if wave is not None:
+            return [(*begin, wave)]
+        return [key for key in self._keys(table) if key[:-1] == begin]
 
     def _episodes(self, key: Key, ids: Collection[str] | None = None) -> list[PlayedEpisode]:
         """The episodes of a wave in their order.

@@ -23,6 +23,7 @@ from judges.pairwise import Preferences
 from tests.training.played import group, played, scenario_of
 from training.methods.records import BranchTokens, Example
 from training.storage import rows
+from training.storage.digests import PARTS
 from training.storage.store import Drop, Store, WaveKey
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -281,6 +282,17 @@ _CHANGES = {
     "steps": "UPDATE steps SET payload = '{}'",
     "waves": "DELETE FROM waves WHERE phase = 'pair'",
 }
+
+
+def test_every_table_has_digests(path: Path) -> None:
+    _written(path)
+    with sqlite3.connect(path) as db:
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        }
+        sealed = {part for (part,) in db.execute("SELECT DISTINCT part FROM digests")}
+    db.close()
+    assert tables - {"digests"} == sealed == set(PARTS) == set(_CHANGES)
 
 
 @pytest.mark.parametrize("table", _CHANGES)

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
-from envs.errors import BudgetError, ConfigError, ParleyError
+from envs.errors import BudgetError, ConfigError, DiskError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
 from training.cli.compose import (
     CONF_DIR,
@@ -106,6 +106,8 @@ def errors_as_sentences(words: Sequence[str] = ()) -> Iterator[None]:
         yield
     except BudgetError as error:
         _stopped(f"{error} All that was done is kept.", error, words, EXIT_BUDGET)
+    except DiskError as error:
+        _stopped(str(error), error, words, EXIT_USAGE)
     except ParleyError as error:
         say(str(error))
         raise SystemExit(EXIT_USAGE) from None
@@ -114,8 +116,7 @@ def errors_as_sentences(words: Sequence[str] = ()) -> Iterator[None]:
             _interrupted(error.__context__, words)
         if error.errno not in _NO_SPACE:
             raise
-        say(disk_sentence(error.filename or "A file", error))
-        raise SystemExit(EXIT_USAGE) from None
+        _stopped(disk_sentence(error.filename or "A file", error), error, words, EXIT_USAGE)
     except KeyboardInterrupt as error:
         _interrupted(error, words)
 

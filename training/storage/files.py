@@ -63,7 +63,7 @@ def disk_sentence(path: object, error: Exception) -> str:
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (
         f"{path} cannot be written ({why}): free some space, or see whether you may write there, "
-        "and do it again; a run goes on with resume=RUN."
+        "and do it again."
     )
 
 

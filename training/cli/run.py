@@ -105,7 +105,8 @@ def errors_as_sentences(words: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except BudgetError as error:
-        _stopped(f"{error} All that was done is kept.", error, words, EXIT_BUDGET)
+        say(f"{error} All that was done is kept.", "stopped")
+        raise SystemExit(EXIT_BUDGET) from None
     except DiskError as error:
         _stopped(str(error), error, words, EXIT_USAGE)
     except ParleyError as error:

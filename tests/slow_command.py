@@ -1,33 +1,45 @@
-"""A command that waits for answers of a model behind an API, so that a test can stop it."""
+"""A command that waits for answers of a model behind an API, so that a test can stop it.
+
+python -m tests.slow_command output_root=FOLDER base_url=URL
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from pathlib import Path
 
 from engines.chat import ChatRequest, Message
 from engines.gather import together
-from envs.options import to_mapping
-from training.cli.run import Command, run
-from training.config import RunConfig
-from training.play.remote import Remote
+from engines.remote.answer_store import AnswerStore
+from engines.remote.client import RemoteChat
+from engines.remote.ledger import Ledger
+from engines.remote.limits import Limiter
+from engines.remote.prices import Price
+from engines.remote.transport import Endpoint
+from training.cli.run import errors_as_sentences
+from training.cli.stopping import stopping_on_signals
 from training.storage.run import Run
 
 CALLS = 3
 
 
-def work(config: RunConfig) -> None:
-    """Ask three questions in a run's folder; with name=early, stop before there is one."""
-    if config.name == "early":
-        print("waiting", flush=True)
-        time.sleep(60)
-    with Run.open(to_mapping(config)) as opened:
+def ask(output_root: Path, base_url: str) -> None:
+    """Ask questions in a run's folder; the run closes what it needs as a real one does."""
+    with Run.create(output_root, {}) as run:
+        run.store.set_step(1, "begun", {})
         loop = asyncio.Runner()
-        opened.on_close(loop.close)
-        remote = Remote(config, opened, loop)
-        opened.store.set_step(1, "begun", {})
-        assert config.partner.model is not None
-        chat = remote.chat(config.partner.model)
+        run.on_close(loop.close)
+        ledger = Ledger(run.folder / "calls.sqlite")
+        run.on_close(ledger.close)
+        answers = AnswerStore(run.folder / "answers.sqlite")
+        run.on_close(answers.close)
+        endpoint = Endpoint("model-a", base_url=base_url, price=Price(1.0, 2.0), timeout_s=900.0)
+        chat = RemoteChat(
+            endpoint, ledger=ledger, limiter=Limiter(max_concurrent=CALLS), answers=answers
+        )
+        run.on_close(lambda: loop.run(chat.close()))
         questions = (
             ChatRequest((Message("user", str(n)),), temperature=0.0, max_tokens=9)
             for n in range(CALLS)
@@ -35,5 +47,16 @@ def work(config: RunConfig) -> None:
         loop.run(together(chat.ask(question) for question in questions))
 
 
+def main() -> None:
+    """Do it; without a URL, wait before there is a run."""
+    words = sys.argv[1:]
+    given = dict(word.split("=", 1) for word in words)
+    with stopping_on_signals(), errors_as_sentences(words):
+        if "base_url" not in given:
+            print("waiting", flush=True)
+            time.sleep(600)
+        ask(Path(given["output_root"]), given["base_url"])
+
+
 if __name__ == "__main__":
-    run(Command(work=work))
+    main()

@@ -12,21 +12,27 @@ from typing import Final
 
 from training.storage.database import lock_of
 from training.storage.files import remove_old
-from training.storage.run_files import CACHE, CHECKPOINTS, CONFIG, STORE
+from training.storage.run_files import CACHE, CHECKPOINTS, CONFIG, LATEST, STORE
 
 AGE_S: Final = 24 * 3600.0
 
-_PARTS = (".*.part", ".*.old")
-_CACHE_PARTS = (*_PARTS, f"clone-{'[0-9a-f]' * 16}-*", "*.under-way.safetensors.*")
-"""The last two are names that earlier releases gave."""
+_PARTS = (".*.part",)
+_LINK_PARTS = (f".{LATEST}.*part",)
+_CACHE_PARTS = (
+    *(".clone-*.part", "..clone-*.part", ".clone-*.old"),
+    # names that earlier releases gave
+    *(f"clone-{'[0-9a-f]' * 16}-*", "clone-*.under-way.safetensors.*"),
+)
+"""An output root may be anybody's folder: nothing is removed but by names that only we give."""
 
-_RUNS = "[0-9][0-9][0-9][0-9]-*_*"
+_D = "[0-9]"
+_RUNS = f"{_D * 4}-{_D * 2}-{_D * 2}_{_D * 2}-{_D * 2}-{_D * 2}*"
 
 
 def remove_leftovers(output_root: Path) -> None:
     """Remove what was left in an output root and its cache, unless it may be in use."""
     cache = output_root / CACHE
-    remove_old(_found(output_root, _PARTS), age_s=AGE_S)
+    remove_old(_found(output_root, _LINK_PARTS), age_s=AGE_S)
     remove_old(_found(cache, _CACHE_PARTS), age_s=AGE_S)
     remove_old(_finished(cache), age_s=AGE_S)
     remove_old((f for f in output_root.glob(_RUNS) if _is_dead(f)), age_s=AGE_S)
@@ -44,7 +50,7 @@ def _found(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
 
 def _finished(cache: Path) -> Iterator[Path]:
     """Training under way, of a stage that another process has finished."""
-    for file in cache.glob("*.under-way.safetensors"):
+    for file in cache.glob("clone-*.under-way.safetensors"):
         if file.with_name(file.name.partition(".")[0]).is_dir():
             yield file
 

@@ -290,7 +290,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_that_is_in_use(tmp_pa
         file = cache / f"{under_way}.{name}"
         file.write_text("half")
         found.append(_aged(file, days * 24))
-        dead = tmp_path / f"2026-01-0{len(name)}_{name}"
+        dead = tmp_path / f"2026-01-01_00-00-0{days * 2:.0f}"
         (dead / "checkpoints").mkdir(parents=True)
         (dead / "config.yaml").write_text("seed: 0")
         found.append(_aged(dead, days * 24))
@@ -300,6 +300,8 @@ def test_what_killed_processes_left_is_removed_and_nothing_that_is_in_use(tmp_pa
     with Run.create(tmp_path / "other", CONFIG) as run:
         pass
     kept.append(_aged(run.folder.rename(tmp_path / "2026-01-01_00-00-00"), 999))
+    for name in (".bashrc.old", ".mail.part", "2026-holidays_greece"):
+        kept.append(_made(tmp_path / name, 999))  # an output root may be anybody's folder
     notes = tmp_path / "2026-01-02_00-00-00"
     notes.mkdir()
     (notes / "notes.txt").write_text("not ours")

@@ -301,7 +301,8 @@ def test_what_killed_processes_left_is_removed_and_nothing_that_is_in_use(tmp_pa
         pass
     kept.append(_aged(run.folder.rename(tmp_path / "2026-01-01_00-00-00"), 999))
     for name in (".bashrc.old", ".mail.part", "2026-holidays_greece"):
-        kept.append(_made(tmp_path / name, 999))  # an output root may be anybody's folder
+        (tmp_path / name).mkdir()  # an output root may be anybody's folder
+        kept.append(_aged(tmp_path / name, 999))
     notes = tmp_path / "2026-01-02_00-00-00"
     notes.mkdir()
     (notes / "notes.txt").write_text("not ours")

@@ -39,11 +39,15 @@ def stopping_on_signals() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     for other in (signal.SIGTERM, signal.SIGHUP):  # a second one must not break the first's work
-        signal.signal(other, signal.SIG_IGN)
+        signal.signal(other, _pass_over)
     with suppress(RuntimeError):  # no event loop is running
         for task in asyncio.all_tasks():
             task.cancel()
     raise KeyboardInterrupt(signal.Signals(number))
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, this also takes a signal that has arrived already."""
 
 
 def signal_of(stopped: KeyboardInterrupt) -> signal.Signals:

@@ -12,6 +12,7 @@
     |-- OutageError          a model behind an API answers nobody; the run stops and can be resumed
     |-- BudgetError          the next call might cost more than the budget has left
     |-- StoreError           the store is locked, damaged or of another run
+    |-- DiskError            a file cannot be written: the disk is full, or it may not be
     |-- TrainingError        an update cannot be made from these examples, or its numbers blow up
     |-- CheckpointError      a checkpoint is incomplete or does not match its manifest
     `-- UnscoredError        a judge could not score an episode (recorded as unscored, never as 0)
@@ -77,6 +78,10 @@ class BudgetError(ParleyError):
 
 class StoreError(ParleyError):
     """The store is locked, damaged or belongs to another run."""
+
+
+class DiskError(ParleyError):
+    """A file cannot be written: the disk is full, or it may not be."""
 
 
 class TrainingError(ParleyError):

@@ -69,6 +69,7 @@ def evaluate_policy(config: RunConfig) -> None:
     partners = evaluation_partners(config, has_bc=bc is not None)
     watch = Stopwatch(shows_bars=not _includes_person(config))
     with Run.open(to_mapping(config), scenarios.scenario_of) as run:
+        watch.keep = run.keep_times
         show_place(watch.console, "evaluation", run.folder)
         play = open_play(config, run)
         play.partners = partners

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -62,11 +63,21 @@ def wandb(options: WandbOptions, folder: Path, config: Mapping[str, Any]) -> Ite
         dir=str(folder),
         name=folder.name,
         config=dict(config),
+        id=_id_of(folder),
+        resume="allow",
     )
     try:
         yield lambda iteration, metrics: session.log(flat(metrics), step=iteration)
     finally:
         session.finish()
+
+
+def _id_of(folder: Path) -> str:
+    """The run's id there, kept in its folder, so that it goes on under it when it is resumed."""
+    file = folder / "wandb-id"
+    if not file.is_file():
+        file.write_text(secrets.token_hex(4))
+    return file.read_text().strip()
 
 
 def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

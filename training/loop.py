@@ -42,12 +42,15 @@ if __name__ == "__main__":
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
+from typing import Any
 
 from envs.options import to_mapping
 from judges.pairwise import counts
 from training.builders.loggers import logger_of
 from training.builders.players import open_talk
 from training.builders.trainer import Trainer, build_trainer
+from training.evaluation.alarms import iteration_alarms, play_numbers
 from training.evaluation.episodes import curve_point
 from training.evaluation.held_out import held_out, with_files
 from training.evaluation.summary import summarise
@@ -87,6 +90,7 @@ def train(config: RunConfig) -> Path:
         Run.open(to_mapping(config), config.env.scenario_of) as run,
         logger_of(config, run.folder) as track,
     ):
+        watch.keep = run.keep_times
         show_place(watch.console, "run", run.folder)
         with watch.step("clone", f"stage 0: clone {config.demonstrations.name}") as progress:
             seat, tell = partial(open_talk, config, run), partial(show_alarm, watch.console)
@@ -108,16 +112,12 @@ def train(config: RunConfig) -> Path:
         ahead: Played | None = None
         for iteration in run.remaining_iterations(config.iterations):
             played = ahead or play(trainer, iteration, watch)
-            if not any(one.judgement.is_scored for one in played.episodes):
-                show_alarm(watch.console, _nothing_scored(iteration, played.episodes))
             groups = played.branches.groups
             budget = config.update.token_budget
             examples = pair(run.store, iteration, groups, trainer.pairing, trainer.value, budget)
-            if not examples:
-                show_alarm(watch.console, _nothing_to_learn(iteration, len(groups)))
             report, ahead = learn(trainer, iteration, examples, watch)
             version = learner.publish()
-            metrics = {
+            metrics: dict[str, Any] = {
                 "weights_version": version,
                 "played_by": played.weights_version,
                 "episodes": len(played.episodes),
@@ -125,9 +125,15 @@ def train(config: RunConfig) -> Path:
                 "examples": len(examples),
                 "sampled_tokens": sampled_tokens(played.episodes) + played.branches.tokens,
                 **constraint_nats(played.episodes),
+                **play_numbers(played.episodes),
                 "preferences": counts(g.preferences for g in groups if g.preferences),
                 "update": report.numbers() if report else {},
             }
+            record = metrics | {"iteration": iteration}
+            alarms = iteration_alarms(record, played.episodes, groups, run.metrics())
+            for alarm in alarms.values():
+                show_alarm(watch.console, alarm)
+            metrics |= {"alarms": alarms} if alarms else {}
             if iteration % config.evaluation.every == 0 and config.evaluation.curve_scenarios:
                 label = f"iteration {iteration} of {config.iterations}: evaluate"
                 with watch.step("curve", label) as progress:
@@ -156,22 +162,6 @@ def train(config: RunConfig) -> Path:
         show_summary(watch.console, summary)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
-
-
-def _nothing_scored(iteration: int, episodes: Sequence[PlayedEpisode]) -> str:
-    first = "; ".join(episodes[0].judgement.reasons) or "no reason was given"
-    return (
-        f"The judge scored none of the {len(episodes)} episodes of iteration {iteration}, so it "
-        f"says nothing about the policy. The first reason: {first}"
-    )
-
-
-def _nothing_to_learn(iteration: int, groups: int) -> str:
-    return (
-        f"Iteration {iteration} has nothing to learn from: none of its {groups} branch groups gave "
-        "an example, and the policy stays as it is. The report counts the reasons; a lower "
-        "pairing.margin, more branch.points or a policy that makes valid actions may help."
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +201,17 @@ def learn(
     if not context.config.collect.ahead or iteration == iterations:
         with watch.step("update", f"iteration {iteration} of {iterations}: update") as progress:
             return update(progress), None
+    stopped = Event()
+
+    def go_on(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+
     with ThreadPoolExecutor(1) as beside:
-        updating = beside.submit(watch.timed("update", update), lambda done, total: None)
-        ahead = play(trainer, iteration + 1, watch)
+        updating = beside.submit(watch.timed("update", update), go_on)
+        try:
+            ahead = play(trainer, iteration + 1, watch)
+        except BaseException:  # nobody needs the update: it ends before its next step
+            stopped.set()
+            raise
         return updating.result(), ahead

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,11 +29,12 @@ from judges.base import DIMENSION_RANGES
 from tests.training.quick import without_reports
 from training.cli.compose import compose
 from training.cli.run import EXIT_INTERRUPTED
+from training.loggers import WandbOptions, wandb
 from training.loop import train
 from training.report.page import write_report
 from training.storage.checkpoint import load_checkpoint
 from training.storage.manifest import verify_checkpoint
-from training.storage.run_files import read_metrics
+from training.storage.run_files import COMMIT, read_metrics
 from training.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,9 +272,10 @@ def test_stopped_and_killed_it_ends_in_the_same_weights(finished: Path, fresh: P
     process = start(fresh)
     stderr = stop_after(4, process, fresh, signal.SIGINT)  # three of the curve, one of self-play
     assert process.returncode == EXIT_INTERRUPTED
-    assert "resume=RUN" in stderr
     assert "Traceback" not in stderr
     folder = (fresh / "latest").resolve()
+    assert "Go on with: python -m training.loop +experiment=sotopia_sdpo" in stderr
+    assert stderr.endswith(f" resume={folder}\n")
     assert_consistent(folder)
 
     process = start(fresh, f"resume={folder}")
@@ -295,7 +298,7 @@ def test_killed_between_checkpoint_and_mark_the_iteration_is_made_again(
     for unmarked in (0, 1):
 
         def dies(store: Store, iteration: int, name: str, payload: object, at: int) -> None:
-            if iteration == at:
+            if (iteration, name) == (at, COMMIT):
                 raise Killed
             set_step(store, iteration, name, payload)
 
@@ -340,6 +343,10 @@ def test_without_examples_the_policy_stays_as_it_was(
     assert "alarm: Iteration 1 has nothing to learn from: none of its" in said
     (line,) = read_metrics(folder)[1:]
     assert (line["examples"], line["update"]) == (0, {})
+    assert line["alarms"]["no_examples"].startswith("Iteration 1 has nothing to learn from")
+    assert "ALARM: no iteration had an example to learn from" in " ".join(
+        summary_of(folder)["notes"]
+    )
     assert line["weights_version"] == weights_version(folder / "checkpoints" / "0000")
     with Store.read_only(folder / "store.sqlite") as store:
         dropped = sum(drop.count for drop in store.drops() if drop.stage == "pair")
@@ -412,6 +419,30 @@ def test_wandb_offline(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (b"evaluation/self/goal", b"update/loss"):
         assert name in written
     assert os.environ.get("WANDB_MODE") is None, "the mode is the run's, not the machine's"
+
+
+def test_wandb_goes_on_under_the_id_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, Any]] = []
+
+    class Session:
+        def log(self, numbers: Mapping[str, float], step: int) -> None: ...
+
+        def finish(self) -> None: ...
+
+    def init(**options: Any) -> Session:
+        begun.append(options)
+        return Session()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for folder in (tmp_path / "one", tmp_path / "one", tmp_path / "other"):
+        folder.mkdir(exist_ok=True)
+        with wandb(WandbOptions(project="p", mode="offline"), folder, {}):
+            pass
+    first, again, other = (options["id"] for options in begun)
+    assert first == again != other
+    assert {options["resume"] for options in begun} == {"allow"}
 
 
 def test_wandb_that_is_not_installed_is_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -119,6 +120,11 @@ def to_run_config(options: DictConfig) -> RunConfig:
         raise ConfigError(f"{name} is not set; set {name}=VALUE.")
     plain = OmegaConf.to_container(options, resolve=True)
     return from_mapping(cast(dict[str, Any], plain))
+
+
+def chosen_words() -> list[str]:
+    """The words of the run that Hydra does now, one of a sweep."""
+    return [str(word) for word in HydraConfig.get().overrides.task]
 
 
 def _chosen_instead(name: str) -> str:

@@ -28,6 +28,7 @@ finds the turns that cost it most, plays them again, and learns from the better 
   python -m judges.calibrate judge=NAME                   how good is a judge?
   python -m envs.scenarios.invent invent.model.name=NAME  a model writes new scenes
   python -m training.report RUN                           see a run as a page
+  python -m training.store check RUN                      is a run's folder as it was written?
 
 Words after the command choose a file of a group (critic=value), set an option (seed=1,
 objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several at once:

@@ -5,10 +5,12 @@ Nothing here imports torch, so that mistakes in the options show at once.
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,21 +24,31 @@ from rich.console import Console
 from rich.text import Text
 
 from engines.remote.server_words import without_codes
-from envs.errors import BudgetError, ConfigError, OutageError, ParleyError
+from envs.errors import BudgetError, ConfigError, DiskError, OutageError, ParleyError
 from training.cli.arguments import SWEEPS, check_arguments, check_sweep
-from training.cli.compose import CONF_DIR, reworded, to_run_config, with_defaulted
+from training.cli.compose import (
+    CONF_DIR,
+    chosen_words,
+    reworded,
+    to_run_config,
+    with_defaulted,
+)
 from training.cli.help import show_help
 from training.cli.model_choice import with_model_options
+from training.cli.stopping import resuming, signal_of, stopping_on_signals
 from training.config import RunConfig
 from training.config.method import cautions
 from training.preflight.checks import check_before_start, check_packages
 from training.preflight.endpoints import warnings
+from training.storage.files import disk_sentence
 from training.storage.learned import contradictions
 
 EXIT_USAGE = 2
 EXIT_BUDGET = 3
 EXIT_OUTAGE = 4
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +76,11 @@ def run(command: Command) -> NoReturn:
 
     Raises:
         SystemExit: always; 0 after success, 2 with one sentence on stderr after a mistake, 3 where
-            the budget is spent, 4 where a model behind an API answers nobody.
+            the budget is spent, 4 where a model behind an API answers nobody, 128 and the signal's
+            number where it was stopped.
     """
-    with errors_as_sentences():
+    words = sys.argv[1:]
+    with stopping_on_signals(), errors_as_sentences(words):
         check_packages()  # before registries import what is called `judges`, say
         if {"-h", "--help"} & set(sys.argv[1:]):
             show_help(sys.argv[1:])
@@ -78,15 +92,19 @@ def run(command: Command) -> NoReturn:
             for note in chosen.notes:
                 say(note, "note", "bold cyan")
             sys.argv[1:] = with_defaulted(chosen.words)
-            folders = _run_hydra(command)
+            folders = _run_hydra(command, words)
             if len(folders) > 1 and command.after_sweep is not None:
                 command.after_sweep(folders)
     raise SystemExit(0)
 
 
 @contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Turn our own errors into one sentence on stderr and an exit; others keep their traceback."""
+def errors_as_sentences(words: Sequence[str] = ()) -> Iterator[None]:
+    """Turn our own errors into one sentence on stderr and an exit; others keep their traceback.
+
+    Args:
+        words: of the command line; a run that was stopped can be gone on with by them.
+    """
     try:
         yield
     except BudgetError as error:
@@ -95,12 +113,32 @@ def errors_as_sentences() -> Iterator[None]:
     except OutageError as error:
         say(f"{error} All that was done is kept.", "stopped")
         raise SystemExit(EXIT_OUTAGE) from None
+    except DiskError as error:
+        _stopped(str(error), error, words, EXIT_USAGE)
     except ParleyError as error:
         say(str(error))
         raise SystemExit(EXIT_USAGE) from None
-    except KeyboardInterrupt:
-        say("Stopped from the keyboard; go on with the same command and resume=RUN.")
-        raise SystemExit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # the terminal is gone
+            _interrupted(error.__context__, words)
+        if error.errno not in _NO_SPACE:
+            raise
+        _stopped(disk_sentence(error.filename or "A file", error), error, words, EXIT_USAGE)
+    except KeyboardInterrupt as error:
+        _interrupted(error, words)
+
+
+def _interrupted(error: KeyboardInterrupt, words: Sequence[str]) -> NoReturn:
+    number = signal_of(error)
+    _stopped(f"Stopped by {number.name}.", error, words, 128 + number)
+
+
+def _stopped(sentence: str, error: BaseException, words: Sequence[str], exit_code: int) -> NoReturn:
+    """Say that the command was stopped, and what goes on with it."""
+    again = resuming(error, words)
+    with suppress(OSError):  # the terminal may be gone
+        say(f"{sentence} Go on with: {again}" if again else sentence, "stopped")
+    raise SystemExit(exit_code) from None
 
 
 def say(sentence: str, kind: str = "error", style: str = "bold red") -> None:
@@ -109,7 +147,7 @@ def say(sentence: str, kind: str = "error", style: str = "bold red") -> None:
     console.print(Text.assemble((f"{kind}: ", style), without_codes(sentence)))
 
 
-def _run_hydra(command: Command) -> list[Path]:
+def _run_hydra(command: Command, words: Sequence[str]) -> list[Path]:
     """Do the work once, or once for each run of a sweep; returns the folders of training runs."""
     folders: list[Path] = []
     # Makes Hydra raise its errors to us instead of printing them.
@@ -117,7 +155,7 @@ def _run_hydra(command: Command) -> list[Path]:
 
     def task(options: DictConfig) -> None:
         # Here, because Hydra would print a line of its own about an error that passes through it.
-        with errors_as_sentences():
+        with errors_as_sentences(_words_of_one(words)):
             config = to_run_config(options)
             command.check(config)
             doubts = (
@@ -138,6 +176,13 @@ def _run_hydra(command: Command) -> list[Path]:
     except (HydraException, OmegaConfBaseException) as error:
         raise reworded(error) from error
     return folders
+
+
+def _words_of_one(words: Sequence[str]) -> Sequence[str]:
+    """The words of the run that Hydra does now; of a sweep, those of this run alone."""
+    if not set(SWEEPS) & set(words):
+        return words
+    return [word.removeprefix("++") for word in chosen_words()]  # which `with_defaulted` added
 
 
 def preview(command: Command, config: RunConfig) -> None:

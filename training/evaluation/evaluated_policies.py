@@ -9,8 +9,7 @@ from typing import Any
 
 from envs.errors import ConfigError
 from training.evaluation.measures import Measures
-from training.storage.files import read_json
-from training.storage.run_files import CONFIG, MEASURES, SUMMARY, TRAINED
+from training.storage.run_files import CONFIG, MEASURES, SUMMARY, TRAINED, read_result
 from training.storage.run_options import CALL_OPTIONS, read_config, with_defaults
 
 _MUST_AGREE = (
@@ -73,6 +72,7 @@ def read_policies(folder: Path) -> dict[str, EvaluatedPolicy]:
 
     Raises:
         ConfigError: it is not finished.
+        DataError: its results were cut or changed.
     """
     folder = folder.resolve()
     for name in (CONFIG, SUMMARY, MEASURES):
@@ -82,7 +82,7 @@ def read_policies(folder: Path) -> dict[str, EvaluatedPolicy]:
                 "resume=FOLDER, or give another folder."
             )
     config = read_config(folder / CONFIG)
-    summary, policies = read_json(folder / SUMMARY), read_json(folder / MEASURES)
+    summary, policies = read_result(folder, SUMMARY), read_result(folder, MEASURES)
     api = summary.get("api") or {}
     return {
         name: EvaluatedPolicy(

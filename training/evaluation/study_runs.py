@@ -19,8 +19,8 @@ from rich.console import Console
 
 from training.evaluation.study import Study
 from training.evaluation.trials import read_run, write_trial
-from training.storage.files import read_json, write_text
-from training.storage.run_files import LATEST, SUMMARY
+from training.storage.files import write_text
+from training.storage.run_files import LATEST, SUMMARY, read_result
 
 COMMITS = "commits.txt"
 
@@ -124,7 +124,7 @@ def _provenance(job: Job) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *job.command]),
         "commits": (job.output_root / COMMITS).read_text(encoding="utf-8").split(),
-        "summary": read_json(job.output_root / LATEST / SUMMARY),
+        "summary": read_result(job.output_root / LATEST, SUMMARY),
     }
 
 

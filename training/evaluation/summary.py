@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from envs.social import Order
-from envs.types import Action
 from training.evaluation.acceptance import acceptance_curve
+from training.evaluation.alarms import (
+    ALARM,
+    Outcomes,
+    invalid_turns,
+    near_misses,
+    run_alarms,
+    scored_alike,
+)
 from training.evaluation.episodes import evaluate
 from training.evaluation.held_out import HeldOut
 from training.evaluation.outcomes import Outcome, by_family, paired_statistics, statistics
 from training.play.context import FROZEN, POLICY, STUBBORN, PlayContext
 from training.play.waves import Progress
 from training.storage.run_files import BC, TRAINED
-
-Outcomes = Mapping[str, Mapping[str, Outcome]]
-"""Outcomes by policy and partner."""
 
 
 def summarise(
@@ -33,6 +36,9 @@ def summarise(
 
     The policies are bc (behaviour-cloned), final (trained) and stubborn (bc, less willing to
     accept). Metrics of every scenario are written to measures.json, for `training.compare`.
+
+    Args:
+        wall_s: seconds that this process has spent so far, by kind of work.
 
     Returns:
         The content of summary.json. `paired` is final minus bc on the same scenarios and seats; it
@@ -88,6 +94,8 @@ def summarise(
         },
         "notes": [
             *context.notes,
+            *run_alarms(context.run.metrics()),
+            *scored_alike(outcomes),
             *_why_unscored(outcomes),
             *invalid_turns(outcomes),
             *near_misses(outcomes),
@@ -95,7 +103,9 @@ def summarise(
         ],
         "api": calls.as_dict() if calls else None,
         "unscored": sum(o.unscored for found in outcomes.values() for o in found.values()),
-        "wall_s": {**wall_s, "evaluate": time.monotonic() - started},
+        "wall_s": context.run.times(
+            {**wall_s, "evaluate": wall_s.get("evaluate", 0.0) + time.monotonic() - started}
+        ),
     }
 
 
@@ -120,7 +130,7 @@ def _why_unscored(outcomes: Outcomes) -> list[str]:
     played = sum(len(o.episodes) for found in outcomes.values() for o in found.values())
     return [
         f"Unscored episodes: {reasons.total()}, of which {count} for this reason: {reason}",
-        *(["ALARM: no episode was scored, so this is no result."] * (reasons.total() == played)),
+        *([f"{ALARM}no episode was scored, so this is no result."] * (reasons.total() == played)),
         *([_again(passing)] if passing else []),
     ]
 
@@ -130,64 +140,6 @@ def _again(passing: int) -> str:
         f"A server's failure left {passing} of them unscored; the same command with resume=RUN "
         "tries these again, and nothing else."
     )
-
-
-MOST_INVALID = 0.1
-"""The share of a player's turns above which invalid ones are an alarm."""
-
-
-def invalid_turns(outcomes: Outcomes) -> list[str]:
-    """An alarm for each policy of whose seats, or whose partner's, many turns are no valid action.
-
-    Scores of such episodes say little: a player that is not understood does nothing.
-    """
-    return [
-        f"ALARM: {len(turns.faults)} of {turns.taken} turns of {turns.where} are no valid action. "
-        f"The first one: {turns.faults[0]}"
-        for turns in _turns_with(outcomes, lambda action: action.invalid)
-        if len(turns.faults) > MOST_INVALID * turns.taken
-    ]
-
-
-def near_misses(outcomes: Outcomes) -> list[str]:
-    """A note for each player that said yes to offers without the act that closes a deal."""
-    return [
-        f"In {len(turns.faults)} of {turns.taken} turns of {turns.where} a yes was said without "
-        "the act that closes a deal."
-        for turns in _turns_with(outcomes, lambda action: action.near_miss)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Turns:
-    """The turns of one player in one outcome in which something went wrong.
-
-    Attributes:
-        where: the player, and in which episodes.
-        taken: all turns of the player.
-        faults: what went wrong, in order; at least one.
-    """
-
-    where: str
-    taken: int
-    faults: list[str]
-
-
-def _turns_with(outcomes: Outcomes, fault_of: Callable[[Action], str | None]) -> Iterator[_Turns]:
-    """Each player's turns in each outcome for which `fault_of` says what went wrong."""
-    for name, found in outcomes.items():
-        for partner, outcome in found.items():
-            taken: Counter[str] = Counter()
-            faults: dict[str, list[str]] = {}
-            for played in outcome.episodes:
-                for turn in played.episode.turns:
-                    player = played.players[turn.seat]
-                    taken[player] += 1
-                    if (fault := fault_of(turn.action)) is not None:
-                        faults.setdefault(player, []).append(fault)
-            for player, of_player in faults.items():
-                where = f"{player} ({name} against {partner})"
-                yield _Turns(where, taken[player], of_player)
 
 
 def _statistics(outcomes: Outcomes, seed: int) -> dict[str, Any]:

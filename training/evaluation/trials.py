@@ -16,7 +16,7 @@ from typing import Any
 from envs.errors import DataError
 from training.evaluation.evaluated_policies import read_policies
 from training.storage.files import read_json, to_json, write_text
-from training.storage.run_files import BC, SUMMARY, TRAINED, read_metrics
+from training.storage.run_files import BC, SUMMARY, TRAINED, read_metrics, read_result
 
 KEPT = (
     "goal",
@@ -71,12 +71,13 @@ def read_run(folder: Path) -> Trial:
 
     Raises:
         ConfigError: the run is not finished.
+        DataError: its results were cut or changed.
     """
     policies = read_policies(folder)
     config = policies[TRAINED].config
     lines = [line for line in read_metrics(folder) if line["iteration"] > 0]
     updates = [line["update"] for line in lines]
-    summary = read_json(folder / SUMMARY)
+    summary = read_result(folder, SUMMARY)
     scenarios = sorted({s for c in policies.values() for t in c.measures.values() for s in t})
     return Trial(
         method=str(config.get("name") or name_from_parts(config)),

@@ -7,7 +7,6 @@ that it starts from. A later run with the same options loads it instead of train
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -37,10 +36,12 @@ from training.storage.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from training.storage.files import part_of
 from training.storage.learned import learned_with
 from training.storage.model_source import weights_files
 from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
+from training.storage.run_files import CACHE
 
 _RECIPE_VERSION = 3
 """Raise when experts, notes or the training of stage 0 change, to invalidate the cache."""
@@ -67,7 +68,7 @@ def clone_behaviour(
         return load_checkpoint(folder)
     model, tokenizer = first_model(config)
     check_trainable(move(model, config.device), config.update.token_budget)
-    cache = Path(config.output_root) / "cache" / f"clone-{_fingerprint(config, model)}"
+    cache = Path(config.output_root) / CACHE / f"clone-{_fingerprint(config, model)}"
     state: dict[str, Any] = {"stage": 0}
     if config.cloning.dialogues:
         cached = _cached(cache, tell)
@@ -160,7 +161,7 @@ def _keep(
     state: Mapping[str, object],
 ) -> None:
     """Put the policy into the cache, unless another run has put the same one there meanwhile."""
-    own = cache.with_name(f"{cache.name}-{os.getpid()}")
+    own = part_of(cache)
     save_checkpoint(own, model, tokenizer, state)
     try:
         own.rename(cache)

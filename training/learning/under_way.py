@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from envs.errors import CheckpointError
-from training.storage.files import flush
+from envs.errors import CheckpointError, DiskError
+from training.storage.files import disk_sentence, flush, part_of, writing
 
 SECONDS_BETWEEN_SAVES = 300.0
 """A stage that is shorter writes nothing."""
@@ -66,7 +66,11 @@ class UnderWay:
     def save_now_and_then(
         self, model: PreTrainedModel, optimiser: AdamW, losses: list[float]
     ) -> None:
-        """Keep the state after a step, if the last time is long enough ago."""
+        """Keep the state after a step, if the last time is long enough ago.
+
+        Raises:
+            DiskError: it cannot be written.
+        """
         if self._clock() - self._saved < SECONDS_BETWEEN_SAVES:
             return
         tensors = {}
@@ -75,10 +79,16 @@ class UnderWay:
             for moment in _MOMENTS:
                 tensors[f"{moment}/{name}"] = optimiser.state[weight][moment].contiguous()
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        part = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        save_file(tensors, part, metadata={"losses": json.dumps(losses)})
-        flush(part)
-        os.replace(part, self._file)
+        part = part_of(self._file)
+        try:
+            with writing(self._file):
+                save_file(tensors, part, metadata={"losses": json.dumps(losses)})
+                flush(part)
+                os.replace(part, self._file)
+        except SafetensorError as error:
+            raise DiskError(disk_sentence(self._file, error)) from error
+        finally:
+            part.unlink(missing_ok=True)
         self._saved = self._clock()
 
     def done(self) -> None:

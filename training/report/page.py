@@ -9,12 +9,15 @@ are edges or centres.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, DataError
+from training.evaluation.alarms import run_alarms
 from training.evaluation.table_cells import HEADLINE
 from training.report import excerpts
 from training.report.charts import (
@@ -26,7 +29,15 @@ from training.report.charts import (
 )
 from training.report.result_tables import Subset, drop_table, other_metrics, partner_tables
 from training.storage.files import read_json, write_text
-from training.storage.run_files import CONFIG, REPORT, STORE, SUMMARY, read_metrics
+from training.storage.run_files import (
+    CONFIG,
+    MEASURES,
+    REPORT,
+    STORE,
+    SUMMARY,
+    metrics_in,
+    result_fault,
+)
 from training.storage.store import Store
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -46,16 +57,16 @@ def write_report(run_dir: Path | str) -> Path:
             f"{folder} is not a run, for it has no {CONFIG}: name the folder of a run, "
             "such as outputs/latest."
         )
-    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-    metrics = read_metrics(folder)
-    others = other_metrics(summary)
     with Store.read_only(folder / STORE) as store:
+        summary, metrics, faults = _results(store, folder)
+        others = other_metrics(summary)
         page = (
             _environment()
             .get_template("report.html.j2")
             .render(
                 name=folder.name,
                 summary=summary,
+                faults=faults,
                 iterations_done=max((record["iteration"] for record in metrics), default=None),
                 headline=HEADLINE,
                 tables=partner_tables(summary, HEADLINE),
@@ -80,6 +91,25 @@ def write_report(run_dir: Path | str) -> Path:
     report = folder / REPORT
     write_text(report, page.lstrip())
     return report
+
+
+def _results(store: Store, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+    """A run's summary and metrics as far as they can be read, and what a reader must be told."""
+    faults = [fault for name in (SUMMARY, MEASURES) if (fault := result_fault(store, folder, name))]
+    summary, metrics = {}, []
+    with suppress(OSError, ValueError):
+        summary = read_json(folder / SUMMARY)
+    try:
+        metrics = metrics_in(store, folder)
+    except DataError as error:
+        faults.append(str(error))
+    if not summary:  # which repeats them
+        faults += run_alarms(metrics)
+    if not store.has_digests:
+        faults.append(
+            "The store was made by a release without digests, so damage to it is not noticed."
+        )
+    return summary if isinstance(summary, dict) else {}, metrics, faults
 
 
 def _environment() -> Environment:

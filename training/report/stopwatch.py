@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -37,6 +37,10 @@ class Stopwatch:
     Args:
         shows_bars: False if a person plays on the same terminal.
         clock: the time in seconds, from any start.
+
+    Attributes:
+        wall_s: seconds by name.
+        keep: called with them after each step.
     """
 
     def __init__(
@@ -49,16 +53,26 @@ class Stopwatch:
         self.console = console or Console()
         self._shows_bars, self._clock = shows_bars, clock
         self.wall_s: dict[str, float] = {}
+        self.keep: Callable[[Mapping[str, float]], None] | None = None
 
     @contextmanager
     def step(self, name: str, label: str) -> Iterator[Report]:
         """Time a step under `name`; yields a function that the step calls with (done, total)."""
         started = self._clock()
+        try:
+            with self._shown(label, started) as report:
+                yield report
+        finally:  # a step that was stopped took its time, too
+            self._add(name, started)
+            if self.keep is not None:
+                self.keep(self.wall_s)
+
+    @contextmanager
+    def _shown(self, label: str, started: float) -> Iterator[Report]:
         if self._shows_bars and not self.console.is_terminal:
             with self._lines(label, started) as report:
                 yield report
             self.console.print(f"{label}: done in {duration(self._clock() - started)}")
-            self._add(name, started)
             return
         columns = (
             TextColumn("{task.description:<34}"),
@@ -72,7 +86,6 @@ class Stopwatch:
             yield lambda done, total: bars.update(bar, completed=done, total=total)
             if bars.tasks[0].total is None:  # nothing had to be done
                 bars.update(bar, completed=0, total=0)
-        self._add(name, started)
 
     @contextmanager
     def _lines(self, label: str, started: float) -> Iterator[Report]:

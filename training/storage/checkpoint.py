@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.storage.files import flush, to_json, write_text
+from envs.errors import DiskError
+from training.storage.files import disk_sentence, flush, to_json, write_text, writing
 from training.storage.learned import LEARNED
 from training.storage.manifest import check_files, in_a_run, is_checkpoint, write_manifest
 from training.storage.pretrained import load_pretrained, load_weights
@@ -59,26 +60,37 @@ def save_checkpoint(
         trainer_state, average: see `Checkpoint`.
         learned: how the model has learned to write its turns, from `learned.learned_with`; None
             where nobody reads the folder by its name.
+
+    Raises:
+        DiskError: it cannot be written.
     """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.part")
     old = folder.with_name(f".{folder.name}.old")
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
-    model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    if average is not None:
-        average.save_pretrained(part / AVERAGE)
-    write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
-    if learned is not None:
-        write_text(part / LEARNED, to_json(learned, indent=2))
-    for name in write_manifest(part):
-        flush(part / name)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    flush(folder.parent)
+    try:
+        with writing(folder):
+            part.mkdir(parents=True)
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+            if average is not None:
+                average.save_pretrained(part / AVERAGE)
+            write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
+            if learned is not None:
+                write_text(part / LEARNED, to_json(learned, indent=2))
+            for name in write_manifest(part):
+                flush(part / name)
+            if folder.exists():
+                folder.rename(old)
+            part.rename(folder)
+            flush(folder.parent)
+    except SafetensorError as error:
+        raise DiskError(disk_sentence(folder, error)) from error
+    finally:  # half a checkpoint would keep a full disk full
+        shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     return folder
 

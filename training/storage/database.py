@@ -2,7 +2,7 @@
 
 One process writes, any number read. The write lock is a file beside the database, because SQLite
 before 3.51.3 can damage a WAL that two connections write to; the operating system releases the
-lock when the process dies, for whatever reason.
+lock when the process dies, for whatever reason. What is read is compared with its digest.
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from envs.errors import StoreError
+from training.storage import digests
+from training.storage.digests import Key
 
-SCHEMA_VERSION = 3
-_READABLE = (2, SCHEMA_VERSION)
-"""Version 2 has no column `constraint_nats`, which is added when such a store is written to."""
+SCHEMA_VERSION = 4
+_WITHOUT_CONSTRAINTS, _WITHOUT_DIGESTS = 2, 3
+_READABLE = (_WITHOUT_CONSTRAINTS, _WITHOUT_DIGESTS, SCHEMA_VERSION)
+"""Version 2 has no column `constraint_nats`, and neither has version 3 digests; both are added when
+such a store is written to."""
 
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE scenarios (
     id TEXT PRIMARY KEY, family TEXT NOT NULL, split TEXT NOT NULL, payload TEXT NOT NULL);
 CREATE TABLE waves (
@@ -62,6 +68,13 @@ CREATE TABLE steps (
     iteration INTEGER NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL,
     PRIMARY KEY (iteration, name)) WITHOUT ROWID;
 """
+    + digests.SCHEMA
+)
+
+
+def lock_of(path: Path) -> Path:
+    """The file beside a database that its writer locks."""
+    return path.with_name(path.name + ".lock")
 
 
 def lock_for_writing(path: Path) -> int:
@@ -71,7 +84,7 @@ def lock_for_writing(path: Path) -> int:
         StoreError: another process holds it.
     """
     try:
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(lock_of(path), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise StoreError(
             f"cannot write beside {path} ({error.strerror}): choose a folder that exists and that "
@@ -160,6 +173,78 @@ def errors_named(path: Path) -> Iterator[None]:
         ) from error
 
 
+RESCUE = (
+    "Bring back a copy of the run's folder, or start a new run; python -m training.store check RUN "
+    "says what else is damaged."
+)
+
+
+@contextmanager
+def reading(path: Path, where: str) -> Iterator[None]:
+    """Raise whatever damage makes of reading as a `StoreError` that names the file.
+
+    Args:
+        where: what is read, such as "table episodes".
+    """
+    try:
+        yield
+    # Rows that are not what was written break in every way when they are parsed.
+    except (sqlite3.Error, ArithmeticError, LookupError, TypeError, ValueError, struct.error) as e:
+        raise StoreError(
+            f"{path}: {where} cannot be read ({type(e).__name__}: {e}). {RESCUE}"
+        ) from e
+
+
+def has_digests(db: sqlite3.Connection) -> bool:
+    """Whether the database was written with digests, so that what is read can be checked."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version) > _WITHOUT_DIGESTS
+
+
+def checked_rows(db: sqlite3.Connection, path: Path, part: str, key: Key) -> list[sqlite3.Row]:
+    """The rows of one part, compared with their digest where the database has digests.
+
+    Raises:
+        StoreError: they cannot be read, or are not those that were written.
+    """
+    with reading(path, digests.place_of(part, key)), _snapshot(db):
+        rows = digests.rows_of(db, part, key)
+        if not has_digests(db):
+            return rows
+        found, written = digests.digest(rows), digests.sealed(db, part, key)
+    if found != written:
+        raise StoreError(
+            f"{path}: {digests.place_of(part, key)} is damaged. It has {found.rows} rows with "
+            f"SHA-256 {found.sha256[:12]}..., but {written.rows} rows with "
+            f"{written.sha256[:12]}... were written. {RESCUE}"
+        )
+    return rows
+
+
+def part_keys(db: sqlite3.Connection, path: Path, part: str) -> list[Key]:
+    """The keys of all parts of a table.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    with reading(path, f"table {part}"), _snapshot(db):
+        return digests.keys(db, part, with_digests=has_digests(db))
+
+
+@contextmanager
+def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Show one state of the database to all reads of a block, also while a run writes to it."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
 def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
     db.row_factory = sqlite3.Row
@@ -184,10 +269,21 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _bring_up_to_date(db: sqlite3.Connection) -> None:
-    """Add what a store of an earlier version lacks, in one transaction."""
+    """Add what a store of an earlier version lacks, in one transaction.
+
+    Its rows are sealed as they are: damage is noticed from now on.
+    """
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
-        db.executescript(
-            "BEGIN IMMEDIATE; ALTER TABLE generations ADD COLUMN constraint_nats REAL;"
-            f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+    if version == SCHEMA_VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if version == _WITHOUT_CONSTRAINTS:
+            db.execute("ALTER TABLE generations ADD COLUMN constraint_nats REAL")
+        db.execute(digests.SCHEMA)
+        digests.seal_all(db)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")

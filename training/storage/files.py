@@ -1,28 +1,85 @@
-"""Writes files atomically, so that a killed process leaves no partial file; JSON and YAML."""
+"""Writes files atomically, so that a killed process leaves no partial file; JSON and YAML.
+
+What is being written lies under a name of its own, `part_of`, until it is whole. Such names are
+left behind by a kill; `remove_old` removes those that are too old to be of a process at work.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Mapping
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, DiskError
+
+
+def part_of(path: Path) -> Path:
+    """A name beside a file, folder or link under which it is made; each call gives another."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, replacing an older one; it is on disk when this returns."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    flush(path.parent)
+    """Write a text file atomically, replacing an older one; it is on disk when this returns.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    part = part_of(path)
+    with writing(path):
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        flush(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise what an operating system says of a file that cannot be written as a sentence.
+
+    Raises:
+        DiskError: of any `OSError` in the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(disk_sentence(path, error)) from error
+
+
+def disk_sentence(path: object, error: Exception) -> str:
+    """Says that a file cannot be written, why, and what to do."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"{path} cannot be written ({why}): free some space, or see whether you may write there, "
+        "and do it again."
+    )
+
+
+def remove_old(paths: Iterable[Path], *, age_s: float) -> None:
+    """Remove files and folders in which nothing has changed for `age_s` seconds."""
+    for path in paths:
+        with suppress(OSError):  # another process may remove it at the same time
+            inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+            if time.time() - max(p.lstat().st_mtime for p in (path, *inside)) < age_s:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def flush(path: Path) -> None:

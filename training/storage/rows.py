@@ -180,7 +180,7 @@ def generation_rows(played: PlayedEpisode) -> Iterator[tuple[object, ...]]:
 
 
 def played_episode(
-    row: sqlite3.Row, scenario: Scenario, generation_of: Mapping[int, Generation]
+    row: Mapping[str, Any], scenario: Scenario, generation_of: Mapping[int, Generation]
 ) -> PlayedEpisode:
     """Build a record from a row that joins an episode with its judgement.
 

@@ -3,7 +3,8 @@
 Work is committed in *waves*, one transaction each: after a kill -9 a wave is stored as a whole or
 not at all, and `wave_done` says which. Rows are only added, so a reader may read groups first and
 the episodes they refer to afterwards, also while the run continues. Only an episode that a server's
-failure left unscored, and on which nothing was built, is replaced when it is played again.
+failure left unscored, and on which nothing was built, is replaced when it is played again. Whatever
+is read is compared with the digest that was committed with it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from engines.types import Generation
 from envs.errors import StoreError
@@ -24,11 +25,17 @@ from envs.types import Scenario
 from training.methods.records import BranchGroup, Example, PlayedEpisode
 from training.storage import rows
 from training.storage.database import (
+    RESCUE,
+    checked_rows,
+    has_digests,
     lock_for_writing,
     open_for_reading,
     open_for_writing,
+    part_keys,
+    reading,
     transaction,
 )
+from training.storage.digests import Key, seal
 
 _ADD_GENERATION = "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -52,15 +59,33 @@ class Drop:
     count: int
 
 
+_EPISODES = ("scenarios", "episodes", "generations", "judgements")
+_GROUPS = ("groups", "branches")
+
+
 class Wave:
     """A wave that is being written, inside its transaction; `Store.wave` makes one."""
 
     def __init__(self, connection: sqlite3.Connection, key: WaveKey) -> None:
         self._db = connection
         self.key = key
+        place = (key.iteration, key.wave)
+        self._keys: dict[str, Key] = {
+            **dict.fromkeys(_EPISODES, (key.phase, *place)),
+            **dict.fromkeys(_GROUPS, place),
+            **dict.fromkeys(("examples", "drops"), (key.iteration,)),
+            "waves": (key.phase, key.iteration),
+        }
+        self._written = {"waves"}
+
+    def seal(self) -> None:
+        """Write down the digests of what was added; `Store.wave` does it before it commits."""
+        for table in sorted(self._written):
+            seal(self._db, table, self._keys[table])
 
     def add_episodes(self, episodes: Sequence[PlayedEpisode]) -> None:
         """Add new episodes with their scenarios, generations and judgements."""
+        self._written.update(_EPISODES)
         self._add_scenarios({e.episode.scenario.id: e.episode.scenario for e in episodes})
         key = {"phase": self.key.phase, "iteration": self.key.iteration, "wave": self.key.wave}
         self._db.executemany(
@@ -82,6 +107,7 @@ class Wave:
 
         The original continuation usually is stored: an earlier wave collected it.
         """
+        self._written.update(_GROUPS)
         branches = {b.id: b for group in groups for b in group.branches}
         self.add_episodes([b for b in branches.values() if not self._has(b)])
         at = {"iteration": self.key.iteration, "wave": self.key.wave}
@@ -101,6 +127,7 @@ class Wave:
 
     def add_examples(self, examples: Sequence[Example]) -> None:
         """Add training examples, numbered after those of the iteration's earlier waves."""
+        self._written.add("examples")
         iteration = self.key.iteration
         (first,) = self._db.execute(
             "SELECT COALESCE(MAX(k) + 1, 0) FROM examples WHERE iteration = ?", (iteration,)
@@ -115,6 +142,7 @@ class Wave:
 
     def add_drops(self, stage: str, counts: Mapping[str, int]) -> None:
         """Add to the counts of items that `stage` left out in this iteration, by reason."""
+        self._written.add("drops")
         self._db.executemany(
             "INSERT INTO drops VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -181,6 +209,15 @@ class Store:
         """
         return cls(path, scenario_of, writable=False)
 
+    @property
+    def has_digests(self) -> bool:
+        """Whether damage is noticed; not in a store of an earlier release, opened for reading."""
+        return has_digests(self._db)
+
+    def step_names(self) -> list[str]:
+        """The names of all steps that are done in some iteration."""
+        return [str(name) for (name,) in self._keys("steps")]
+
     def close(self) -> None:
         """Close the database and release the write lock."""
         self._db.close()
@@ -215,7 +252,9 @@ class Store:
             self._db.execute(
                 "INSERT INTO waves VALUES (?, ?, ?, ?)", (phase, iteration, wave, time.time())
             )
-            yield Wave(self._db, key)
+            made = Wave(self._db, key)
+            yield made
+            made.seal()
 
     def replace_unscored(self, episodes: Sequence[PlayedEpisode]) -> None:
         """Put episodes in the place of those with the same ids, in one transaction.
@@ -244,65 +283,60 @@ class Store:
                 )
                 self._db.execute("DELETE FROM generations WHERE episode_id = ?", (played.id,))
                 self._db.executemany(_ADD_GENERATION, rows.generation_rows(played))
+            for key in self._waves_of(played.id for played in episodes):
+                for table in ("episodes", "generations", "judgements"):
+                    seal(self._db, table, key)
 
     def wave_done(self, phase: str, iteration: int, wave: int) -> bool:
         """Whether the wave is stored."""
-        found = self._db.execute(
-            "SELECT 1 FROM waves WHERE phase = ? AND iteration = ? AND wave = ?",
-            (phase, iteration, wave),
-        )
-        return found.fetchone() is not None
+        return any(row["wave"] == wave for row in self._rows("waves", phase, iteration))
 
     def waves(self) -> list[WaveKey]:
         """All stored waves, in the order in which they were finished."""
-        found = self._db.execute("SELECT phase, iteration, wave FROM waves ORDER BY done_at")
-        return [WaveKey(*row) for row in found]
+        found = [row for key in self._keys("waves") for row in self._rows("waves", *key)]
+        found.sort(key=lambda row: row["done_at"])
+        return [WaveKey(row["phase"], row["iteration"], row["wave"]) for row in found]
 
     def episodes(self, phase: str, iteration: int, wave: int | None = None) -> list[PlayedEpisode]:
         """The episodes of one wave; of all waves of the iteration, in order, if `wave` is None."""
-        where = "phase = ? AND iteration = ? AND (? IS NULL OR wave = ?)"
-        ids = f"SELECT id FROM episodes WHERE {where}"
-        return list(self._episodes(ids, (phase, iteration, wave, wave)).values())
+        keys = self._keys_within("episodes", (phase, iteration), wave)
+        return [played for key in keys for played in self._episodes(key)]
 
     def groups(self, iteration: int, wave: int | None = None) -> list[BranchGroup]:
         """The branch groups of one wave; of all waves of the iteration if `wave` is None."""
-        where = "g.iteration = ? AND (? IS NULL OR g.wave = ?)"
-        bound = (iteration, wave, wave)
-        found = self._db.execute(
-            f"SELECT * FROM groups g WHERE {where} ORDER BY g.wave, g.rowid", bound
-        ).fetchall()
-        joined = f"branches b JOIN groups g ON g.id = b.group_id WHERE {where}"
+        keys = self._keys_within("groups", (iteration,), wave)
+        found = [row for key in keys for row in self._rows("groups", *key)]
         branches: dict[str, list[tuple[str, float]]] = {}
-        for row in self._db.execute(f"SELECT b.* FROM {joined} ORDER BY b.k", bound):
+        for row in (row for key in keys for row in self._rows("branches", *key)):
             branches.setdefault(row["group_id"], []).append((row["episode_id"], row["win_prob"]))
-        episode_of = self._episodes(f"SELECT b.episode_id FROM {joined}", bound)
-        return [
-            BranchGroup(
-                id=row["id"],
-                seat=row["seat"],
-                turn=row["turn"],
-                critic=row["critic"],
-                reason=row["reason"],
-                branches=tuple(episode_of[episode_id] for episode_id, _ in branches[row["id"]]),
-                win_probs=tuple(win_prob for _, win_prob in branches[row["id"]]),
-                segment_turns=row["segment_turns"],
-                preferences=rows.parse_preferences(row["preferences"])
-                if row["preferences"]
-                else None,
-            )
-            for row in found
-        ]
+        episode_of = self._episodes_by_id({id for of in branches.values() for id, _ in of})
+        with reading(self.path, "table groups"):
+            return [
+                BranchGroup(
+                    id=row["id"],
+                    seat=row["seat"],
+                    turn=row["turn"],
+                    critic=row["critic"],
+                    reason=row["reason"],
+                    branches=tuple(episode_of[episode_id] for episode_id, _ in branches[row["id"]]),
+                    win_probs=tuple(win_prob for _, win_prob in branches[row["id"]]),
+                    segment_turns=row["segment_turns"],
+                    preferences=rows.parse_preferences(row["preferences"])
+                    if row["preferences"]
+                    else None,
+                )
+                for row in found
+            ]
 
     def examples(self, iteration: int) -> list[Example]:
         """The training examples of an iteration, in the order in which they were added."""
-        found = self._db.execute(
-            "SELECT payload FROM examples WHERE iteration = ? ORDER BY k", (iteration,)
-        )
-        return [rows.parse_example(row["payload"]) for row in found]
+        found = self._rows("examples", iteration)
+        with reading(self.path, "table examples"):
+            return [rows.parse_example(row["payload"]) for row in found]
 
     def drops(self) -> list[Drop]:
         """What all iterations left out, ordered by iteration, stage and reason."""
-        return [Drop(*row) for row in self._db.execute("SELECT * FROM drops ORDER BY 1, 2, 3")]
+        return [Drop(*row) for key in self._keys("drops") for row in self._rows("drops", *key)]
 
     def set_step(self, iteration: int, name: str, payload: object) -> None:
         """Mark a step as done, with its result as JSON; replaces an earlier result."""
@@ -311,48 +345,85 @@ class Store:
             self._db.execute(
                 "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", (iteration, name, text)
             )
+            seal(self._db, "steps", (name,))
 
     def step(self, iteration: int, name: str) -> object | None:
         """The result of a step, tuples as lists; None if the step is not done."""
-        row = self._db.execute(
-            "SELECT payload FROM steps WHERE iteration = ? AND name = ?", (iteration, name)
-        ).fetchone()
-        return None if row is None else json.loads(row["payload"])
+        return self.results(name).get(iteration)
 
     def steps(self, name: str) -> list[int]:
         """The iterations in which the step is done, ascending."""
-        found = self._db.execute("SELECT iteration FROM steps WHERE name = ? ORDER BY 1", (name,))
-        return [row["iteration"] for row in found]
+        return list(self.results(name))
 
-    def _episodes(self, ids: str, bound: tuple[object, ...]) -> dict[str, PlayedEpisode]:
-        """Read episodes by id, in wave order.
+    def results(self, name: str) -> dict[int, Any]:
+        """The results of a step by iteration, ascending."""
+        found = self._rows("steps", name)
+        with reading(self.path, "table steps"):
+            return {row["iteration"]: json.loads(row["payload"]) for row in found}
+
+    def _rows(self, table: str, *key: str | int) -> list[sqlite3.Row]:
+        return checked_rows(self._db, self.path, table, key)
+
+    def _keys(self, table: str) -> list[Key]:
+        return part_keys(self._db, self.path, table)
+
+    def _keys_within(self, table: str, begin: Key, wave: int | None) -> list[Key]:
+        """The key of one wave; those of all waves that begin so, in order, if `wave` is None."""
+        if wave is not None:
+            return [(*begin, wave)]
+        return [key for key in self._keys(table) if key[:-1] == begin]
+
+    def _episodes(self, key: Key, ids: Collection[str] | None = None) -> list[PlayedEpisode]:
+        """The episodes of a wave in their order.
 
         Args:
-            ids: an SQL query for the ids.
-            bound: the query's parameters.
+            ids: which of them; None for all.
         """
-        found = self._db.execute(
-            "SELECT e.*, j.* FROM episodes e"
-            f" JOIN judgements j ON j.episode_id = e.id WHERE e.id IN ({ids})"
-            " ORDER BY e.iteration, e.wave, e.rowid",
-            bound,
-        ).fetchall()
+        found = [r for r in self._rows("episodes", *key) if ids is None or r["id"] in ids]
+        scenario_rows = {row["id"]: row for row in self._rows("scenarios", *key)}
+        judgement_rows = {row["episode_id"]: row for row in self._rows("judgements", *key)}
+        wanted = {row["id"] for row in found}
         generations: dict[str, dict[int, Generation]] = {}
-        for row in self._db.execute(
-            f"SELECT * FROM generations WHERE episode_id IN ({ids})", bound
-        ):
-            generations.setdefault(row["episode_id"], {})[row["turn"]] = rows.generation(row)
-        return {
-            row["id"]: rows.played_episode(
-                row, self._scenario(row["scenario_id"]), generations.get(row["id"], {})
-            )
-            for row in found
-        }
+        with reading(self.path, "table generations"):
+            for row in self._rows("generations", *key):
+                if (id := row["episode_id"]) in wanted:
+                    generations.setdefault(id, {})[row["turn"]] = rows.generation(row)
+        scenarios = [self._scenario(scenario_rows, row["scenario_id"]) for row in found]
+        with reading(self.path, "tables episodes and judgements"):
+            return [
+                rows.played_episode(
+                    dict(row) | dict(judgement_rows[row["id"]]),
+                    scenario,
+                    generations.get(row["id"], {}),
+                )
+                for row, scenario in zip(found, scenarios, strict=True)
+            ]
 
-    def _scenario(self, scenario_id: str) -> Scenario:
+    def _episodes_by_id(self, ids: Collection[str]) -> dict[str, PlayedEpisode]:
+        with reading(self.path, "table episodes"):
+            keys = self._waves_of(ids)
+        found = {e.id: e for key in keys for e in self._episodes(key, ids)}
+        if missing := sorted(set(ids) - set(found)):
+            raise StoreError(
+                f"{self.path}: table branches names {missing[0]}, but table episodes does not hold "
+                f"it. {RESCUE}"
+            )
+        return found
+
+    def _waves_of(self, ids: Iterable[str]) -> list[Key]:
+        """Phase, iteration and number of the waves that hold these episodes."""
+        found = self._db.execute(
+            "SELECT DISTINCT phase, iteration, wave FROM episodes"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        return [tuple(row) for row in found]
+
+    def _scenario(self, found: Mapping[str, sqlite3.Row], scenario_id: str) -> Scenario:
         if scenario_id not in self._scenarios:
-            row = _scenario_row(self._db, scenario_id)
-            scenario = rows.bare_scenario(row)
+            with reading(self.path, "table scenarios"):
+                row = found[scenario_id]
+                scenario = rows.bare_scenario(row)
             if self._scenario_of is not None:
                 scenario = self._scenario_of(scenario_id)
                 _check_scenario(row, rows.scenario_row(scenario))

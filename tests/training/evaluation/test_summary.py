@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.training.evaluation.test_measures import talk
+from training.evaluation.alarms import invalid_turns, near_misses
 from training.evaluation.outcomes import Outcome
-from training.evaluation.summary import invalid_turns, near_misses
 
 PROSE = "I would love to go to the zoo."
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from engines.weights import weights_version
-from envs.errors import CheckpointError
+from envs.errors import CheckpointError, DiskError
 from tests.tiny_models import tiny_policy
+from tests.training.full_disk import no_file_beyond
 from tests.training.lines import RULES, STREAM, STYLE
 from training.config import CloningConfig
 from training.learning.cloning import clone
@@ -72,6 +73,13 @@ def test_it_ends_in_the_same_weights(rows: list[Row], tmp_path: Path) -> None:
 
 def test_a_short_stage_writes_nothing(rows: list[Row], tmp_path: Path) -> None:
     clone(tiny_policy(), rows, CONFIG, seed=0, under_way=UnderWay(tmp_path / "stage"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_sentence(rows: list[Row], tmp_path: Path) -> None:
+    file = tmp_path / "stage.safetensors"
+    with no_file_beyond(1000), pytest.raises(DiskError, match=r"stage\.safetensors cannot be writ"):
+        clone(tiny_policy(), rows, CONFIG, seed=0, under_way=UnderWay(file, always()))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -40,6 +40,15 @@ def test_times_of_equal_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.wall_s == {"collect": 3.5, "branch": 0.5}
 
 
+def test_a_step_that_was_stopped_took_its_time_too(console: Console) -> None:
+    now, kept = iter([0.0, 1.5]), []
+    watch = Stopwatch(console, clock=lambda: next(now))
+    watch.keep = kept.append
+    with pytest.raises(KeyboardInterrupt), watch.step("collect", "self-play"):
+        raise KeyboardInterrupt
+    assert kept == [{"collect": 1.5}]
+
+
 class _Bars:
     """Bars without a clock of their own."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from envs.errors import ConfigError
+from tests.training.full_disk import no_file_beyond
 from tests.training.played import group, played
 from training.evaluation.table_cells import HEADLINE
 from training.report.__main__ import main
@@ -136,6 +137,21 @@ def test_the_page_shows_the_run(run_dir: Path) -> None:
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_results_that_are_gone_or_cut_are_named_on_the_page(run_dir: Path) -> None:
+    (run_dir / "metrics.jsonl").write_text('{"iteration": 0}\n{"iterat')
+    whole = (run_dir / "summary.json").read_text()
+    (run_dir / "summary.json").write_text(whole[: len(whole) // 2])
+    page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
+    assert "Finished up to iteration 2" in page.text, "the store has the metrics"
+    assert "summary.json is not JSON" in page.text
+    (run_dir / "summary.json").unlink()
+    with Run.resume(run_dir, {"seed": 0, "note": EVIL}) as run:
+        run.append_metrics({"iteration": 3, "examples": 1, "alarms": {"ties": "All are ties."}})
+    page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
+    assert "summary.json is missing, though the run wrote it" in page.text
+    assert "ALARM: All are ties." in page.text, "also before there is a summary"
+
+
 def test_charts_follow_the_colours_of_the_page(run_dir: Path) -> None:
     html = write_report(run_dir).read_text(encoding="utf-8")
     body = html[html.index("<body>") :]
@@ -235,6 +251,14 @@ def test_drops_are_counted_by_iteration() -> None:
         ("pair", (4, 0, 2), 6),
         ("judge", (0, 1, 0), 1),
     ]
+
+
+def test_a_full_disk_is_a_sentence(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with no_file_beyond(40_000), pytest.raises(SystemExit, match="2"):
+        main([str(run_dir)])
+    said = capsys.readouterr().err
+    assert "report.html cannot be written (File too large)" in said
+    assert not list(run_dir.glob(".*"))
 
 
 def test_the_command(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 from engines.weights import weights_version
-from envs.errors import CheckpointError
+from envs.errors import CheckpointError, DiskError
 from tests.tiny_models import four_words
+from tests.training.full_disk import no_file_beyond
 from training.storage.checkpoint import load_checkpoint, save_checkpoint
 from training.storage.manifest import verify_checkpoint
 
@@ -63,6 +64,17 @@ def test_a_failed_save_leaves_the_older_one(
     with pytest.raises(TypeError, match="not JSON serializable"):
         save_checkpoint(folder, four_words(seed=1), tokenizer, {"step": object()})
     assert load_checkpoint(folder).trainer_state == {"step": 1}
+
+
+@pytest.mark.parametrize("size", [0, 700])  # the configuration fits into the latter, weights don't
+def test_a_full_disk_is_a_sentence_and_leaves_the_older_one(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, size: int
+) -> None:
+    folder = save_checkpoint(tmp_path / "0001", four_words(), tokenizer, {"step": 1})
+    with no_file_beyond(size), pytest.raises(DiskError, match=r"0001.* cannot be written \(.*free"):
+        save_checkpoint(folder, four_words(seed=1), tokenizer, {"step": 2})
+    assert load_checkpoint(folder).trainer_state == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["0001"], "half a checkpoint takes space, too"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "trainer_state.json"])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from envs.errors import ConfigError, StoreError
-from training.storage.run import Run
-from training.storage.run_files import read_metrics
+from envs.errors import ConfigError, DataError, DiskError, StoreError
+from training.storage.run import Run, _point_to
+from training.storage.run_files import read_metrics, read_result
 from training.storage.run_options import read_config
 
 CONFIG: dict[str, Any] = {
@@ -94,6 +99,71 @@ def test_metrics_of_an_iteration_are_replaced(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("left", [None, "", '{"iteration": 0}\n{"itera', '{"iteration": 9}\n'])
+def test_metrics_are_kept_in_the_store_and_written_anew(tmp_path: Path, left: str | None) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        for iteration in range(3):
+            run.commit(iteration, {"loss": 0.1 * iteration}, _save)
+    file = run.folder / "metrics.jsonl"
+    whole = file.read_text()
+    file.unlink() if left is None else file.write_text(left)
+    assert read_metrics(run.folder) == [json.loads(line) for line in whole.splitlines()]
+    Run.resume(run.folder, CONFIG).close()
+    assert file.read_text() == whole
+
+
+def _as_before_metrics_were_kept(folder: Path) -> None:
+    with sqlite3.connect(folder / "store.sqlite") as db:
+        db.execute("DELETE FROM steps WHERE name = 'metrics.jsonl'")
+        db.execute("DROP TABLE digests")
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+
+
+def test_metrics_of_an_earlier_release_are_taken_over_or_their_lack_is_named(
+    tmp_path: Path,
+) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        for iteration in range(3):
+            run.commit(iteration, {"loss": 1.0}, _save)
+    file = run.folder / "metrics.jsonl"
+    whole = file.read_text()
+    _as_before_metrics_were_kept(run.folder)
+    file.write_text(whole[: whole.index('"iteration": 2')])
+    with pytest.raises(DataError, match=r"Line 3 of .*metrics\.jsonl is no record"):
+        read_metrics(run.folder)
+    file.write_text("".join(whole.splitlines(keepends=True)[:1]))
+    with pytest.raises(DataError, match=r"metrics\.jsonl has no line for iteration 1, 2"):
+        read_metrics(run.folder)
+    file.write_text(whole)
+    Run.resume(run.folder, CONFIG).close()
+    file.unlink()
+    assert len(read_metrics(run.folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (None, "is missing, though the run wrote it"),
+        ("", "is not JSON"),
+        ('{"policies": {', "is not JSON"),
+        ('{"unscored": 3}', "is not what the run wrote"),
+    ],
+)
+def test_results_that_are_not_what_the_run_wrote_are_named(
+    tmp_path: Path, left: str | None, said: str
+) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.write_summary({"unscored": 2})
+        run.write_measures({"final": {}})
+    assert read_result(run.folder, "summary.json") == {"unscored": 2}
+    for name in ("summary.json", "measures.json"):
+        file = run.folder / name
+        file.unlink() if left is None else file.write_text(left)
+        with pytest.raises(DataError, match=f"{name} {said}.*resume="):
+            read_result(run.folder, name)
+
+
 def test_summary_is_replaced(tmp_path: Path) -> None:
     with Run.create(tmp_path, CONFIG) as run:
         run.write_summary({"unscored": 1, "policies": {}})
@@ -151,9 +221,109 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"no run can be made in .*file.*set output_root"):
         Run.create(tmp_path / "file", CONFIG)
-    (tmp_path / "outputs" / "latest").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"no run can be made .*latest"):
-        Run.create(tmp_path / "outputs", CONFIG)
+
+
+def test_a_link_that_cannot_be_made_ends_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "latest").mkdir()  # what a copy without links may leave
+    with Run.create(tmp_path, CONFIG) as run:
+        run.commit(0, {}, _save)
+    assert "latest cannot be pointed at" in caplog.text
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_runs_of_one_second_do_not_meet_at_the_link(tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: _point_to(link, f"run{n}"), range(400)))
+    assert link.readlink().name.startswith("run")
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_latest_stays_where_it_was_when_a_run_fails_at_once(tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG):
+        raise ZeroDivisionError
+    assert not link.is_symlink()
+    with Run.create(tmp_path, CONFIG) as good:
+        pass
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG):
+        raise ZeroDivisionError
+    assert link.resolve() == good.folder
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, CONFIG) as later:
+        _commit_and_fail(later)
+    assert link.resolve() == later.folder, "there is something to go on with"
+    with pytest.raises(KeyboardInterrupt), Run.create(tmp_path, CONFIG) as stopped:
+        raise KeyboardInterrupt
+    assert link.resolve() == stopped.folder, "it did not fail"
+
+
+def _commit_and_fail(run: Run) -> None:
+    run.commit(0, {}, _save)
+    raise ZeroDivisionError
+
+
+def _aged(path: Path, hours: float) -> Path:
+    """Make a file or folder look as if nothing had changed in it for so long."""
+    then = time.time() - hours * 3600
+    for inside in (*path.rglob("*"), path):
+        os.utime(inside, (then, then))
+    return path
+
+
+def _made(path: Path, hours: float) -> Path:
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_text("half")
+    return _aged(path, hours)
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_that_is_in_use(tmp_path: Path) -> None:
+    clone, cache = "clone-0123456789abcdef", tmp_path / "cache"
+    under_way = f"{clone}.under-way.safetensors"
+    kept, gone = [_made(cache / clone, 999)], []
+    for name, days in (("new", 0.5), ("old", 2.0)):
+        found = gone if name == "old" else kept
+        found += [
+            _made(cache / f".{clone}.{name}.part", days * 24),
+            _made(cache / f"{clone}-{name}", days * 24),
+        ]
+        file = cache / f"{under_way}.{name}"
+        file.write_text("half")
+        found.append(_aged(file, days * 24))
+        dead = tmp_path / f"2026-01-01_00-00-0{days * 2:.0f}"
+        (dead / "checkpoints").mkdir(parents=True)
+        (dead / "config.yaml").write_text("seed: 0")
+        found.append(_aged(dead, days * 24))
+    for file, found in ((cache / under_way, gone), (cache / under_way.replace("0", "9"), kept)):
+        file.write_text("weights")  # the stage of the second is not finished
+        found.append(_aged(file, 999))
+    with Run.create(tmp_path / "other", CONFIG) as run:
+        pass
+    kept.append(_aged(run.folder.rename(tmp_path / "2026-01-01_00-00-00"), 999))
+    for name in (".bashrc.old", ".mail.part", "2026-holidays_greece"):
+        (tmp_path / name).mkdir()  # an output root may be anybody's folder
+        kept.append(_aged(tmp_path / name, 999))
+    notes = tmp_path / "2026-01-02_00-00-00"
+    notes.mkdir()
+    (notes / "notes.txt").write_text("not ours")
+    kept.append(_aged(notes, 999))
+    Run.create(tmp_path, CONFIG).close()
+    assert [path.name for path in kept if not path.exists()] == []
+    assert [path.name for path in gone if path.exists()] == []
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Run.create(tmp_path, CONFIG) as run:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(DiskError, match=r"summary\.json cannot be written \(No space left"):
+            run.write_summary({})
+        assert not list(run.folder.glob(".*"))
 
 
 def test_a_run_is_written_by_one_at_a_time(tmp_path: Path) -> None:
@@ -178,3 +348,21 @@ def test_aliases_within_reason_are_read(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("a: &a [1, 2]\nb: *a\n")
     assert read_config(file) == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_times_are_those_of_all_processes(tmp_path: Path) -> None:
+    with Run.create(tmp_path, CONFIG) as run:
+        run.keep_times({"clone": 2.0})
+        run.keep_times({"clone": 2.0, "collect": 1.0})  # the same process, later
+        assert run.times({"clone": 2.0, "collect": 1.5}) == {"clone": 2.0, "collect": 1.5}
+    with Run.resume(run.folder, CONFIG) as run:
+        assert run.times({"collect": 4.0}) == {"clone": 2.0, "collect": 5.0}
+        run.keep_times({"collect": 4.0})
+    with Run.resume(run.folder, CONFIG) as run:
+        assert run.times({}) == {"clone": 2.0, "collect": 5.0}
+
+
+def test_whoever_shows_an_error_can_say_how_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped, Run.create(tmp_path, CONFIG) as run:
+        raise KeyboardInterrupt
+    assert stopped.value.__notes__ == [f"resume={run.folder}"]

@@ -23,6 +23,7 @@ from judges.pairwise import Preferences
 from tests.training.played import group, played, scenario_of
 from training.methods.records import BranchTokens, Example
 from training.storage import rows
+from training.storage.digests import PARTS
 from training.storage.store import Drop, Store, WaveKey
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -207,6 +208,7 @@ def test_stores_without_constraints_are_read_and_gone_on_with(path: Path) -> Non
     with sqlite3.connect(path) as db:
         db.execute("ALTER TABLE generations DROP COLUMN constraint_nats")
         db.execute("UPDATE generations SET sampling = json_remove(sampling, '$.pattern')")
+        db.execute("DROP TABLE digests")
         db.execute("PRAGMA user_version = 2")
     db.close()
     free = tuple(
@@ -220,6 +222,121 @@ def test_stores_without_constraints_are_read_and_gone_on_with(path: Path) -> Non
         wave.add_episodes([new])
     with Store.read_only(path, scenario_of) as store:
         assert store.episodes("collect", 1) == [expected, new]
+
+
+def _written(path: Path) -> None:
+    """A store with rows in every table."""
+    trunk = played("trunk")
+    pair = (BranchTokens((5, 6), (True, False), 1.0), BranchTokens((7,), (True,), 0.0))
+    with Store(path, scenario_of) as store:
+        with store.wave("collect", 1, 0) as wave:
+            wave.add_episodes([trunk, played("other")])
+        with store.wave("branch", 1, 0) as wave:
+            wave.add_groups([group("g0", trunk)])
+            wave.add_drops("branch", {"tie": 2})
+        with store.wave("pair", 1, 0) as wave:
+            wave.add_examples([Example("g0", (1, 2, 3), pair)])
+        store.set_step(1, "update", {"loss": 0.5})
+
+
+def _all_of(path: Path) -> object:
+    """Everything that a store says, without the tasks."""
+    with Store.read_only(path) as store:
+        return (
+            store.waves(),
+            [store.episodes(phase, 1) for phase in ("collect", "branch")],
+            store.groups(1),
+            store.examples(1),
+            store.drops(),
+            store.results("update"),
+        )
+
+
+def test_a_bit_that_flips_on_the_disk_is_never_read_in_silence(path: Path) -> None:
+    _written(path)
+    intact, whole = path.read_bytes(), _all_of(path)
+    used = [place for place, byte in enumerate(intact) if byte]
+    rng, noticed = random.Random(0), 0
+    for place in rng.sample(used, 50):
+        damaged = bytearray(intact)
+        damaged[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            found = _all_of(path)
+        except StoreError:
+            noticed += 1
+        else:
+            assert found == whole, "in an index or a comment, which nobody asked for"
+    assert noticed > 25
+
+
+_CHANGES = {
+    "episodes": "UPDATE episodes SET seed = seed || '0' WHERE id = 'other'",
+    "generations": "UPDATE generations SET token_ids = zeroblob(length(token_ids))",
+    "judgements": "UPDATE judgements SET judge_id = 'other'",
+    "scenarios": "UPDATE scenarios SET split = 'dev'",
+    "groups": "UPDATE groups SET turn = turn + 1",
+    "branches": "UPDATE branches SET win_prob = 1 - win_prob",
+    "examples": "UPDATE examples SET payload = replace(payload, '3', '4')",
+    "drops": "DELETE FROM drops",
+    "steps": "UPDATE steps SET payload = '{}'",
+    "waves": "DELETE FROM waves WHERE phase = 'pair'",
+}
+
+
+def test_every_table_has_digests(path: Path) -> None:
+    _written(path)
+    with sqlite3.connect(path) as db:
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        }
+        sealed = {part for (part,) in db.execute("SELECT DISTINCT part FROM digests")}
+    db.close()
+    assert tables - {"digests"} == sealed == set(PARTS) == set(_CHANGES)
+
+
+@pytest.mark.parametrize("table", _CHANGES)
+def test_rows_that_are_not_what_was_written_are_named(path: Path, table: str) -> None:
+    _written(path)
+    with sqlite3.connect(path) as db:
+        db.execute(_CHANGES[table])
+    db.close()
+    with pytest.raises(StoreError, match=rf"store\.sqlite: table {table} \(.* is damaged"):
+        _all_of(path)
+
+
+def test_what_sqlite_or_a_parser_says_becomes_a_sentence(path: Path) -> None:
+    _written(path)
+    with sqlite3.connect(path) as db:  # a store of a release without digests
+        db.execute("DROP TABLE digests")
+        db.execute("UPDATE examples SET payload = '{'")
+        db.execute("UPDATE judgements SET scores = CAST(x'ff' AS TEXT)")
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    with Store.read_only(path) as store:
+        assert not store.has_digests
+        assert store.step(1, "update") == {"loss": 0.5}
+        with pytest.raises(StoreError, match=r"store\.sqlite: table examples cannot be read"):
+            store.examples(1)
+        with pytest.raises(StoreError, match=r"store\.sqlite: table judgements .*cannot be read"):
+            store.episodes("collect", 1)
+
+
+def test_a_store_without_digests_gets_them_when_it_is_gone_on_with(path: Path) -> None:
+    _written(path)
+    before = _all_of(path)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE digests")
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    with Store(path) as store:
+        assert store.has_digests
+    assert _all_of(path) == before
+    with sqlite3.connect(path) as db:
+        db.execute(_CHANGES["generations"])
+    db.close()
+    with pytest.raises(StoreError, match=r"table generations .*is damaged"):
+        _all_of(path)
 
 
 def test_a_sampling_without_a_pattern_is_stored_as_ever() -> None:

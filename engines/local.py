@@ -187,7 +187,7 @@ class LocalEngine:
         return len(prompt) - (known.length if known else 0)
 
     def _pays(self, tokens: int) -> bool:
-        return tokens * self._model.num_parameters() >= _WORTH_A_PASS
+        return bool(tokens * self._model.num_parameters() >= _WORTH_A_PASS)
 
     @torch.inference_mode()
     def _encode(self, beginnings: list[tuple[int, ...]]) -> None:

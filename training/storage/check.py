@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.errors import CheckpointError, ConfigError, DataError, StoreError
-from training.storage.checkpoint import verify_checkpoint
 from training.storage.database import checked_rows, open_for_reading, part_keys, reading
 from training.storage.digests import PARTS
 from training.storage.files import to_json
+from training.storage.manifest import verify_checkpoint
 from training.storage.run_files import (
     CHECKPOINTS,
     COMMIT,

@@ -14,10 +14,10 @@ from engines.chat import ChatRequest, Message
 from engines.gather import together
 from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat
+from engines.remote.endpoint import Endpoint
 from engines.remote.ledger import Ledger
 from engines.remote.limits import Limiter
 from engines.remote.prices import Price
-from engines.remote.transport import Endpoint
 from training.cli.run import errors_as_sentences
 from training.cli.stopping import stopping_on_signals
 from training.storage.run import Run

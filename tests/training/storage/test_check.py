@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.played import group, played
-from training.storage.checkpoint import MANIFEST
 from training.storage.files import to_json, write_text
+from training.storage.manifest import MANIFEST
 from training.storage.run import Run
 from training.store import main
 

@@ -166,7 +166,8 @@ def check_gguf(file: Path, option: str) -> None:
     if not file.is_file():
         raise ConfigError(f"{option} is {str(file)!r}, but there is no such file.")
     header = read_header(file)
-    _need_library("gguf", f"{option} is {str(file)!r}", "gguf")
+    for library in ("gguf", "accelerate"):  # transformers asks for both
+        _need_library(library, f"{option} is {str(file)!r}", "gguf")
     if not _can_load(header.architecture):
         raise ConfigError(
             f"{option} is {str(file)!r}, but it holds a model of the architecture "

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import yaml  # type: ignore[import-untyped]
 
-from envs.errors import ConfigError, StoreError
+from envs.errors import BudgetError, ConfigError, OutageError, StoreError
 from envs.types import Scenario
 from training.storage.files import part_of, to_json, write_text
 from training.storage.leftovers import remove_leftovers, remove_parts
@@ -149,7 +149,8 @@ class Run:
         try:
             if error is not None:  # whoever shows it can say how to go on
                 error.add_note(f"resume={self.folder}")
-            if isinstance(error, Exception):
+            # After the other two the run goes on: answers were paid for, or an endpoint comes back.
+            if isinstance(error, Exception) and not isinstance(error, BudgetError | OutageError):
                 self._give_latest_back()
         finally:
             self.close()

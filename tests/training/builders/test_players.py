@@ -102,7 +102,9 @@ def test_a_model_on_disk_demonstrates_and_what_it_played_is_kept(tmp_path: Path,
     )
     source = config.demonstrations.spec
     found = source.make(config.demonstrations.options_for(source), stage)
-    assert (found.read, found.kept) == (5, 10)
+    assert found.read == 5
+    assert found.kept + found.dropped.total() == 10, "seats; some never made a valid turn"
+    assert len(found.rows) == found.kept > 0
     assert steps == [(3, 5), (5, 5)]
     played = run.store.episodes(DEMONSTRATE, 0)
     assert [one.players for one in played] == [("expert", "expert")] * 5

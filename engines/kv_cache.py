@@ -149,13 +149,16 @@ def join_prefixes(rows: Sequence[CachedPrefix | None]) -> tuple[Cache, Tensor]:
     if example is None:
         return cache, mask_BW
     layers2, heads, _, size = example.shape
-    states = example.new_zeros(layers2, len(rows), heads, width, size)
     for row, cached in enumerate(rows):
         if cached:
-            states[:, row, :, width - cached.length :] = cached.states
             mask_BW[row, width - cached.length :] = 1
+    # Layer by layer: all of them beside their joined form would be twice as much memory.
     for layer in range(layers2 // 2):
-        cache.update(states[2 * layer], states[2 * layer + 1], layer)
+        both = example.new_zeros(2, len(rows), heads, width, size)
+        for row, cached in enumerate(rows):
+            if cached:
+                both[:, row, :, width - cached.length :] = cached.states[2 * layer : 2 * layer + 2]
+        cache.update(both[0], both[1], layer)
     return cache, mask_BW
 
 

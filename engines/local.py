@@ -38,6 +38,9 @@ from engines.types import Completion, Sampling
 from engines.weights import weights_version
 from envs.errors import EngineError, PromptError
 
+_AHEAD_BYTES = 256 << 20
+"""The most that the keys and values of a pass ahead take; wider ones are not faster."""
+
 _WORTH_A_PASS = 1e12
 """Tokens times weights that must be saved for a pass of its own to pay."""
 
@@ -196,13 +199,13 @@ class LocalEngine:
         order = sorted(beginnings, key=self._unknown, reverse=True)
         for part in alike([self._unknown(beginning) for beginning in order]):
             together, order = order[: part.rows], order[part.rows :]
-            rows = max(1, int(BATCH_BYTES / token_bytes / max(map(len, together))))
+            rows = max(1, int(_AHEAD_BYTES / token_bytes / max(map(len, together))))
             for start in range(0, len(together), rows):
                 batch = together[start : start + rows]
                 known = {each: self._prefix_cache.longest_prefix(each) for each in batch}
                 _, cache, mask_BT = self._prefill(batch, known)
-                states = split_prefixes(cache, torch.arange(len(batch)), mask_BT)
-                for beginning, state in zip(batch, states, strict=True):
+                for row, beginning in enumerate(batch):
+                    (state,) = split_prefixes(cache, torch.tensor([row]), mask_BT[row : row + 1])
                     self._prefix_cache.add(beginning, state)
 
     def _verify(self, tokens: int) -> None:

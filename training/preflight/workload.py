@@ -27,6 +27,9 @@ POOR_SHARE = 0.5
 TURN_TOKENS = {"brief": 10, "full": 50}
 """Assumed tokens of a turn, by prompt style; the next player reads them, too."""
 
+NOTE_TOKENS = {"brief": 0, "full": 20}
+"""Assumed tokens of the private note before a turn, where experts teach it."""
+
 FRAME_TOKENS = {"brief": 4, "full": 25}
 """Assumed tokens around each turn: the template's, how many turns are left."""
 
@@ -54,7 +57,14 @@ def opening_tokens(config: RunConfig) -> int:
 def dialogue_tokens(config: RunConfig, turns: float) -> int:
     """Estimate the tokens of a dialogue of that many turns, as one seat reads and says them."""
     style = config.policy.prompt_style
-    return opening_tokens(config) + math.ceil(turns * (TURN_TOKENS[style] + FRAME_TOKENS[style]))
+    return opening_tokens(config) + math.ceil(turns * (turn_tokens(config) + FRAME_TOKENS[style]))
+
+
+def turn_tokens(config: RunConfig) -> int:
+    """Estimate the tokens of one turn of the policy."""
+    style = config.policy.prompt_style
+    learns_notes = config.cloning.dialogues and config.cloning.notes
+    return TURN_TOKENS[style] + (NOTE_TOKENS[style] if learns_notes else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from transformers import LlamaConfig
 from training.cli.compose import compose
 from training.preflight.duration import Stage, measure_speed, show_duration, stages_of
 from training.preflight.model_size import size_of
-from training.preflight.workload import TURN_TOKENS, TURNS_SHARE, dialogue_tokens, opening_tokens
+from training.preflight.workload import (
+    NOTE_TOKENS,
+    TURN_TOKENS,
+    TURNS_SHARE,
+    dialogue_tokens,
+    opening_tokens,
+    turn_tokens,
+)
 
 WORDS = ("+experiment=sotopia_sdpo", "scale=cpu", "policy.name=folder")
 
@@ -25,6 +32,8 @@ def test_each_seat_of_a_demonstration_is_trained_on_once_an_epoch() -> None:
     config = compose([*WORDS, *words])
     dialogue = dialogue_tokens(config, 12 * TURNS_SHARE)
     assert dialogue > opening_tokens(config) + 8 * TURN_TOKENS["full"]
+    noted = dialogue_tokens(compose([*WORDS, *words, "cloning.notes=true"]), 12 * TURNS_SHARE)
+    assert noted - dialogue == 8 * NOTE_TOKENS["full"]
     assert stages(*words)["stage 0"].trained == 2 * 10 * 3 * dialogue
 
 
@@ -50,7 +59,7 @@ def test_a_demonstrator_works_at_its_own_size() -> None:
     )
     (stage, *others) = stages_of(config, size)
     assert stage.name == "demonstrations"
-    assert stage.written == 10 * 12 * TURNS_SHARE * TURN_TOKENS["full"], "each turn once"
+    assert stage.written == 10 * 12 * TURNS_SHARE * turn_tokens(config), "each turn once"
     assert stage.read == 2 * 10 * dialogue_tokens(config, 12 * TURNS_SHARE) - stage.written
     assert others == stages_of(config)
     speed = {"float32": 100.0, "bfloat16": 200.0}
@@ -63,6 +72,8 @@ def test_seconds_by_hand() -> None:
     # 10 weights, 6 operations each and token, at half of 200 a second: 60 tokens take 36 s.
     trained = Stage("t", trained=60, precision="bfloat16")
     assert trained.seconds(10, speed, "local") == pytest.approx(36)  # type: ignore[arg-type]
+    quick = Stage("p", read=5, written=5, precision="bfloat16")
+    assert quick.seconds(10, speed, "local") == pytest.approx(11)  # type: ignore[arg-type]
     again = Stage("t", trained=60, precision="bfloat16", checkpointing=True)
     assert again.seconds(10, speed, "local") == pytest.approx(48)  # type: ignore[arg-type]
     # 2 operations a weight: 5 tokens read at half of 100 take 2 s, 5 written at a tenth 10 s.

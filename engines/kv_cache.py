@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
 BATCH_BYTES = 3 << 30
-"""The most that a batch's keys and values take; while they are joined they are there twice."""
+"""The most that a batch's keys and values take."""
 
 PREFIX_BYTES = 4 << 30
 """The most that is kept of dialogues under way; with less than they need, all is encoded again."""

@@ -50,6 +50,9 @@ _IDLE = 0.1
 _CLONING_ROWS = 64
 """Rows of a pass of stage 0 where cloning.token_budget is null."""
 
+_JOINING = 1.25
+"""Memory of a batch's keys and values in the local engine, as a multiple of them."""
+
 _DRAWING_BYTES = 28
 """Bytes per logit while a local engine draws tokens: log-probs, and sums in double precision."""
 
@@ -216,8 +219,8 @@ def _local_play(config: RunConfig, size: ModelSize, together: int) -> tuple[floa
     rows = min(together, config.engine.max_running)
     states: float = rows * dialogue_tokens(config, config.env.max_turns) * size.state_bytes
     states *= BYTES[precision_on("cpu", config.engine.dtype)] / BYTES["float32"]
-    # A batch is joined from what was kept, so its keys and values are there twice for a while.
-    live = 2 * min(states, BATCH_BYTES) + rows * size.vocabulary * _DRAWING_BYTES
+    # Layer by layer a batch is joined from what was kept, and copied when it outgrows its room.
+    live = _JOINING * min(states, BATCH_BYTES) + rows * size.vocabulary * _DRAWING_BYTES
     return live, min(states, PREFIX_BYTES)
 
 

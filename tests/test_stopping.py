@@ -26,6 +26,30 @@ ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+ENDED = """
+import asyncio, signal, sys
+from training.cli.stopping import stopping_on_signals
+
+async def busy():
+    signal.raise_signal(signal.SIGINT)
+
+async def many():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(busy())
+
+try:
+    with stopping_on_signals(), asyncio.Runner() as loop:
+        loop.run(many())
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_the_tasks_that_a_signal_ends_are_not_logged() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
+
+
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
     with serving(Provider(latency_s=600.0)) as provider:

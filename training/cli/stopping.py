@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RESUME: Final = "resume="
@@ -41,16 +41,11 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     for other in (signal.SIGTERM, signal.SIGHUP):  # a second one must not break the first's work
         signal.signal(other, _pass_over)
     with suppress(RuntimeError):  # no event loop is running
+        # What the interrupt ends would be logged by asyncio, with a traceback, as the loop closes.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         for task in asyncio.all_tasks():
-            task.add_done_callback(_look_at)
             task.cancel()
     raise KeyboardInterrupt(signal.Signals(number))
-
-
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """The interrupt ends the task that it comes out of, and asyncio logs what nobody looked at."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _pass_over(number: int, frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from envs.errors import EngineError
+from envs.errors import EngineError, in_one_line
 
 _PLACEHOLDER = "\u241f"
 """A reply that no template changes; the text after it is what follows any reply."""
@@ -149,8 +149,7 @@ class ChatTemplate:
                 chat_template=self._text,
             )
         except (TemplateError, *_FAULTS) as error:
-            why = " ".join(str(error).split())
-            raise self._refused(f"it refuses a dialogue ({why[:200]})") from error
+            raise self._refused(f"it refuses a dialogue ({in_one_line(error)})") from error
         said = sum(len(message["content"]) for message in messages)
         if len(text) > _MOST_MARKUP + _MOST_COPIES * said:
             raise self._refused(f"it makes {len(text):,} characters of a dialogue of {said:,}")

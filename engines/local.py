@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -36,7 +36,7 @@ from engines.precision import has_bfloat16
 from engines.prefill import SHORTEST_SHARED, alike, best_ahead, shared_prefixes
 from engines.types import Completion, Sampling
 from engines.weights import weights_version
-from envs.errors import EngineError, PromptError
+from envs.errors import FOREIGN_FAULTS, EngineError, PromptError, in_one_line
 
 _AHEAD_BYTES = 256 << 20
 """The most that the keys and values of a pass ahead take; wider ones are not faster."""
@@ -51,7 +51,6 @@ _CACHE_TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 1.0}
 """The same for what is joined from the cache, against a forward pass without one."""
 
 _LEAST_PROBE = 64
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -102,6 +101,7 @@ class LocalEngine:
         self._pending: list[_Request] = []
         self._prefix_cache = PrefixCache()
         self._verified_tokens = 0
+        self._n_weights = int(model.num_parameters())
         self._patterns = (
             Patterns(tokenizer, stop_ids, model.config.get_text_config().vocab_size)
             if tokenizer
@@ -177,27 +177,37 @@ class LocalEngine:
         That is what several prompts begin with, and prompts that are new where most are known:
         a batch is as wide as its longest new part.
         """
+        if not self._pays(len(prompts) * max(map(len, prompts))):  # nobody can save more
+            return
         shared = dict(shared_prefixes(prompts, SHORTEST_SHARED))
         if self._pays(sum((n - 1) * self._unknown(prefix) for prefix, n in shared.items())):
             self._encode(list(shared))
-        order = sorted(prompts, key=self._unknown, reverse=True)
-        ahead, saved = best_ahead([self._unknown(prompt) for prompt in order])
+        order, lengths = self._by_unknown(prompts)
+        ahead, saved = best_ahead(lengths)
         if self._pays(saved):
             self._encode([prompt[:-1] for prompt in order[:ahead]])
+
+    def _by_unknown(
+        self, prompts: Collection[tuple[int, ...]]
+    ) -> tuple[list[tuple[int, ...]], list[int]]:
+        """The prompts with the most new tokens first, and how many each has."""
+        new = {prompt: self._unknown(prompt) for prompt in prompts}
+        order = sorted(prompts, key=new.__getitem__, reverse=True)
+        return order, [new[prompt] for prompt in order]
 
     def _unknown(self, prompt: tuple[int, ...]) -> int:
         known = self._prefix_cache.longest_prefix(prompt)
         return len(prompt) - (known.length if known else 0)
 
     def _pays(self, tokens: int) -> bool:
-        return bool(tokens * self._model.num_parameters() >= _WORTH_A_PASS)
+        return tokens * self._n_weights >= _WORTH_A_PASS
 
     @torch.inference_mode()
     def _encode(self, beginnings: list[tuple[int, ...]]) -> None:
         """Encode beginnings of prompts for the cache, those of like length side by side."""
         token_bytes = state_bytes(self._model.config, self._model.dtype.itemsize)
-        order = sorted(beginnings, key=self._unknown, reverse=True)
-        for part in alike([self._unknown(beginning) for beginning in order]):
+        order, lengths = self._by_unknown(beginnings)
+        for part in alike(lengths):
             together, order = order[: part.rows], order[part.rows :]
             rows = max(1, int(_AHEAD_BYTES / token_bytes / max(map(len, together))))
             for start in range(0, len(together), rows):
@@ -225,12 +235,11 @@ class LocalEngine:
         name, tolerance = type(self._model).__name__, _CACHE_TOLERANCE_NATS[self._dtype]
         try:
             gap = self._cache_gap(tokens)
-        except _FAULTS as e:
-            said = " ".join(str(e).split())
+        except FOREIGN_FAULTS as e:
             raise EngineError(
                 f"{name} cannot be played by this engine, which keeps keys and values from turn to "
-                f"turn and no other state ({type(e).__name__}: {said[:200]}); choose engine=vllm, "
-                "or a model with attention alone."
+                f"turn and no other state ({type(e).__name__}: {in_one_line(e)}); choose "
+                "engine=vllm, or a model with attention alone."
             ) from e
         if not gap <= tolerance:
             raise EngineError(

@@ -22,6 +22,21 @@ Each message says what was got, what was expected and what to do.
 
 from __future__ import annotations
 
+FOREIGN_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What the code of somebody's model may raise about what it was not made for."""
+
+
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """The first characters of what another library's error says, for a sentence of ours."""
+    return " ".join(str(error).split())[:most]
+
 
 class ParleyError(Exception):
     """The base of all errors of this package."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from envs.errors import TrainingError
+from envs.errors import FOREIGN_FAULTS, TrainingError, in_one_line
 from training.learning.attention import row_attention
 from training.learning.packing import columns, measure, pack
 from training.learning.passes import deterministic
@@ -28,8 +28,6 @@ TOLERANCE_NATS = 1e-3
 _BRANCH = 8
 _LARGE_LOGIT = 100.0
 """Trained models have logits of that size; a cap is hardly felt by the small ones of others."""
-
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def check_trainable(model: PreTrainedModel, token_budget: int) -> None:
@@ -45,11 +43,10 @@ def check_trainable(model: PreTrainedModel, token_budget: int) -> None:
     try:
         with deterministic(model), torch.no_grad():
             logit_gap, row_gap = _logit_gap(model), _row_gap(model, token_budget)
-    except _FAULTS as error:
-        said = " ".join(str(error).split())
+    except FOREIGN_FAULTS as error:
         raise TrainingError(
             f"{name} cannot be trained: it fails on the packed rows that updates are made of "
-            f"({type(error).__name__}: {said[:200]}); {_ADVICE}."
+            f"({type(error).__name__}: {in_one_line(error)}); {_ADVICE}."
         ) from error
     if not logit_gap <= TOLERANCE_NATS:
         raise TrainingError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, in_one_line
 
 SCHEME = "hf://"
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -97,9 +97,8 @@ def _snapshot(path: str, patterns: Sequence[str], kind: Literal["dataset", "mode
             allow_patterns=list(patterns),
         )
     except (OSError, ValueError, EntryNotFoundError) as error:
-        said = " ".join(str(error).split())
         raise ConfigError(
-            f"{path} could not be fetched ({type(error).__name__}: {said[:200]}); check the name "
-            "and the connection, or give a folder that holds the files."
+            f"{path} could not be fetched ({type(error).__name__}: {in_one_line(error)}); check "
+            "the name and the connection, or give a folder that holds the files."
         ) from error
     return Path(folder)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import ConfigError, ParleyError
+from envs.errors import ConfigError, ParleyError, in_one_line
 from training.storage.manifest import is_checkpoint, verify_checkpoint
 from training.storage.model_source import ModelSource, check_fit, find_model
 
@@ -126,11 +126,11 @@ def loading(part: str, place: Path | str) -> Iterator[None]:
     except ParleyError:
         raise
     except Exception as error:  # of any kind: tokenizers raises Exception itself
-        said = " ".join(str(error).split())
         raise ConfigError(
             f"{part[:1].upper()}{part[1:]} of {place} cannot be loaded ({type(error).__name__}: "
-            f"{said[:300]}); copy the files again, or give a model of instructions that this "
-            "version of transformers knows and that needs no code of its own."
+            f"{in_one_line(error, most=300)}); copy the files again, or give a model of "
+            "instructions that this version of transformers knows and that needs no code of its "
+            "own."
         ) from error
 
 
@@ -202,9 +202,8 @@ def _merged(model: PreTrainedModel, folder: Path, adapter: Path) -> PreTrainedMo
             found = changed.load_adapter(adapter, "default", torch_device="cpu")
             whole: PreTrainedModel = changed.merge_and_unload()
     except Exception as error:  # of any kind, as in `loading`
-        said = " ".join(str(error).split())
         raise ConfigError(
-            f"The adapter {adapter} cannot be merged into {folder} ({said[:200]}); "
+            f"The adapter {adapter} cannot be merged into {folder} ({in_one_line(error)}); "
             "name the base that it was trained on as base_model_name_or_path in its "
             "adapter_config.json."
         ) from error

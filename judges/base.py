@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from envs.errors import RemoteError, UnscoredError
+from envs.errors import ParleyError, RemoteError
 from envs.registry import Component, Registry
 from envs.types import EndReason, Episode
 
@@ -120,10 +120,14 @@ def unscored(judge: Judge, reason: str, details: Mapping[str, float] | None = No
     return Judgement(judge.id, judge.version, (), (reason,), details or {})
 
 
-def unanswered(judge: Judge, error: RemoteError | UnscoredError) -> Judgement:
-    """The word of a judge whose model gave no answer, or none that could be read."""
+def unanswered(judge: Judge, error: ParleyError, reason: str = "") -> Judgement:
+    """No scores where a model gave no answer, or none that could be read.
+
+    Args:
+        reason: the error's own words, if empty.
+    """
     may_pass = isinstance(error, RemoteError) and error.may_pass
-    return unscored(judge, str(error), {MAY_PASS: 1.0} if may_pass else None)
+    return unscored(judge, reason or str(error), {MAY_PASS: 1.0} if may_pass else None)
 
 
 def why_unscorable(episode: Episode) -> str | None:

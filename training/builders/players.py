@@ -53,12 +53,26 @@ def open_play(config: RunConfig, run: Run) -> PlayContext:
     Raises:
         ConfigError: a model cannot be asked, or cannot end a turn.
     """
+    context = _without_players(config, run, run)
+    given = resources(context.remote, seed=config.seed)
+    return replace(
+        context,
+        players=_partners(config, given, context.engines),
+        partners=(SELF, FROZEN, *(() if config.env.has_scenes else (EXPERTS,))),
+    )
+
+
+def _without_players(config: RunConfig, run: Run, owner: Run | _Part) -> PlayContext:
+    """The context of play before anybody sits down.
+
+    Args:
+        owner: closes what is opened here.
+    """
     batcher, loop = Batcher(), asyncio.Runner()
     engines = Engines(config.engine, batcher)
-    run.on_close(engines.close)
-    run.on_close(loop.close)
-    remote = Remote(config, run, loop) if models(config) else None
-    given = resources(remote, seed=config.seed)
+    owner.on_close(engines.close)
+    owner.on_close(loop.close)
+    remote = Remote(config, owner, loop) if models(config) else None
     return PlayContext(
         config=config,
         run=run,
@@ -66,9 +80,9 @@ def open_play(config: RunConfig, run: Run) -> PlayContext:
         loop=loop,
         engines=engines,
         rules=config.env.rules,
-        players=_partners(config, given, engines),
-        partners=(SELF, FROZEN, *(() if config.env.has_scenes else (EXPERTS,))),
-        judge=judge_of(config.judge, given),
+        players={},
+        partners=(),
+        judge=judge_of(config.judge, resources(remote, seed=config.seed)),
         remote=remote,
     )
 
@@ -111,28 +125,13 @@ def open_talk(config: RunConfig, run: Run, model: ModelConfig | CheckpointConfig
 
     At the end its engine is closed, before the policy learns.
     """
-    batcher = Batcher()
-    with asyncio.Runner() as loop, ExitStack() as closing:
-        engines = Engines(config.engine, batcher)
-        closing.callback(engines.close)
-        remote = Remote(config, _Part(run.folder, closing), loop) if models(config) else None
-        given = resources(remote, seed=config.seed)
-        context = PlayContext(
-            config=config,
-            run=run,
-            batcher=batcher,
-            loop=loop,
-            engines=engines,
-            rules=config.env.rules,
-            players={},
-            partners=(),
-            judge=judge_of(config.judge, given),
-            remote=remote,
-        )
+    with ExitStack() as closing:
+        context = _without_players(config, run, _Part(run.folder, closing))
         player: Player
         if isinstance(model, CheckpointConfig):
-            player = _seat_checkpoint(model, engines)
+            player = _seat_checkpoint(model, context.engines)
         else:
+            given = resources(context.remote, seed=config.seed)
             player = seat_remote(model, given, purpose="demonstrations")
         yield Talk(player, partial(play_in_waves, context, DEMONSTRATE, 0), run.folder)
 

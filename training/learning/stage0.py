@@ -38,7 +38,7 @@ from training.storage.checkpoint import (
 )
 from training.storage.files import part_of
 from training.storage.learned import learned_with
-from training.storage.model_source import weights_files
+from training.storage.model_source import file_stamps
 from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
 from training.storage.run_files import CACHE
@@ -190,7 +190,7 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         content |= {
             "demonstrations": to_mapping(config.demonstrations),
             "judge": to_mapping(config.judge),
-            "demonstrator": weights_files(other.name) if other else [],
+            "demonstrator": file_stamps(other.name) if other else [],
             "train_on_benchmark": config.env.train_on_benchmark,
             "files": [
                 sha256(file.read_bytes()).hexdigest()

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from envs.errors import CheckpointError, DiskError
-from training.storage.files import disk_sentence, flush, part_of, writing
+from envs.errors import CheckpointError
+from training.storage.files import flush, part_of, writing
 
 SECONDS_BETWEEN_SAVES = 300.0
 """A stage that is shorter writes nothing."""
@@ -85,8 +85,6 @@ class UnderWay:
                 save_file(tensors, part, metadata={"losses": json.dumps(losses)})
                 flush(part)
                 os.replace(part, self._file)
-        except SafetensorError as error:
-            raise DiskError(disk_sentence(self._file, error)) from error
         finally:
             part.unlink(missing_ok=True)
         self._saved = self._clock()

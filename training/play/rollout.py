@@ -14,7 +14,7 @@ from engines.types import Generation
 from envs.errors import PromptError, RemoteError
 from envs.social import Rules, SocialState, replay
 from envs.types import Scenario, Turn
-from judges.base import MAY_PASS, Judge, Judgement
+from judges.base import Judge, unanswered
 from training.methods.records import PlayedEpisode
 
 
@@ -91,9 +91,7 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
         await _act_out(state, _seated(plan, state), generations)
     except (RemoteError, PromptError) as error:
         episode = state.abandon()
-        told = {MAY_PASS: 1.0} if isinstance(error, RemoteError) and error.may_pass else {}
-        reasons = (f"Not played to its end: {error}",)
-        judgement = Judgement(judge.id, judge.version, (), reasons, told)
+        judgement = unanswered(judge, error, f"Not played to its end: {error}")
     else:
         episode = state.episode()
         with batcher.detached():

@@ -75,7 +75,10 @@ def _options(folder: Path) -> Finding:
 
 def _database(path: Path) -> Iterator[Finding]:
     """Check each table by its digests, and the file by SQLite's own means."""
+    has_digests = True
     try:
+        with Store.read_only(path) as store:
+            has_digests = store.has_digests
         with closing(open_for_reading(path)) as db:
             with reading(path, "the file"):
                 faults = [row[0] for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
@@ -87,14 +90,12 @@ def _database(path: Path) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding(STORE, str(error), is_right=False)
     for table in PARTS:
-        yield _table(path, table)
+        yield _table(path, table, has_digests=has_digests)
 
 
-def _table(path: Path, table: str) -> Finding:
+def _table(path: Path, table: str, *, has_digests: bool) -> Finding:
     what, faults, count = f"{STORE}, table {table}", [], 0
     try:
-        with Store.read_only(path) as store:
-            has_digests = store.has_digests
         with closing(open_for_reading(path)) as db:
             for key in part_keys(db, path, table):
                 try:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import DiskError
-from training.storage.files import disk_sentence, flush, to_json, write_text, writing
+from training.storage.files import flush, to_json, write_text, writing
 from training.storage.learned import LEARNED
 from training.storage.manifest import check_files, in_a_run, is_checkpoint, write_manifest
 from training.storage.pretrained import load_pretrained, load_weights
@@ -64,8 +63,6 @@ def save_checkpoint(
     Raises:
         DiskError: it cannot be written.
     """
-    from safetensors import SafetensorError
-
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.part")
     old = folder.with_name(f".{folder.name}.old")
@@ -87,8 +84,6 @@ def save_checkpoint(
                 folder.rename(old)
             part.rename(folder)
             flush(folder.parent)
-    except SafetensorError as error:
-        raise DiskError(disk_sentence(folder, error)) from error
     finally:  # half a checkpoint would keep a full disk full
         shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)

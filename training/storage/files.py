@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]
+from safetensors import SafetensorError
 
 from envs.errors import ConfigError, DiskError
 
@@ -49,14 +50,14 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise what an operating system says of a file that cannot be written as a sentence.
+    """Raise what is said of a file that cannot be written as a sentence.
 
     Raises:
-        DiskError: of any `OSError` in the block.
+        DiskError: of any `OSError` in the block, and of any error in which safetensors hides one.
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise DiskError(disk_sentence(path, error)) from error
 
 

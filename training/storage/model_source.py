@@ -83,7 +83,7 @@ def find_model(name: str, option: str = "policy.name", *, weights: bool = True) 
     return ModelSource(path)
 
 
-def weights_files(name: str) -> list[tuple[str, int, int]]:
+def file_stamps(name: str) -> list[tuple[str, int, int]]:
     """Name, bytes and time of change (ns) of a model's files; other ones may be other weights."""
     source = find_model(name)
     folders = [folder for folder in (source.folder, source.adapter) if folder is not None]

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -311,18 +312,20 @@ def test_the_trainers_later_steps_do_not_reach_the_engine() -> None:
     assert weights_version(engine._model) == version
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("fault", [0.01, math.nan])
-def test_a_copy_that_went_wrong_is_caught(monkeypatch: pytest.MonkeyPatch, fault: float) -> None:
-    model = tiny_model(0)
-    engine, _ = engine_of(model)
-    load = model.load_state_dict
+def test_a_copy_that_went_wrong_is_caught(
+    monkeypatch: pytest.MonkeyPatch, fault: float, dtype: Literal["float32", "bfloat16"]
+) -> None:
+    engine = LocalEngine(tiny_model(0), stop_ids=(STOP,), batcher=Batcher(), dtype=dtype)
+    load = engine._model.load_state_dict
 
     def load_all_but_one(state: dict[str, torch.Tensor]) -> object:
         broken = {name: tensor.clone() for name, tensor in state.items()}
         broken["model.layers.1.mlp.down_proj.weight"] += fault
         return load(broken)
 
-    monkeypatch.setattr(model, "load_state_dict", load_all_but_one)
+    monkeypatch.setattr(engine._model, "load_state_dict", load_all_but_one)
     with pytest.raises(EngineError, match=r"engine and trainer differ by .* nats on a probe"):
         engine.publish(tiny_model(1))
 
@@ -363,6 +366,18 @@ def test_half_precision_is_a_copy_that_stays_near_the_trainer() -> None:
         for weight in model.parameters():
             weight.mul_(0.5)
     assert engine.publish(model) == weights_version(model) == engine.weights_version
+
+
+def test_rounding_to_half_precision_is_no_disagreement() -> None:
+    """Logits far from 0 are rounded by whole nats, as those of rare tokens in real models are."""
+    model = tiny_model()
+    engine = LocalEngine(model, stop_ids=(STOP,), batcher=Batcher(), dtype="bfloat16")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(10_000)
+    rounded = copy.deepcopy(model).bfloat16()
+    probe = torch.arange(16).unsqueeze(0)
+    assert (rounded(probe).logits.float() - model(probe).logits).abs().max() > 1
+    assert engine.publish(model) == weights_version(model)
 
 
 def test_a_model_whose_sizes_lie_in_a_part_of_its_configuration_plays() -> None:

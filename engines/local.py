@@ -396,7 +396,7 @@ def _largest_gap(model: PreTrainedModel, trained: PreTrainedModel) -> float:
         expected = trained.eval()(probe).logits
         trained.train(was_training)
     else:
-        rounded = {name: weight.to(model.dtype) for name, weight in trained.state_dict().items()}
+        rounded = {name: weight.to(model.dtype) for name, weight in trained.named_parameters()}
         expected = functional_call(model, rounded, (probe,)).logits
     return float((model(probe).logits - expected).abs().max())
 

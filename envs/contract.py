@@ -76,8 +76,9 @@ def check_task(task: Task, name: str = "the task") -> None:
             _check_terms(task, seat, deal, name)
     for seat in (0, 1):
         _check_garbage(task, seat, name)
+        pattern = re.compile(task.offer_pattern(seat))
         for deal in task.offerable_deals(seat, careful=False):
-            assert re.fullmatch(task.offer_pattern(seat), terms := task.terms(seat, deal)), (
+            assert pattern.fullmatch(terms := task.terms(seat, deal)), (
                 f"{name}: seat {seat} may offer {terms!r}, which its offer_pattern does not match."
             )
 

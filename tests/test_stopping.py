@@ -33,9 +33,16 @@ from training.cli.stopping import stopping_on_signals
 async def busy():
     signal.raise_signal(signal.SIGINT)
 
+async def not_begun():
+    pass
+
+async def awaiting(other):
+    await other
+
 async def many():
     async with asyncio.TaskGroup() as group:
         group.create_task(busy())
+        group.create_task(awaiting(not_begun()))
 
 try:
     with stopping_on_signals(), asyncio.Runner() as loop:

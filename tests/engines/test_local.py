@@ -370,7 +370,7 @@ def test_half_precision_is_a_copy_that_stays_near_the_trainer() -> None:
 
 def test_rounding_to_half_precision_is_no_disagreement() -> None:
     """Logits far from 0 are rounded by whole nats, as those of rare tokens in real models are."""
-    model = tiny_model()
+    model = tiny_model(tied=True)
     engine = LocalEngine(model, stop_ids=(STOP,), batcher=Batcher(), dtype="bfloat16")
     with torch.no_grad():
         model.lm_head.weight.mul_(10_000)

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -41,8 +42,10 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     for other in (signal.SIGTERM, signal.SIGHUP):  # a second one must not break the first's work
         signal.signal(other, _pass_over)
     with suppress(RuntimeError):  # no event loop is running
-        # What the interrupt ends would be logged by asyncio, with a traceback, as the loop closes.
+        # What the interrupt ends would be logged by asyncio, with a traceback, as the loop closes;
+        # of what had not begun yet, Python would warn that nobody awaited it.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
         for task in asyncio.all_tasks():
             task.cancel()
     raise KeyboardInterrupt(signal.Signals(number))

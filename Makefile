@@ -30,7 +30,7 @@ run: $(VENV)/.installed ## install what is needed, then train the embedded model
 demo: $(VENV)/.installed-gguf $(DEMO_MODEL) ## a real model learns to bargain in plain English, about an hour on two cores; goes on where it was stopped
 	@latest=$(DEMO)/latest; \
 	if [ -e $$latest ] && [ ! -e $$latest/summary.json ]; then resume="resume=$$latest"; fi; \
-	$(BIN)/python -m training.loop +experiment=sotopia_sdpo scale=cpu policy.name=$(DEMO_MODEL) output_root=$(DEMO) $$resume $(ARGS)
+	$(BIN)/python -m training.loop +experiment=sotopia_sdpo scale=cpu critic=random policy.name=$(DEMO_MODEL) output_root=$(DEMO) $$resume $(ARGS)
 
 test: check ## install what is needed, then all checks and all tests
 	$(BIN)/python -m pytest

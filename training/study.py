@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
+from training.cli.children import Children
 from training.cli.run import errors_as_sentences
+from training.cli.stopping import stopping_on_signals
 from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
 from training.evaluation.study_page import TEMPLATE, page
 from training.evaluation.study_runs import jobs_of, perform
@@ -34,7 +36,10 @@ def _dialogues(count: int, run: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run every method that has no record yet, then write the page of results."""
+    """Run every method that has no record yet, then write the page of results.
+
+    A signal that stops it stops the runs, which go on when the command is given again.
+    """
     parser = argparse.ArgumentParser(prog="python -m training.study", description=main.__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {DEFINITIONS} in the folder; default: all"
@@ -54,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true", help="seconds a run, into outputs/")
     given = parser.parse_args(arguments)
     console = Console(soft_wrap=True)
-    with errors_as_sentences():
+    children = Children()
+    with stopping_on_signals(), errors_as_sentences():
         defined = read_studies(given.folder / DEFINITIONS)
         if unknown := set(given.names) - set(defined.studies):
             parser.error(
@@ -68,10 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = jobs_of(
             chosen, given.seeds, options, results, work, given.only, threads=given.threads
         )
+        work_of = partial(
+            perform,
+            console=console,
+            more=partial(_dialogues, defined.dialogues),
+            children=children,
+        )
         with ThreadPoolExecutor(max_workers=given.jobs) as pool:
-            todo = [] if given.page else jobs
-            work_of = partial(perform, console=console, more=partial(_dialogues, defined.dialogues))
-            is_recorded = list(pool.map(work_of, todo))
+            try:
+                is_recorded = list(pool.map(work_of, [] if given.page else jobs))
+            except KeyboardInterrupt:
+                children.stop()
+                raise
         text = page(defined, results, given.folder / TEMPLATE)
         place = given.folder.with_suffix(".md")
         write_text(work / place.name if given.smoke else place, text)

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from training.cli.children import Children
 from training.evaluation.study import Study
 from training.evaluation.trials import read_run, write_trial
 from training.storage.files import write_text
@@ -81,12 +82,16 @@ def jobs_of(
 
 
 def perform(
-    job: Job, console: Console, more: Callable[[Path], Mapping[str, Any]] | None = None
+    job: Job,
+    console: Console,
+    more: Callable[[Path], Mapping[str, Any]] | None = None,
+    children: Children | None = None,
 ) -> bool:
     """Start or resume a run, unless it has a record.
 
     Args:
         more: further fields of the record, from the folder of the finished run.
+        children: runs the program of the run, so that it can be stopped.
 
     Returns:
         Whether there is a record now.
@@ -101,17 +106,13 @@ def perform(
         resume = [f"resume={latest.resolve()}"] if latest.exists() else []
         console.print(f"{'resume' if resume else 'start'} {job.output_root.name}")
         with (job.output_root / "log.txt").open("a", encoding="utf-8") as log:
-            done = subprocess.run(
+            exit_code = (children or Children()).run(
                 [sys.executable, *job.command, f"output_root={job.output_root}", *resume],
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                output=log,
                 env={**os.environ, "OMP_NUM_THREADS": str(job.threads)},
-                check=False,
             )
-        if done.returncode:
-            console.print(
-                f"{job.output_root.name} [red]ended with {done.returncode}[/red]: {log.name}"
-            )
+        if exit_code:
+            console.print(f"{job.output_root.name} [red]ended with {exit_code}[/red]: {log.name}")
             return False
     run = latest.resolve()
     provenance = _provenance(job) | dict(more(run) if more else {})

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from envs.errors import DataError
+from training.cli.children import Children
 from training.cli.compose import compose, groups
 from training.evaluation import study_runs
 from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
@@ -152,7 +151,7 @@ class Runs:
         self.commands: list[list[str]] = []
         self.finishes = True
 
-    def __call__(self, command: Sequence[str], **options: Any) -> SimpleNamespace:
+    def __call__(self, children: Children, command: Sequence[str], **options: Any) -> int:
         self.commands.append(list(command))
         place = Path(next(w for w in command if w.startswith("output_root=")).partition("=")[2])
         (place / "a_run").mkdir(exist_ok=True)
@@ -160,14 +159,13 @@ class Runs:
             (place / "latest").symlink_to("a_run")
         if self.finishes:
             (place / "a_run" / "summary.json").write_text('{"goal": 1.0}')
-        return SimpleNamespace(returncode=0 if self.finishes else 1)
+        return 0 if self.finishes else 1
 
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
-    fake = SimpleNamespace(run=made, STDOUT=subprocess.STDOUT)
-    monkeypatch.setattr(study_runs, "subprocess", fake)
+    monkeypatch.setattr(Children, "run", lambda *given, **options: made(*given, **options))
     monkeypatch.setattr(study_runs, "commit", lambda: f"commit{len(made.commands)}")
     record = Trial("sdpo", 0, {}, ("a",), {"final": {}}, 1, 2, 3, 0, 60.0)
     monkeypatch.setattr(study_runs, "read_run", lambda folder: record)

@@ -10,12 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Final
 
 from envs.types import Action
 from training.evaluation.outcomes import Outcome
 from training.methods.records import BranchGroup, PlayedEpisode
 from training.play.context import POLICY
+from training.storage.run_files import BC, TRAINED
 
 ALARM: Final = "ALARM: "
 """How an alarm begins among the notes of a summary."""
@@ -33,7 +35,7 @@ CHOSEN_FALL: Final = 1.0
 """Nats by which chosen turns may become less probable in an update."""
 
 DEAL_FALL: Final = 0.2
-"""By so much the share of deals may fall below that of the first iteration."""
+"""By so much the share of deals may fall below that of the first iteration, or of the clone."""
 
 WORDS_GROWTH: Final = 1.5
 """By this factor words a turn may grow or shrink since the first iteration."""
@@ -52,7 +54,7 @@ def play_numbers(episodes: Sequence[PlayedEpisode]) -> dict[str, float]:
         `deal_rate` over the episodes whose goal a program can check, and the policy's
         `words_per_turn`; each is left out where there is nothing to count.
     """
-    deals = [e.episode.deal is not None for e in episodes if e.episode.scenario.task is not None]
+    deals = _deals(episodes)
     words = [
         len(turn.action.text.split())
         for played in episodes
@@ -116,6 +118,36 @@ def scored_alike(outcomes: Outcomes) -> list[str]:
     played = [e for found in outcomes.values() for o in found.values() for e in o.episodes]
     said = _alike("of the final comparison", played)
     return [] if said is None else [f"{ALARM}{said}"]
+
+
+def lost_deals(outcomes: Outcomes) -> list[str]:
+    """An alarm for each partner with whom the trained policy closes far fewer deals than its clone.
+
+    No iteration can tell: what the last update did is first seen in the final comparison.
+    """
+    notes = []
+    for partner, after in outcomes.get(TRAINED, {}).items():
+        before = outcomes.get(BC, {}).get(partner)
+        was, now = _deals(before.episodes if before else ()), _deals(after.episodes)
+        if was and now and _fell(fmean(was), len(was), fmean(now), len(now)):
+            notes.append(
+                f"{ALARM}Against {partner} {fmean(now):.0%} of the trained policy's dialogues end "
+                f"in a deal, and {fmean(was):.0%} of its clone's did: it may have learned to "
+                "refuse. A lower update.learning_rate, fewer iterations or critic=random may help; "
+                "the report has dialogues."
+            )
+    return notes
+
+
+def _deals(episodes: Iterable[PlayedEpisode]) -> list[bool]:
+    """Whether each episode ended in a deal, where a program can check that."""
+    return [e.episode.deal is not None for e in episodes if e.episode.scenario.task is not None]
+
+
+def _fell(was: float, was_count: int, now: float, now_count: int) -> bool:
+    """Whether a share of deals fell by more than is allowed and than chance explains."""
+    spread = math.sqrt(was * (1 - was) / max(1, was_count) + now * (1 - now) / max(1, now_count))
+    return was - now > max(DEAL_FALL, 2 * spread)
 
 
 def _nothing_scored(iteration: int, episodes: Sequence[PlayedEpisode]) -> str | None:
@@ -195,10 +227,7 @@ def _fewer_deals(record: Record, first: Record) -> str | None:
     if "deal_rate" not in record or "deal_rate" not in first:
         return None
     was, now = first["deal_rate"], record["deal_rate"]
-    spread = math.sqrt(
-        was * (1 - was) / max(1, first["episodes"]) + now * (1 - now) / max(1, record["episodes"])
-    )
-    if was - now <= max(DEAL_FALL, 2 * spread):
+    if not _fell(was, first["episodes"], now, record["episodes"]):
         return None
     return (
         f"In the play of iteration {record['iteration']} {now:.0%} of the episodes end in a deal, "

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from tests.training.played import group, played
-from training.evaluation.alarms import iteration_alarms, play_numbers, run_alarms, scored_alike
+from training.evaluation.alarms import (
+    iteration_alarms,
+    lost_deals,
+    play_numbers,
+    run_alarms,
+    scored_alike,
+)
 from training.evaluation.outcomes import Outcome
 from training.methods.records import PlayedEpisode
 
@@ -99,6 +105,25 @@ def test_fewer_deals_than_chance_explains() -> None:
     few = record(1, episodes=6)  # of 6 episodes each, twice the spread is 0.45
     assert alarms(record(episodes=6, deal_rate=0.69), few) == {}
     assert alarms(record(deal_rate=0.1), record(3)) == {}, "a later one is no beginning"
+
+
+def test_a_trained_policy_that_closes_far_fewer_deals_than_its_clone() -> None:
+    def outcome(deals: int, of: int = 100) -> Outcome:
+        closed = replace(DIFFERENT[0].episode, deal=(1,))
+        refused = replace(closed, deal=None)
+        ends = [closed] * deals + [refused] * (of - deals)
+        return Outcome(tuple(replace(DIFFERENT[0], episode=end) for end in ends), ((0,),) * of)
+
+    before = {"self": outcome(90), "experts": outcome(90)}
+    after = {"self": outcome(69), "experts": outcome(71), "frozen_bc": outcome(0)}
+    (note,) = lost_deals({"bc": before, "final": after})
+    assert note.startswith(
+        "ALARM: Against self 69% of the trained policy's dialogues end in a deal"
+    )
+    assert "90% of its clone's did" in note
+    few = {"bc": {"self": outcome(5, 6)}, "final": {"self": outcome(3, 6)}}
+    assert lost_deals(few) == [], "chance explains it"
+    assert lost_deals({"final": after}) == [], "an evaluation has no clone"
 
 
 def test_words_that_drift() -> None:

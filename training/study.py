@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from training.cli.children import Children
 from training.cli.run import errors_as_sentences
 from training.cli.stopping import stopping_on_signals
+from training.evaluation.children import Children
 from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
 from training.evaluation.study_page import TEMPLATE, page
 from training.evaluation.study_runs import jobs_of, perform

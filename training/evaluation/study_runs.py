@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from training.cli.children import Children
+from training.evaluation.children import Children
 from training.evaluation.study import Study
 from training.evaluation.trials import read_run, write_trial
 from training.storage.files import write_text

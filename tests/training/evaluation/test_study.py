@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from envs.errors import DataError
-from training.cli.children import Children
 from training.cli.compose import compose, groups
 from training.evaluation import study_runs
+from training.evaluation.children import Children
 from training.evaluation.study import DEFINITIONS, RESULTS, read_studies
 from training.evaluation.study_page import best_variant, gains_of
 from training.evaluation.study_runs import Job, jobs_of, perform

@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from training.cli.children import Children
+from training.evaluation.children import Children
 
 WAITING = """
 import pathlib, sys, time

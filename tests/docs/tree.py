@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(?<=## The tree of files\n\n```text\n).*?(?=^```$)", re.MUL
 WHOLE = ("envs", "engines", "agents", "judges", "training", "conf", "benchmarks")
 """Of these, all modules and folders are named; of tests and docs the folders are."""
 FOLDERS = ("tests", "docs")
-CACHE, RECORDS = "__pycache__", "results"
+CACHE, RECORDS = "__pycache__", ("results", "real_models")
 DESCRIPTION = 28
 """The column at which descriptions begin."""
 
@@ -61,7 +61,7 @@ def _walk(folder: Path) -> Iterator[str]:
     whole = folder.relative_to(ROOT).parts[0] in WHOLE
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         if path.is_dir():
-            if folder.name != RECORDS and _holds_files(path):
+            if folder.name not in RECORDS and _holds_files(path):
                 yield from _walk(path)
         elif path.suffix == ".py" and path.name != "__init__.py" and whole:
             yield path.relative_to(ROOT).as_posix()

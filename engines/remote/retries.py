@@ -72,7 +72,7 @@ def parse_retry_after(header: str | None, now: datetime | None = None) -> float 
     if header is None:
         return None
     if header.strip().isdecimal():
-        return float(header)
+        return float(header.strip())
     try:
         seconds = float(header)  # some servers send fractions
     except ValueError:

@@ -37,6 +37,7 @@ def test_the_jitter_is_full_and_the_bound_doubles() -> None:
         (None, None),
         ("7", 7.0),
         ("0", 0.0),
+        ("0\x1f", 0.0),  # what strip() takes for a space, float() does not
         ("1.5", 1.5),
         ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
         ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),  # over already

@@ -115,6 +115,10 @@ class Provider:
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
+    def start_again(self, script: Sequence[Fault | None] = ()) -> None:
+        """Forget what was served, and take up another script."""
+        self.account, self.bodies, self._script = Account(), [], list(script)
+
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._serve)

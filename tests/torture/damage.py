@@ -16,7 +16,7 @@ from tests.torture.processes import Ending, run
 from tests.torture.sameness import differences
 from tests.torture.settings import Setting
 
-_FLIPS = 3
+_FLIPS = 2
 """How many files with a flipped bit are tried of each."""
 
 _LOCKS = (".lock", "-shm")

@@ -79,8 +79,9 @@ def save_checkpoint(
             write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
             if learned is not None:
                 write_text(part / LEARNED, to_json(learned, indent=2))
-            for name in write_manifest(part):
-                flush(part / name)
+            write_manifest(part)
+            for path in (*part.rglob("*"), part):  # folders too: the average's has names to keep
+                flush(path)
             if folder.exists():
                 folder.rename(old)
             part.rename(folder)

@@ -188,7 +188,7 @@ def contents(folder: Path) -> dict[str, bytes | str | None]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Journal:
     """What a program did to a folder, in order.
 
@@ -228,10 +228,9 @@ class Journal:
             into_folder: a folder that does not exist yet.
         """
         choices = _Choices(seed)
-        entries = self._entries(cut, choices)
         inside: dict[int, list[tuple[str, int]]] = {}
-        for (folder, name), node in sorted(entries.items()):
-            inside.setdefault(folder, []).append((name, node))
+        for (folder, name), entry in sorted(self._entries(cut, choices).items()):
+            inside.setdefault(folder, []).append((name, entry))
         waiting = [(0, into_folder)]
         while waiting:
             number, path = waiting.pop()

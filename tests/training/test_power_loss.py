@@ -139,6 +139,8 @@ def test_what_was_told_is_there_and_all_that_is_there_is_as_written(
             assert_run(loss, folder)
             assert digests_of_waves(folder).items() <= written.items()
             whole += 1
+        if not loss.of("run"):
+            assert_begun_at_most(loss)
     assert whole > 200
 
 
@@ -163,6 +165,14 @@ def assert_cache(loss: Loss, under_way: set[bytes]) -> None:
         verify_checkpoint(clone)
     for file in cache.glob(UNDER_WAY):
         assert file.read_bytes() in under_way
+
+
+def assert_begun_at_most(loss: Loss) -> None:
+    """A store whose run had not begun is empty, and not damaged."""
+    for path in loss.disk.rglob("store.sqlite"):
+        with Store(path) as store:
+            assert store.waves() == []
+            assert store.step_names() == []
 
 
 def assert_run(loss: Loss, folder: Path) -> None:

@@ -3,9 +3,10 @@
 Several processes may share the file, also at the same time. Readers never wait. Writers take a
 separate file lock, because SQLite before 3.51.3 can damage a WAL that two connections write to or
 checkpoint at the same moment; the operating system releases it when its process dies. An answer has
-reached the operating system when `put` returns, so it survives a killed process. A rollback journal
-would need no such lock, but waits 0.6 to 8 ms for the disk with each answer, and all other calls of
-the process with it, where this takes 0.05 ms.
+reached the operating system when `put` returns, so it survives a killed process; after the next
+`flush` it survives a loss of power. A rollback journal would need no such lock, but waits 0.6 to 8
+ms for the disk with each answer, and all other calls of the process with it, where this takes 0.05
+ms.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from engines.chat import ChatRequest, Reply
-from engines.remote.sqlite_file import prepare_database
+from engines.remote.sqlite_file import prepare_database, put_on_disk
 from envs.errors import ConfigError, RemoteError, StoreError
 
 SCHEMA_VERSION = 1
@@ -141,6 +142,12 @@ class AnswerStore:
         row = (key, time.time(), _json(_fields(request)), _json(_fields(reply)))
         with self._writing():
             self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row)
+
+    def flush(self) -> None:
+        """Wait until all answers so far are on disk."""
+        if not self.offline:
+            with self._writing():
+                put_on_disk(self._db, SCHEMA_VERSION)
 
     def _open_lock(self) -> int:
         # Not the database itself: closing any descriptor of that would drop SQLite's own locks.

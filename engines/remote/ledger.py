@@ -4,7 +4,8 @@ Settled, uncertain and reserved costs together never exceed the budget, as long 
 more than a call's worst case; where one does, the call is counted as exceeding.
 
 The ledger survives its process: a call is written to the file before it is sent, and calls that
-were under way when a process was killed count as uncertain from then on.
+were under way when a process was killed count as uncertain from then on. A loss of power may take
+the calls since the last `flush` out of it.
 """
 
 from __future__ import annotations
@@ -139,6 +140,10 @@ class Ledger:
     def close(self) -> None:
         """Close the file; calls that are still under way will count as uncertain."""
         self._file.close()
+
+    def flush(self) -> None:
+        """Wait until all that was counted so far is on disk."""
+        self._file.flush()
 
     def reserve(self, call: PlannedCall) -> Reservation:
         """Reserve the worst-case cost of a call, and count the call.

@@ -1,9 +1,9 @@
 """The ledger's SQLite file, which one process at a time may open.
 
 Writes reach the operating system at once and the disk now and then (WAL, synchronous=NORMAL), at
-some 10 microseconds each. A killed process therefore loses none of them, a power cut perhaps the
-last ones. Waiting for the disk would delay all other calls by a millisecond or more, twice per
-call.
+some 10 microseconds each. A killed process therefore loses none of them, a power loss perhaps those
+since the last `flush`. Waiting for the disk would delay all other calls by a millisecond or more,
+twice per call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engines.remote.sqlite_file import prepare_database
+from engines.remote.sqlite_file import prepare_database, put_on_disk
 from engines.remote.usage_totals import COUNT_NAMES, Account, UsageTotals
 from envs.errors import StoreError
 
@@ -53,6 +53,11 @@ class LedgerFile:
     def close(self) -> None:
         """Close the file; then other processes may open it."""
         self._db.close()
+
+    def flush(self) -> None:
+        """Wait until all that was recorded is on disk."""
+        with _errors_named(self._path):
+            put_on_disk(self._db, SCHEMA_VERSION)
 
     def load(self) -> dict[Account, UsageTotals]:
         """Read earlier processes' totals; calls that they left under way count as uncertain."""

@@ -30,3 +30,10 @@ def prepare_database(
         raise StoreError(
             f"{place} has schema version {found}, but this program reads version {version}: {do}."
         )
+
+
+def put_on_disk(db: sqlite3.Connection, version: int) -> None:
+    """Wait until everything committed so far is on disk: one commit that waits takes all along."""
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA user_version = {version}")  # as it is; this writes a page
+    db.execute("PRAGMA synchronous = NORMAL")

@@ -36,7 +36,7 @@ from training.storage.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from training.storage.files import part_of
+from training.storage.files import flush, part_of, writing
 from training.storage.learned import learned_with
 from training.storage.model_source import file_stamps
 from training.storage.pretrained import load_pretrained
@@ -169,6 +169,8 @@ def _keep(
         if not cache.is_dir():
             raise
         shutil.rmtree(own)
+    with writing(cache):
+        flush(cache.parent)  # before the training under way, which could do it again, is removed
 
 
 def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from envs.errors import CheckpointError
-from training.storage.files import flush, part_of, writing
+from training.storage.files import flush, make_folder, part_of, writing
 
 SECONDS_BETWEEN_SAVES = 300.0
 """A stage that is shorter writes nothing."""
@@ -78,13 +78,14 @@ class UnderWay:
             tensors[name] = weight.detach().contiguous()
             for moment in _MOMENTS:
                 tensors[f"{moment}/{name}"] = optimiser.state[weight][moment].contiguous()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(self._file)
         try:
             with writing(self._file):
+                make_folder(self._file.parent)
                 save_file(tensors, part, metadata={"losses": json.dumps(losses)})
                 flush(part)
                 os.replace(part, self._file)
+                flush(self._file.parent)
         finally:
             part.unlink(missing_ok=True)
         self._saved = self._clock()

@@ -19,6 +19,7 @@ from engines.remote.usage_totals import UsageReport
 from envs.errors import ConfigError
 from training.config import RunConfig
 from training.config.endpoint import ANSWERS, endpoint_of
+from training.storage.files import make_folder, writing
 
 CALLS = "calls.sqlite"
 
@@ -51,6 +52,8 @@ class Remote:
         )
         run.on_close(self._ledger.close)
         file = Path(api.answers_file) if api.answers_file else run.folder / ANSWERS
+        with writing(file):
+            make_folder(file.parent)
         self._answers = AnswerStore(file, policy=api.answers, offline=api.offline)
         run.on_close(self._answers.close)
         self._limiter = Limiter(
@@ -84,6 +87,8 @@ class Remote:
     def watched(self) -> Iterator[None]:
         """Do a piece of work, such as a wave of episodes, with models that answer.
 
+        Its calls and answers are on disk after it, and so before the wave is.
+
         Raises:
             OutageError: all requests to one of the models failed in the block, so that what came
                 of it should not be kept.
@@ -93,6 +98,8 @@ class Remote:
         yield
         for chat in self._chats.values():
             chat.contact.check()
+        self._ledger.flush()
+        self._answers.flush()
 
     def _close_chats(self) -> None:
         for chat in self._chats.values():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.storage.files import flush, to_json, write_text, writing
+from training.storage.files import flush, make_folder, to_json, write_text, writing
 from training.storage.learned import LEARNED
 from training.storage.manifest import check_files, in_a_run, is_checkpoint, write_manifest
 from training.storage.pretrained import load_pretrained, load_weights
@@ -70,7 +70,8 @@ def save_checkpoint(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         with writing(folder):
-            part.mkdir(parents=True)
+            make_folder(folder.parent)
+            part.mkdir()
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
             if average is not None:
@@ -78,8 +79,9 @@ def save_checkpoint(
             write_text(part / TRAINER_STATE, to_json(trainer_state, indent=2))
             if learned is not None:
                 write_text(part / LEARNED, to_json(learned, indent=2))
-            for name in write_manifest(part):
-                flush(part / name)
+            write_manifest(part)
+            for path in (*part.rglob("*"), part):  # folders too: the average's has names to keep
+                flush(path)
             if folder.exists():
                 folder.rename(old)
             part.rename(folder)

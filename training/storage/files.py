@@ -83,6 +83,14 @@ def remove_old(paths: Iterable[Path], *, age_s: float) -> None:
                 path.unlink()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they are there; their names are on disk then."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        flush(folder.parent)
+
+
 def flush(path: Path) -> None:
     """Wait until the content of a file, or the entries of a folder, are on disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -18,11 +18,10 @@ from training.storage.run_files import CHECKPOINTS, CONFIG
 MANIFEST = "manifest.json"
 
 
-def write_manifest(folder: Path) -> list[str]:
-    """Write the manifest of a finished checkpoint; returns the names of the files that it lists."""
+def write_manifest(folder: Path) -> None:
+    """Write the manifest of a finished checkpoint."""
     sums = {name: _sha256(folder / name) for name in _file_names(folder)}
     write_text(folder / MANIFEST, to_json({"sha256": sums}, indent=2))
-    return list(sums)
 
 
 def is_checkpoint(folder: Path) -> bool:

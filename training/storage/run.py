@@ -20,7 +20,7 @@ import yaml  # type: ignore[import-untyped]
 
 from envs.errors import BudgetError, ConfigError, OutageError, StoreError
 from envs.types import Scenario
-from training.storage.files import part_of, to_json, write_text
+from training.storage.files import flush, make_folder, part_of, to_json, write_text
 from training.storage.leftovers import remove_leftovers, remove_parts
 from training.storage.run_files import (
     CHECKPOINTS,
@@ -85,6 +85,7 @@ class Run:
         try:
             folder = _new_folder(output_root)
             (folder / CHECKPOINTS).mkdir()
+            flush(output_root)  # a folder without a name on disk is lost with all that is in it
         except OSError as error:
             raise ConfigError(
                 f"no run can be made in {output_root} ({error.strerror}: {error.filename}): set "
@@ -269,7 +270,7 @@ def _iteration(record: Mapping[str, Any]) -> int:
 def _new_folder(output_root: Path) -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     name, again = stamp, 1
-    output_root.mkdir(parents=True, exist_ok=True)
+    make_folder(output_root)
     while True:
         try:
             (output_root / name).mkdir()
@@ -286,5 +287,6 @@ def _point_to(link: Path, target: str) -> None:
     try:
         part.symlink_to(target, target_is_directory=True)
         os.replace(part, link)
+        flush(link.parent)
     finally:
         part.unlink(missing_ok=True)

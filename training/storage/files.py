@@ -105,9 +105,25 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that somebody else may have written.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def read_json(file: Path) -> Any:
-    """Parse a JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """Parse a JSON file.
+
+    Raises:
+        ValueError: see `parse_json`; or it is not UTF-8.
+    """
+    return parse_json(file.read_text(encoding="utf-8"))
 
 
 def read_object(file: Path, *, empty: bool = False) -> dict[str, Any]:
@@ -121,7 +137,7 @@ def read_object(file: Path, *, empty: bool = False) -> dict[str, Any]:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        found = {} if empty and not text.strip() else json.loads(text)
+        found = {} if empty and not text.strip() else parse_json(text)
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON ({error}); copy it again.") from error
     if not isinstance(found, dict):

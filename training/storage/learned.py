@@ -6,15 +6,15 @@ checkpoint keeps these options in a file of its own, and whoever names it gets t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.errors import CheckpointError, ConfigError
+from envs.errors import CheckpointError, ConfigError, in_one_line
 from training.config import RunConfig
 from training.config.play import API, BUILT_IN_POLICIES, CheckpointConfig, PolicyConfig
+from training.storage.files import read_json
 from training.storage.run_files import CHECKPOINTS, CONFIG
 from training.storage.run_options import read_config
 
@@ -116,9 +116,9 @@ def text(value: object) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = dict(read_json(file))
+    except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{file} is not JSON ({error}): copy the whole checkpoint again."
+            f"{file} is no object of JSON ({in_one_line(error)}): copy the whole checkpoint again."
         ) from error
-    return dict(found)
+    return found

@@ -7,11 +7,10 @@ models reads them.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-from envs.errors import CheckpointError
-from training.storage.files import to_json, write_text
+from envs.errors import CheckpointError, in_one_line
+from training.storage.files import read_json, to_json, write_text
 from training.storage.learned import LEARNED
 from training.storage.run_files import CHECKPOINTS, CONFIG
 
@@ -77,15 +76,15 @@ def verify_checkpoint(folder: Path | str) -> None:
 
 def _manifest(folder: Path) -> dict[str, str]:
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        found = read_json(folder / MANIFEST)["sha256"]
         sums = {str(name): str(expected) for name, expected in found.items()}
         if not sums:
             raise ValueError("it lists no files")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder / MANIFEST} is missing or cannot be read ({error!r}), so the checkpoint "
-            "cannot be trusted: name the folder of a finished checkpoint, checkpoints/NNNN, or "
-            "copy the whole folder again."
+            f"{folder / MANIFEST} is missing or cannot be read ({in_one_line(error)}), so the "
+            "checkpoint cannot be trusted: name the folder of a finished checkpoint, "
+            "checkpoints/NNNN, or copy the whole folder again."
         ) from error
     return sums
 

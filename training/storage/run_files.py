@@ -8,12 +8,12 @@ The store decides: it has every line of metrics.jsonl, and a digest of the other
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
-from envs.errors import DataError
+from envs.errors import DataError, in_one_line
+from training.storage.files import parse_json
 from training.storage.store import Store
 
 CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl", "summary.json"
@@ -66,12 +66,12 @@ def read_metrics_file(folder: Path) -> list[dict[str, Any]]:
         return []
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             int(record["iteration"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise DataError(
-                f"Line {number} of {file} is no record of an iteration ({error!r}): the file was "
-                "cut or changed. Bring back a copy of it."
+                f"Line {number} of {file} is no record of an iteration ({in_one_line(error)}): the "
+                "file was cut or changed. Bring back a copy of it."
             ) from error
         records.append(record)
     return records
@@ -91,7 +91,7 @@ def read_result(folder: Path, name: str) -> dict[str, Any]:
         fault = result_fault(None, folder, name)
     if fault is not None:
         raise DataError(fault)
-    return cast(dict[str, Any], json.loads((folder / name).read_bytes()))
+    return cast(dict[str, Any], parse_json((folder / name).read_bytes()))
 
 
 def result_fault(store: Store | None, folder: Path, name: str) -> str | None:
@@ -109,7 +109,7 @@ def result_fault(store: Store | None, folder: Path, name: str) -> str | None:
         return f"{file} is missing, though the run wrote it: {again}" if written else None
     content = file.read_bytes()
     try:
-        found = json.loads(content)
+        found = parse_json(content)
     except ValueError as error:
         return f"{file} is not JSON ({error}): it was cut or changed; {again}"
     if not isinstance(found, dict):

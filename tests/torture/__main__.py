@@ -73,7 +73,7 @@ def damage(setting: Setting, seed: int, root: Path) -> Iterator[Tally]:
     tally = Tally("damage", setting.name)
     for case in with_each_damage(setting, seed, root):
         tally.tried += 1
-        tally.refused += case.outcome == "refused"
+        tally.refused += case.outcome in ("refused", "noticed")
         tally.ends += case.outcome == "unharmed"
         tally.differences += [f"{case.name}: {found}" for found in case.differences]
         yield tally

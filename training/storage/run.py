@@ -112,6 +112,7 @@ class Run:
 
         Raises:
             ConfigError: the folder is no run, or the configuration differs; the message lists how.
+            StoreError: the store was emptied, or another process writes to it.
         """
         folder = folder.resolve()
         for name in (CONFIG, STORE):
@@ -125,6 +126,11 @@ class Run:
             raise ConfigError(
                 f"the run in {folder} was started with other options ({'; '.join(differences)}): "
                 "resume it with the same ones, or start a new run."
+            )
+        if not (folder / STORE).stat().st_size and any((folder / CHECKPOINTS).glob("[0-9]*")):
+            raise StoreError(
+                f"{folder / STORE} is empty, though the run has checkpoints: all that was played "
+                "is gone from it. Bring back a copy of the file, or start a new run."
             )
         run = cls(folder, scenario_of)
         remove_parts(folder)

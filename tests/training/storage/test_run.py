@@ -188,6 +188,18 @@ def test_resume_lists_what_differs(tmp_path: Path) -> None:
     assert "max_turns" not in said
 
 
+def test_a_store_that_was_emptied_is_not_filled_anew(tmp_path: Path) -> None:
+    with Run.create(tmp_path, {}) as run:
+        folder = run.folder
+    os.truncate(folder / "store.sqlite", 0)
+    with Run.resume(folder, {}):  # a process died as it made the store: nothing is lost
+        pass
+    (folder / "checkpoints" / "0000").mkdir()
+    os.truncate(folder / "store.sqlite", 0)
+    with pytest.raises(StoreError, match="is empty, though the run has checkpoints"):
+        Run.resume(folder, {})
+
+
 def test_resume_allows_what_came_later_and_changes_nothing(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG).close()
     later = {**CONFIG["env"], "order": "round_robin", "difficulty": "medium"}

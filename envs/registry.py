@@ -173,11 +173,12 @@ def _origin(component: Component) -> str:
 
 def outside_conf_folders() -> list[Path]:
     """The folders `conf` of all packages that add components, in the order of their names."""
+    found = entry_points()
     roots = {
         entry.module.partition(".")[0]
-        for group in entry_points().groups
+        for group in found.groups
         if group.startswith(PREFIX)
-        for entry in entry_points(group=group)
+        for entry in found.select(group=group)
     }
     specs = [find_spec(root) for root in sorted(roots)]
     folders = [

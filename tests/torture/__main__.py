@@ -105,15 +105,15 @@ def plan(
 ) -> Iterator[partial[Iterator[Tally]]]:
     """What is to be done, the longest first."""
     by_name = {setting.name: setting for setting in settings}
-    if "damage" in kinds and "sdpo" in by_name:
-        yield partial(damage, by_name["sdpo"], seed, root / "damage")
+    if "damage" in kinds and "short sdpo" in by_name:
+        yield partial(damage, by_name["short sdpo"], seed, root / "damage")
     for number, setting in enumerate(settings if "kills" in kinds else ()):
         share = kills // len(settings) + (number < kills % len(settings))
         yield partial(kill, setting, share, seed, root / f"kills-{number}")
     if "faults" in kinds and "evaluation" in by_name:
         yield partial(fail, by_name["evaluation"], root / "faults")
-    if "disk" in kinds and "sdpo" in by_name:
-        yield partial(fill_disk, by_name["sdpo"], root / "disk")
+    if "disk" in kinds and "short sdpo" in by_name:
+        yield partial(fill_disk, by_name["short sdpo"], root / "disk")
 
 
 def finish(task: partial[Iterator[Tally]]) -> Tally | None:

@@ -15,6 +15,10 @@ _TRAINING = (
     *("evaluation.split=test", "evaluation.scenarios=4", "evaluation.curve_scenarios=2"),
     *("evaluation.every=1", "evaluation.stubborn_bias=null"),
 )
+_SHORT = (
+    *("collect.episodes=6", "branch.points=3", "branch.continuations=2"),
+    *("evaluation.scenarios=2", "evaluation.curve_scenarios=0"),
+)
 _EVALUATION = (
     *("policy=embedded", "partner=server", "judge=hybrid", "threads=1"),
     *("evaluation.scenarios=12", "env.wave=4", "api.concurrency=16"),
@@ -45,6 +49,7 @@ def _training(name: str, experiment: str, *more: str) -> Setting:
 
 SETTINGS: Sequence[Setting] = (
     _training("sdpo", "sdpo", "pairing.margin=0.1"),
+    _training("short sdpo", "sdpo", "pairing.margin=0", *_SHORT),
     _training("sppo, overlapped", "sppo", "schedule=overlapped"),
     _training("bco", "bco"),
     _training("beta-dpo", "beta_dpo"),

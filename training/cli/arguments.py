@@ -27,6 +27,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
         ConfigError: a word is no KEY=VALUE, or names no group, no option or no file of a group.
     """
     known = groups()
+    names = [*option_names(RunConfig), *known]
     for word in arguments:
         key, equals, value = word.partition("=")
         name = key.lstrip("+~").partition("@")[0]
@@ -35,7 +36,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
         elif equals and name in known:
             _check_choice(key, name, value, known[name])
         elif equals and re.split("[./]", name)[0] != "hydra":
-            _check_option(name)
+            _check_option(name, names)
 
 
 def check_sweep(words: Sequence[str], check: Callable[[RunConfig], None]) -> None:
@@ -74,8 +75,7 @@ _FREE = ("judge.panel.",)
 """Below these, names are the user's own; mistakes there are found when the options are read."""
 
 
-def _check_option(name: str) -> None:
-    known = [*option_names(RunConfig), *groups()]
+def _check_option(name: str, known: Sequence[str]) -> None:
     if name not in known and not name.startswith(_FREE):
         raise ConfigError(
             f"There is no option or group {name}.{did_you_mean(name, known)}"

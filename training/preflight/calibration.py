@@ -7,7 +7,7 @@ from pathlib import Path
 from envs.errors import ConfigError
 from training.config import CalibrationConfig, RunConfig
 from training.evaluation.calibration_sources import casino_files
-from training.preflight.checks import check_output, check_packages, check_resume
+from training.preflight.checks import check_output, check_resume
 from training.preflight.endpoints import check_calls
 from training.storage.hub import SCHEME, is_on_hub, read_address
 
@@ -18,7 +18,6 @@ def check_before_calibration(config: RunConfig) -> None:
     Raises:
         ConfigError: no labelled episodes are named or found, or something else is missing.
     """
-    check_packages()
     options = config.calibration
     if not options.episodes and not options.casino:
         raise ConfigError(

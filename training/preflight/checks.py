@@ -33,10 +33,9 @@ def check_before_start(config: RunConfig) -> None:
     """Check that everything that a run needs is on this machine.
 
     Raises:
-        ConfigError: a model, scenario files, a library, the run to resume, a folder to write to or
-            Parley's own packages are missing.
+        ConfigError: a model, scenario files, a library, the run to resume or a folder to write to
+            is missing.
     """
-    check_packages()
     check_model(config.policy.name)
     if not config.dry_run:  # a dry run may be made on another machine than the run
         check_engine(config.engine)

@@ -18,7 +18,7 @@ from envs.scenarios.open_ended import open_scenes
 from training.config import RunConfig
 from training.config.endpoint import endpoint_of
 from training.play.scene_writer import MAX_ASKS, scenes_in, tension_request, writing_request
-from training.preflight.checks import check_output, check_packages, check_resume
+from training.preflight.checks import check_output, check_resume
 from training.preflight.cost import show_cost_estimate
 from training.preflight.endpoints import check_calls
 from training.preflight.workload import tokens_of
@@ -40,7 +40,6 @@ def check_before_invention(config: RunConfig) -> None:
         ConfigError: one of them is missing or does not work.
         DataError: the file exists and holds something else than scenes.
     """
-    check_packages()
     model_of(config)
     file = Path(config.invent.out)
     if file.suffix != ".jsonl":

@@ -68,10 +68,10 @@ def kill(setting: Setting, kills: int, seed: int, root: Path) -> Iterator[Tally]
         yield tally
 
 
-def damage(setting: Setting, seed: int, root: Path) -> Iterator[Tally]:
+def damage(setting: Setting, seed: int, root: Path, share: slice) -> Iterator[Tally]:
     """Count what becomes of damaged runs."""
     tally = Tally("damage", setting.name)
-    for case in with_each_damage(setting, seed, root):
+    for case in with_each_damage(setting, seed, root, share):
         tally.tried += 1
         tally.refused += case.outcome in ("refused", "noticed")
         tally.ends += case.outcome == "unharmed"
@@ -105,8 +105,9 @@ def plan(
 ) -> Iterator[partial[Iterator[Tally]]]:
     """What is to be done, the longest first."""
     by_name = {setting.name: setting for setting in settings}
-    if "damage" in kinds and "short sdpo" in by_name:
-        yield partial(damage, by_name["short sdpo"], seed, root / "damage")
+    for part in range(2 if "damage" in kinds and "short sdpo" in by_name else 0):
+        folder, share = root / f"damage-{part}", slice(part, None, 2)
+        yield partial(damage, by_name["short sdpo"], seed, folder, share)
     for number, setting in enumerate(settings if "kills" in kinds else ()):
         share = kills // len(settings) + (number < kills % len(settings))
         yield partial(kill, setting, share, seed, root / f"kills-{number}")
@@ -139,6 +140,7 @@ def main() -> None:
     for module in {setting.command for setting in settings}:
         importlib.import_module(module)  # before the fork, so that no attempt waits for it
     root = Path(tempfile.mkdtemp(prefix="torture-"))
+    record = _provenance()
     tasks = list(plan(args.only, settings, args.kills, args.seed, root))
     workers = ProcessPoolExecutor(args.jobs, mp_context=get_context("fork"))
     started = time.monotonic()
@@ -148,7 +150,7 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     show(tallies, minutes)
     if args.out:
-        record = _provenance(minutes) | {"tallies": [asdict(tally) for tally in tallies]}
+        record |= {"minutes": round(minutes, 1)} | {"tallies": [asdict(tally) for tally in tallies]}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(record, indent=1) + "\n")
     if any(tally.differences for tally in tallies):
@@ -174,13 +176,12 @@ def show(tallies: Sequence[Tally], minutes: float) -> None:
     console.print(f"{tried} torments in {minutes:.0f} minutes, {different} differences")
 
 
-def _provenance(minutes: float) -> dict[str, object]:
+def _provenance() -> dict[str, object]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     return {
         "command": "python -m tests.torture " + shlex.join(sys.argv[1:]),
         "commit": commit.stdout.strip() or None,
         "machine": machine("torch", "transformers", "vllm"),
-        "minutes": round(minutes, 1),
     }
 
 

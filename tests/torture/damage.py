@@ -78,8 +78,13 @@ class Case:
     differences: tuple[str, ...]
 
 
-def with_each_damage(setting: Setting, seed: int, root: Path) -> Iterator[Case]:
+def with_each_damage(
+    setting: Setting, seed: int, root: Path, share: slice = slice(None)
+) -> Iterator[Case]:
     """Damage each file of a run of one iteration, then go on to its second.
+
+    Args:
+        share: which of the files, sorted by their names.
 
     Raises:
         RuntimeError: the run fails undamaged.
@@ -91,8 +96,8 @@ def with_each_damage(setting: Setting, seed: int, root: Path) -> Iterator[Case]:
     second = _go_on(setting, calm)
     if first.code or second.code:
         raise RuntimeError(f"{setting.name} fails undamaged: {(first.said + second.said)[-1500:]}")
-    rng = Random(seed)
-    for file in sorted(path.relative_to(half) for path in _files(half)):
+    for file in sorted(path.relative_to(half) for path in _files(half))[share]:
+        rng = Random(f"{seed} {_shown(file)}")
         for damage, do in DAMAGES.items():
             folder = root / "damaged"
             shutil.copytree(half, folder, symlinks=True)

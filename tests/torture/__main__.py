@@ -120,14 +120,18 @@ def plan(
 def finish(task: partial[Iterator[Tally]]) -> Tally | None:
     """Do a task to its end, and say every half minute how far it is."""
     tally, told = None, time.monotonic()
-    for tally in task():
-        if time.monotonic() - told > _TELL_S:
-            told = time.monotonic()
-            print(
-                f"{tally.kind}, {tally.setting}: {tally.tried} tried, "
-                f"{len(tally.differences)} differences",
-                flush=True,
-            )
+    try:
+        for tally in task():
+            if time.monotonic() - told > _TELL_S:
+                told = time.monotonic()
+                print(
+                    f"{tally.kind}, {tally.setting}: {tally.tried} tried, "
+                    f"{len(tally.differences)} differences",
+                    flush=True,
+                )
+    except Exception as error:  # of the harness: what the other tasks found is still recorded
+        tally = tally or Tally(task.func.__name__, "not begun")
+        tally.differences.append(f"the harness failed: {error!r}")
     return tally
 
 
@@ -146,7 +150,7 @@ def main() -> None:
     started = time.monotonic()
     with workers:
         done = [f.result() for f in as_completed([workers.submit(finish, t) for t in tasks])]
-    tallies = sorted((t for t in done if t), key=lambda t: (KINDS.index(t.kind), t.setting))
+    tallies = sorted(filter(None, done), key=lambda t: (t.kind, t.setting))
     minutes = (time.monotonic() - started) / 60
     show(tallies, minutes)
     if args.out:

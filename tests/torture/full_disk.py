@@ -13,7 +13,7 @@ from tests.torture.processes import Ending, run
 from tests.torture.sameness import differences
 from tests.torture.settings import Setting
 
-_KIB = 1024
+_KIB, _PAGE = 1024, 4096
 _ENOUGH = "256m"
 
 
@@ -35,13 +35,14 @@ def with_little_room(setting: Setting, root: Path, *, steps: int) -> Iterator[Ca
     calm.mkdir(parents=True)
     if (ending := _run(setting, calm, root / "log")).code:
         raise RuntimeError(f"{setting.name} fails undisturbed: {ending.said[-1500:]}")
-    needed = sum(file.stat().st_size for file in calm.rglob("*") if file.is_file())
+    cached, needed = _size(calm / "cache"), _size(calm)
     for number in range(steps):
         with _small_disk(root / "disk") as disk:
             if disk is None:
                 return
             shutil.copytree(calm / "cache", disk / "cache")
-            yield _fill(setting, disk, calm, root / "log", needed * (number + 1) // (steps + 1))
+            room = cached + (needed - cached) * (number + 1) // (steps + 1)
+            yield _fill(setting, disk, calm, root / "log", room)
 
 
 def _fill(setting: Setting, disk: Path, calm: Path, log: Path, size: int) -> Case:
@@ -63,6 +64,12 @@ def _run(setting: Setting, output_root: Path, log: Path) -> Ending:
     run_dir = _latest(output_root)
     resume = [f"resume={run_dir}"] if run_dir.exists() else []
     return run(setting.command, [*setting.words, f"output_root={output_root}", *resume], log)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files, each in whole pages, as a tmpfs counts them."""
+    sizes = (file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sum(-(-size // _PAGE) * _PAGE for size in sizes) + _PAGE
 
 
 def _latest(folder: Path) -> Path:

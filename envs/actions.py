@@ -14,7 +14,7 @@ MAX_ACTION_CHARS: Final = 10_000
 
 _NOTE = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
-_FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)```\Z", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(?:json)?[ \t]*+\n?(.*?)```\Z", re.DOTALL | re.IGNORECASE)
 # Control characters but tab and line ends, bidirectional embeddings and overrides (they make a
 # transcript read differently from what is stored), and surrogates (they cannot be saved as UTF-8).
 _FORBIDDEN = re.compile(

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from envs.errors import quoted
 from envs.types import Action, ActionType
 
 MAX_ACTION_CHARS: Final = 10_000
@@ -196,8 +197,7 @@ def _one_line(text: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return quoted(value, most=40)
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

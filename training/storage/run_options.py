@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, in_one_line
 from envs.options import defaults
 from training.config import RunConfig
 from training.storage.files import parse_yaml, to_json
@@ -34,8 +34,10 @@ def read_config(file: Path) -> dict[str, Any]:
     """
     try:
         config = parse_yaml(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML ({error}): restore it, or start anew.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{file} is not YAML ({in_one_line(error)}): restore it, or start anew."
+        ) from error
     if not isinstance(config, dict):
         raise ConfigError(f"{file} holds no options: restore it, or start a new run.")
     return config

@@ -13,7 +13,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from envs.errors import DataError
+from envs.errors import DataError, in_one_line
 from training.evaluation.evaluated_policies import read_policies
 from training.storage.files import read_json, to_json, write_text
 from training.storage.run_files import BC, SUMMARY, TRAINED, read_metrics, read_result
@@ -148,11 +148,15 @@ def read_trial(file: Path) -> Trial:
         fields = {name: record[name] for name in Trial.__slots__}
         if record["clone"]:
             fields["values"][BC] = read_json(_bc_file(file, record["clone"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fields["scenarios"] = tuple(fields["scenarios"])
+        if not all(isinstance(scenario, str) for scenario in fields["scenarios"]):
+            raise TypeError("its scenarios are no names")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{file} is no record of a run ({error!r}); delete it, so that it is made again."
+            f"{file} is no record of a run ({in_one_line(error)}); delete it, so that it is made "
+            "again."
         ) from error
-    return Trial(**fields | {"scenarios": tuple(fields["scenarios"])})
+    return Trial(**fields)
 
 
 def fields_of(trial: Trial) -> dict[str, Any]:

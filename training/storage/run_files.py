@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
-from envs.errors import DataError
+from envs.errors import DataError, in_one_line
 from training.storage.store import Store
 
 CONFIG, STORE, METRICS, SUMMARY = "config.yaml", "store.sqlite", "metrics.jsonl", "summary.json"
@@ -67,11 +67,12 @@ def read_metrics_file(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             record = json.loads(line)
-            int(record["iteration"])
-        except (ValueError, KeyError, TypeError) as error:
+            if type(record["iteration"]) is not int:
+                raise TypeError("its iteration is no whole number")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
-                f"Line {number} of {file} is no record of an iteration ({error!r}): the file was "
-                "cut or changed. Bring back a copy of it."
+                f"Line {number} of {file} is no record of an iteration ({in_one_line(error)}): the "
+                "file was cut or changed. Bring back a copy of it."
             ) from error
         records.append(record)
     return records
@@ -110,8 +111,8 @@ def result_fault(store: Store | None, folder: Path, name: str) -> str | None:
     content = file.read_bytes()
     try:
         found = json.loads(content)
-    except ValueError as error:
-        return f"{file} is not JSON ({error}): it was cut or changed; {again}"
+    except (ValueError, RecursionError) as error:
+        return f"{file} is not JSON ({in_one_line(error)}): it was cut or changed; {again}"
     if not isinstance(found, dict):
         return f"{file} holds no object: it was changed; {again}"
     if written and written["sha256"] != digest_of(content):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.errors import CheckpointError, ConfigError
+from envs.errors import CheckpointError, ConfigError, in_one_line
 from training.config import RunConfig
 from training.config.play import API, BUILT_IN_POLICIES, CheckpointConfig, PolicyConfig
 from training.storage.run_files import CHECKPOINTS, CONFIG
@@ -63,7 +63,10 @@ def learned_options(name: str) -> dict[str, Any]:
         found = _read(record)
     elif folder.parent.name == CHECKPOINTS and folder.is_dir() and run.is_file():
         # Before checkpoints had a record of their own, and replies could be constrained.
-        found = {"constrained": False} | read_config(run).get("policy", {})
+        policy = read_config(run).get("policy", {})
+        if not isinstance(policy, dict):
+            raise ConfigError(f"{run} holds no options of the policy: restore it.")
+        found = {"constrained": False} | policy
     return {name: found[name] for name in LEARNED_OPTIONS if found.get(name) is not None}
 
 
@@ -117,8 +120,10 @@ def text(value: object) -> str:
 def _read(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{file} is not JSON ({error}): copy the whole checkpoint again."
+            f"{file} is not JSON ({in_one_line(error)}): copy the whole checkpoint again."
         ) from error
-    return dict(found)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file} holds no options: copy the whole checkpoint again.")
+    return found

@@ -10,7 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from envs.errors import CheckpointError
+from envs.errors import CheckpointError, in_one_line, quoted
 from training.storage.files import to_json, write_text
 from training.storage.learned import LEARNED
 from training.storage.run_files import CHECKPOINTS, CONFIG
@@ -47,8 +47,9 @@ def check_files(folder: Path) -> dict[str, str]:
     """
     sums, there = _manifest(folder), set(_file_names(folder))
     if missing := sorted(sums.keys() - there):
+        name = quoted(missing[0])[1:-1]  # somebody else may have written it
         raise CheckpointError(
-            f"{folder / missing[0]} is missing, but the checkpoint's manifest lists it: copy the "
+            f"{folder / name} is missing, but the checkpoint's manifest lists it: copy the "
             "whole folder again, or take the checkpoint before this one."
         )
     if unlisted := sorted(there - sums.keys()):
@@ -82,11 +83,11 @@ def _manifest(folder: Path) -> dict[str, str]:
         sums = {str(name): str(expected) for name, expected in found.items()}
         if not sums:
             raise ValueError("it lists no files")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{folder / MANIFEST} is missing or cannot be read ({error!r}), so the checkpoint "
-            "cannot be trusted: name the folder of a finished checkpoint, checkpoints/NNNN, or "
-            "copy the whole folder again."
+            f"{folder / MANIFEST} is missing or cannot be read ({in_one_line(error)}), so the "
+            "checkpoint cannot be trusted: name the folder of a finished checkpoint, "
+            "checkpoints/NNNN, or copy the whole folder again."
         ) from error
     return sums
 

@@ -1,4 +1,4 @@
-"""Whatever a writer of scenes replies, it is a scene that can be stored, or refused in a sentence."""
+"""Whatever a writer of scenes replies, it is a scene that can be stored, or it is refused."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def read_typed(typed: str, observation: Observation, task: Task | None) -> Actio
     if keyword is None:
         deal_commands = _DEAL_COMMANDS if task is not None else ()
         commands = ", ".join([*_COMMANDS, *deal_commands, "/scene, /help"])
-        return _refused(f"got {command!r}, expected {commands} or plain words.")
+        return _refused(f"got {command[:40]!r}, expected {commands} or plain words.")
     action = CODECS["line"].decode(f"{keyword} {words}".rstrip())
     if action.type is not ActionType.ACT or task is None:
         return action

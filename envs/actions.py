@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from envs.errors import quoted
 from envs.types import Action, ActionType
 
 MAX_ACTION_CHARS: Final = 10_000
@@ -14,7 +15,7 @@ MAX_ACTION_CHARS: Final = 10_000
 
 _NOTE = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
-_FENCE = re.compile(r"```(?:json)?[ \t]*\n?(.*?)```\Z", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(?:json)?[ \t]*+\n?(.*?)```\Z", re.DOTALL | re.IGNORECASE)
 # Control characters but tab and line ends, bidirectional embeddings and overrides (they make a
 # transcript read differently from what is stored), and surrogates (they cannot be saved as UTF-8).
 _FORBIDDEN = re.compile(
@@ -196,8 +197,7 @@ def _one_line(text: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return quoted(value, most=40)
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

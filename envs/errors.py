@@ -38,6 +38,15 @@ def in_one_line(error: BaseException, most: int = 200) -> str:
     return " ".join(str(error).split())[:most]
 
 
+def quoted(value: object, most: int = 80) -> str:
+    """What was got from outside, for a sentence of ours: printable, on one line, and cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
+        text = f"a large {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class ParleyError(Exception):
     """The base of all errors of this package."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
@@ -25,7 +26,7 @@ from typing import (
     get_type_hints,
 )
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, quoted
 from envs.registry import Component, Registry, required
 
 T = TypeVar("T")
@@ -184,8 +185,9 @@ def build(kind: type[T], options: Mapping[str, Any], path: str = "") -> T:
     for name in options:
         if name not in known:
             whole = _join(path, str(name))
+            shown = whole if whole.isprintable() and len(whole) <= 100 else quoted(whole)
             raise ConfigError(
-                f"There is no option {whole}.{did_you_mean(str(name), known)}"
+                f"There is no option {shown}.{did_you_mean(str(name), known)}"
                 f" {path or 'The top level'} has {', '.join(known)}."
             )
     for field in fields(kind):  # type: ignore[arg-type]
@@ -351,7 +353,7 @@ def _within(limit: Limit, value: T, path: str) -> T:
 
 
 def _scalar(kind: type[Any], value: Any, path: str) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     # type() and not isinstance(): True is an int to Python, but not to people.
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
@@ -366,5 +368,5 @@ def _mapping(value: Any, path: str) -> Mapping[str, Any]:
 
 
 def _wrong(path: str, value: Any, expected: str) -> ConfigError:
-    shown = "null" if value is None else repr(value)
+    shown = "null" if value is None else quoted(value, most=200)
     return ConfigError(f"{path} is {shown}, but must be {expected}.")

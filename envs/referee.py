@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # the families behind envs.scenarios use this module
 MAX_GOAL = 10.0
 """The goal score of a seat that got what it aimed for, or more."""
 
+MOST_DEALS = 100_000
+"""Of a task that is read from a file: more would take long to try."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attainable:

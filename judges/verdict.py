@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from engines.chat import Chat, ChatRequest, Message
 from envs.actions import split_note
-from envs.errors import UnscoredError
+from envs.errors import UnscoredError, quoted
 from judges.base import DIMENSION_RANGES, Scores
 from judges.prompt_guard import clean
 
@@ -219,7 +219,7 @@ def _read_seat(name: str, fields: object, character: str, n_turns: int) -> _Said
     unknown = [turn for turn in said.turns if not 0 <= turn < n_turns]
     if unknown:
         raise UnscoredError(
-            f"{name}: it cites turn {unknown[0]}, but the turns are 0 to {n_turns - 1}."
+            f"{name}: it cites turn {quoted(unknown[0], 20)}, but the turns are 0 to {n_turns - 1}."
         )
     if n_turns and not said.turns:
         raise UnscoredError(f"{name}: it cites no turn, expected at least one under 'turns'.")
@@ -257,7 +257,7 @@ def _first_fault(error: ValidationError) -> str:
         return "it has a key that was not asked for"
     place = ".".join(map(str, fault["loc"])) or "it"
     is_number = isinstance(fault["input"], int | float)
-    return f"{place}: {fault['msg']}" + (f", got {fault['input']}" if is_number else "")
+    return f"{place}: {fault['msg']}" + (f", got {quoted(fault['input'], 20)}" if is_number else "")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -124,11 +124,12 @@ class AnswerStore:
 
         Raises:
             RemoteError: there is none, and the store is offline.
+            StoreError: what is stored is no answer.
         """
         with self._errors_named():
             row = self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            return replace(Reply(**json.loads(row[0])), cost_usd=0.0, is_cached=True)
+            return replace(self._reply(row[0]), cost_usd=0.0, is_cached=True)
         if self.offline:
             raise RemoteError(
                 f"{self.path} holds no answer to this request, and with offline=true no model is "
@@ -148,6 +149,21 @@ class AnswerStore:
         if not self.offline:
             with self._writing():
                 put_on_disk(self._db, SCHEMA_VERSION)
+
+    def _reply(self, stored: Any) -> Reply:
+        try:
+            reply = Reply(**json.loads(stored))
+        except (TypeError, ValueError, RecursionError):
+            reply = None
+        if reply is not None:
+            said = (reply.text, reply.model, reply.finish_reason)
+            counted = (reply.prompt_tokens, reply.completion_tokens)
+            if all(type(each) is str for each in said) and all(type(n) is int for n in counted):
+                return reply
+        raise StoreError(
+            f"{self.path} holds something else than an answer where one should be: it was changed "
+            "or damaged. Bring back a copy of it, or name another file."
+        )
 
     def _open_lock(self) -> int:
         # Not the database itself: closing any descriptor of that would drop SQLite's own locks.

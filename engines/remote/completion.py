@@ -71,7 +71,7 @@ def answer_in(endpoint: Endpoint, body: dict[str, Any], key: str | None) -> Answ
         return _no_completion("it has no choices with a message")
     said, refusal = _words(message)
     told = choice.get("finish_reason")
-    finish = shown(told, key)[:40].lower() if isinstance(told, str) and told else "stop"
+    finish = (shown(told, key)[:40].lower() if isinstance(told, str) else "") or "stop"
     if finish == "error":
         return Failure("answered 200 with a reply that broke off", Remedy.RETRY, was_billed=None)
     if refusal and not said:

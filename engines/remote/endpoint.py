@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from engines.remote.prices import Price
-from envs.errors import ConfigError
+from envs.errors import ConfigError, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,10 @@ class Endpoint:
             raise ConfigError(f"timeout_s is {self.timeout_s}; expected more than 0 seconds.")
         if self.base_url is None:
             return
-        parts = urlsplit(self.base_url)
+        try:
+            parts = urlsplit(self.base_url)
+        except ValueError:  # of brackets that are not closed, or characters that no host has
+            parts = urlsplit("")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError(
                 "base_url holds a user name, a password or what follows a question mark, which "
@@ -52,7 +55,7 @@ class Endpoint:
             )
         if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise ConfigError(
-                f"base_url is {self.base_url!r}; expected something like http://127.0.0.1:8000/v1."
+                f"base_url is {quoted(self.base_url)}; expected something like http://127.0.0.1:8000/v1."
             )
 
     @property

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from envs.errors import ConfigError
+from envs.errors import FOREIGN_FAULTS, ConfigError
 
 Entries = Mapping[str, Mapping[str, Any]]
 """The content of litellm's price file: an entry for each model, by the model's name."""
@@ -146,16 +146,21 @@ def why_unknown(model: str) -> str:
 def price_in(entries: Entries, model: str) -> Price | None:
     """A model's price by the entries of a price file.
 
-    None for models that the file does not list, that charge for anything but tokens, or whose price
-    is 0 there although a provider charges for them.
+    None for models that the file does not list or not in a form that is known here, that charge for
+    anything but tokens, or whose price is 0 there although a provider charges for them.
     """
     provider, slash, _ = model.partition("/")
     if slash and provider in SELF_HOSTED:
         return Price(0.0, 0.0)
     unlisted_snapshot = (_SNAPSHOT.sub("", name) for name in _names(model))  # costs what others do
     for name in (*_names(model), *unlisted_snapshot):
-        if (entry := entries.get(name)) is not None and _is_served_by(entry, model, name):
-            return None if _charges_beyond_tokens(entry, name) else _price(entry)
+        if (entry := _entry(entries, name)) is not None and _is_served_by(entry, model, name):
+            if _charges_beyond_tokens(entry, name):
+                return None
+            try:
+                return _price(entry)
+            except (*FOREIGN_FAULTS, ConfigError):
+                return None
     return None
 
 
@@ -165,18 +170,34 @@ def retirement_in(entries: Entries, model: str) -> date | None:
     An alias without a day of its own has the latest of its dated snapshots', if all have one.
     """
     for name in _names(model):
-        if (entry := entries.get(name)) is None or not _is_served_by(entry, model, name):
+        if (entry := _entry(entries, name)) is None or not _is_served_by(entry, model, name):
             continue
         if "deprecation_date" in entry:
-            return date.fromisoformat(entry["deprecation_date"])
-        snapshots = [
-            snapshot
-            for other, snapshot in entries.items()
-            if other.startswith(name) and _SNAPSHOT.fullmatch(other, len(name))
+            return _day(entry)
+        days = [
+            _day(snapshot)
+            for other in entries
+            if other.startswith(name)
+            and _SNAPSHOT.fullmatch(other, len(name))
+            and (snapshot := _entry(entries, other)) is not None
         ]
-        if snapshots and all("deprecation_date" in snapshot for snapshot in snapshots):
-            return max(date.fromisoformat(snapshot["deprecation_date"]) for snapshot in snapshots)
+        if days and None not in days:
+            return max(day for day in days if day is not None)
     return None
+
+
+def _entry(entries: Entries, name: str) -> Mapping[str, Any] | None:
+    """A model's entry; None where there is none, or something else."""
+    found = entries.get(name)
+    return found if isinstance(found, Mapping) else None
+
+
+def _day(entry: Mapping[str, Any]) -> date | None:
+    """The day from which an entry's model is no longer served; None if it names none."""
+    try:
+        return date.fromisoformat(entry["deprecation_date"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 @cache

@@ -71,10 +71,8 @@ def parse_retry_after(header: str | None, now: datetime | None = None) -> float 
     """
     if header is None:
         return None
-    if header.strip().isdecimal():
-        return float(header.strip())
     try:
-        seconds = float(header)  # some servers send fractions
+        seconds = float(header.strip())  # some servers send fractions
     except ValueError:
         return _seconds_until(header, now or datetime.now(UTC))
     return seconds if 0.0 <= seconds < float("inf") else None
@@ -83,7 +81,7 @@ def parse_retry_after(header: str | None, now: datetime | None = None) -> float 
 def _seconds_until(http_date: str, now: datetime) -> float | None:
     try:
         then = parsedate_to_datetime(http_date)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a date or a zone beyond all calendars
         return None
     if then.tzinfo is None:  # "-0000": UTC without saying where
         then = then.replace(tzinfo=UTC)

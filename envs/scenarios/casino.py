@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
+from envs.errors import in_one_line
 from envs.referee import attainable, utilities
 from envs.scenarios.families.item_split import SplitTask
 from envs.scenarios.human import HumanData, HumanEpisode, Remark, Reported, recorded_episode
@@ -117,8 +118,8 @@ def _episode(dialogue: Dialogue, stem: str) -> HumanEpisode | Remark:
     sides = tuple(dialogue.participant_info[speaker] for speaker in _SPEAKERS)
     try:
         said = [(_SPEAKERS.index(message.id), _action(message)) for message in dialogue.chat_logs]
-    except (KeyError, TypeError, ValueError) as error:
-        return Remark(name, f"has an act that cannot be read: {error}")
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+        return Remark(name, f"has an act that cannot be read: {in_one_line(error)}")
     walked = said[-1][1].type is ActionType.LEAVE
     end = EndReason.LEFT if walked else EndReason.DEAL
     episode = recorded_episode(_scenario(name, stem, sides), said, end)

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Final
 
-from envs.errors import DataError
+from envs.errors import DataError, quoted
+from envs.referee import MOST_DEALS
 from envs.scenarios.families.item_split import with_nash_aims
 from envs.scenarios.human import HumanData, HumanEpisode, Remark, Reported, recorded_episode
 from envs.scenarios.records import place, read_text
 from envs.types import Action, ActionType, EndReason, Profile, Relationship, Scenario
 
 ITEMS: Final = ("book", "hat", "ball")
-_LINE: Final = re.compile(
-    r"<input> (?P<input>.+?) </input> <dialogue> (?P<dialogue>.+?) </dialogue> "
-    r"<output> (?P<output>.+?) </output> <partner_input> (?P<partner>.+?) </partner_input>"
+_LINE: Final = re.compile(  # each field ends where its tag first does: nothing is tried twice
+    r"<input> (?>(?P<input>.+?) </input> <dialogue> )(?>(?P<dialogue>.+?) </dialogue> <output> )"
+    r"(?>(?P<output>.+?) </output> <partner_input> )(?P<partner>.+?) </partner_input>"
 )
-_CHOICE: Final = re.compile(r"item[012]=(\d+)")
+_CHOICE: Final = re.compile(r"item[012]=(\d{1,4})(?!\d)")
 _SPEAKERS: Final = ("YOU", "THEM")
 _NO_DEAL: Final = {
     "<disagree>": "the two entered different splits, which are not recorded; 0 points each",
@@ -84,19 +86,23 @@ def _episode(name: str, fields: re.Match[str], where: str) -> HumanEpisode | Rem
 def _sides(text: str, field: str, where: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The number of each item, and the points of one of each."""
     words = text.split()
-    if len(words) != 2 * len(ITEMS) or not all(word.isdecimal() for word in words):
-        raise DataError(f"{where}, field {field!r}: got {text!r}, expected six whole numbers.")
-    numbers = tuple(map(int, words))
+    is_whole = all(word.isdecimal() and len(word) <= 4 for word in words)
+    numbers = tuple(map(int, words)) if is_whole else ()
+    if len(numbers) != 2 * len(ITEMS) or prod(n + 1 for n in numbers[::2]) > MOST_DEALS:
+        raise DataError(
+            f"{where}, field {field!r}: got {quoted(text)}, expected six whole numbers, and items "
+            f"in at most {MOST_DEALS:,} splits."
+        )
     return numbers[::2], numbers[1::2]
 
 
 def _taken(output: str, where: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """The items that each side takes; None where nothing was agreed."""
-    if output.split()[0] in _NO_DEAL:
+    if output.split()[:1] and output.split()[0] in _NO_DEAL:
         return None
     counts = tuple(map(int, _CHOICE.findall(output)))
     if len(counts) != 2 * len(ITEMS):
-        raise DataError(f"{where}, field 'output': got {output!r}, expected six item=number.")
+        raise DataError(f"{where}, field 'output': got {quoted(output)}, expected six item=number.")
     return counts[: len(ITEMS)], counts[len(ITEMS) :]
 
 

@@ -19,7 +19,9 @@ from envs.scenarios.task import Task
 from envs.types import Deal
 
 BUYER, SELLER = 0, 1
-_PRICE: Final = re.compile(r"(?:price\s*=\s*)?\$?\s*(\d{1,3}(?:,\d{3})+|\d{1,7})(?:\.(\d{1,2}))?")
+_PRICE: Final = re.compile(
+    r"(?:price\s*=\s*)?\$?\s*(\d{1,3}(?:,\d{3}){1,3}|\d{1,7})(?:\.(\d{1,2}))?"
+)
 _COARSE_FROM_CENTS: Final = 1_000_00
 
 

@@ -29,7 +29,7 @@ _GOAL: Final = "goal"
 _CODEC: Final = JsonCodec()
 
 _DID: Final = re.compile(
-    r"(?:\[private to \[.*?\]\]\s*)?"
+    r"(?>\[private to \[.*?\]\]\s*)?"
     r"(?:(?P<none>did nothing)|(?P<leave>left the conversation)|said:\s*\"(?P<speak>.*)\""
     r"|\[non-verbal communication\]\s*(?P<gesture>.*)|\[action\]\s*(?P<act>.*))",
     re.DOTALL,
@@ -43,10 +43,11 @@ _TYPES: Final = {
 }
 _TRAITS: Final = "Personality and values description:"
 _BIOGRAPHY: Final = re.compile(
-    r"\s+is an? (?P<age>\d+)-year-old\s+(?:(?P<gender>male|female|nonbinary)\s+)?"
-    r"(?P<occupation>.*?)\. (?P<pronoun>[\w/]+) pronouns\.\s*(?P<public_info>.*?)\s*"
-    + re.escape(_TRAITS)
-    + r"\s*(?P<personality_and_values>.*?)\s*[^\s.]+'s secrets:\s*(?P<secret>.*)",
+    r"\s+is an? (?P<age>\d{1,3})-year-old\s+(?:(?P<gender>male|female|nonbinary)\s+)?"
+    # Each part ends where its mark first stands, and is not tried again: in linear time.
+    r"(?>(?P<occupation>.*?)\. (?P<pronoun>[\w/]+) pronouns\.)"
+    rf"(?>(?P<public_info>.*?){re.escape(_TRAITS)})"
+    r"(?>(?P<personality_and_values>.*?)(?<![^\s.])[^\s.]+?'s secrets:)(?P<secret>.*)",
     re.DOTALL,
 )
 _GENDERS: Final = {"male": "Man", "female": "Woman", "nonbinary": "Nonbinary"}
@@ -227,7 +228,9 @@ def _profile(name: str, biography: str) -> Profile:
     known = _BIOGRAPHY.fullmatch(biography.removeprefix(name))
     if known is None:
         return Profile(first, last, secret=biography)
-    fields: dict[str, Any] = {key: value or "" for key, value in known.groupdict().items()}
+    fields: dict[str, Any] = {
+        key: (value or "").strip() for key, value in known.groupdict().items()
+    }
     age, gender = int(fields.pop("age")), _GENDERS.get(fields.pop("gender"), "")
     return Profile(first, last, age=age, gender=gender, **fields)
 

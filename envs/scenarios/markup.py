@@ -32,7 +32,7 @@ def check_markup(text: str) -> str:
         if not tag["end"]:
             open_tags.append(tag["name"])
         elif not open_tags or open_tags.pop() != tag["name"]:
-            raise ValueError(f"the tag {tag[0]!r} closes what is not open")
+            raise ValueError(f"the tag {tag[0][:60]!r} closes what is not open")
     if open_tags:
         raise ValueError(f"the tag <{open_tags[-1]}> is never closed")
     return text

@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
 )
 
-from envs.errors import DataError
+from envs.errors import DataError, quoted
 from envs.scenarios.markup import check_markup
 from envs.types import Profile, Relationship
 
@@ -209,9 +209,9 @@ def parsed(values: object, model: type[Record], where: str) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the record"
-        got = repr(first["input"])
-        got = got if len(got) <= 80 else got[:77] + "..."
-        raise DataError(f"{where}, field {field!r}: got {got}; {first['msg']}.") from error
+        raise DataError(
+            f"{where}, field {quoted(field)}: got {quoted(first['input'])}; {first['msg'][:200]}."
+        ) from error
 
 
 def _json(text: str, where: str) -> object:
@@ -230,5 +230,5 @@ def check_unique(ids: Sequence[str], path: Path) -> None:
     seen: set[str] = set()
     for number, name in enumerate(ids, start=1):
         if name in seen:
-            raise DataError(f"{place(path, number)}: the id {name!r} is used twice.")
+            raise DataError(f"{place(path, number)}: the id {quoted(name)} is used twice.")
         seen.add(name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envs.errors import DataError
+from envs.errors import DataError, quoted
 from envs.scenarios.markup import seen_by, seen_by_all
 from envs.scenarios.records import (
     AgentRecord,
@@ -238,5 +238,5 @@ def _check_combos(
 
 def _missing(path: Path, number: int, field: str, name: str, file: str) -> DataError:
     return DataError(
-        f"{place(path, number)}, field {field!r}: got {name!r}, which is not in {file}."
+        f"{place(path, number)}, field {field!r}: got {quoted(name)}, which is not in {file}."
     )

@@ -8,19 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
-from envs.errors import DataError
-from envs.scenarios.dollars import dollars, from_targets
+from envs.errors import DataError, quoted
+from envs.referee import MOST_DEALS
+from envs.scenarios.dollars import dollars, from_targets, step_cents
 from envs.scenarios.families.item_split import with_nash_aims
 from envs.scenarios.friends import FriendsTask
 from envs.scenarios.markup import seen_by, seen_by_all
 from envs.scenarios.records import EnvironmentRecord
 from envs.scenarios.task import Task
 
-_COUNTED: Final = re.compile(r"\b(\d+) ([a-z]+)\b")
-_AMOUNT: Final = re.compile(r"\$(\d+(?:\.\d+)?)")
-_TARGET: Final = re.compile(r"\btarget price\b[^$]{0,20}\$(\d+(?:\.\d+)?)")
+_COUNTED: Final = re.compile(r"\b(\d{1,6}) ([a-z]+)\b")
+_DOLLARS: Final = r"\$(\d{1,7}+(?:\.\d+)?+)(?!,?\d)"
+_AMOUNT: Final = re.compile(_DOLLARS)
+_TARGET: Final = re.compile(rf"\btarget price\b[^$]{{0,20}}{_DOLLARS}")
 _FRIEND: Final = re.compile(r"([^:\n]+): ((?:Hobby|School|Major|Company|Time|Location)\b.*)")
 
 
@@ -49,10 +52,14 @@ def read_verifiable(record: EnvironmentRecord) -> Verifiable | None:
         return None
     if len(record.agent_goals) != 2:
         raise DataError(
-            f"Scenario {record.env_id} of {record.source} has {len(record.agent_goals)} goals, "
-            "expected 2; change its source to have it judged instead."
+            f"Scenario {quoted(record.env_id)} of {record.source} has "
+            f"{len(record.agent_goals)} goals, expected 2; change its source to have it judged "
+            "instead."
         )
-    return reader(record)
+    read = reader(record)
+    if min(read.task.aims) <= 0:
+        raise _unreadable(record, "goals", "a deal in which both seats gain")
+    return read
 
 
 def _read_division(record: EnvironmentRecord) -> Verifiable:
@@ -60,6 +67,8 @@ def _read_division(record: EnvironmentRecord) -> Verifiable:
     pool = {_singular(noun): int(n) for n, noun in _COUNTED.findall(seen_by_all(record.scenario))}
     if len(pool) < 2:
         raise _unreadable(record, "scene", "the numbers of two or more kinds of items")
+    if prod(n + 1 for n in pool.values()) > MOST_DEALS:
+        raise _unreadable(record, "scene", f"of items in at most {MOST_DEALS:,} splits")
     items = tuple(pool)
     first, second = (_values(record, seat, items) for seat in (0, 1))
     task = with_nash_aims(items, tuple(pool.values()), (first, second))
@@ -76,8 +85,8 @@ def _values(record: EnvironmentRecord, seat: int, items: tuple[str, ...]) -> tup
     values = []
     for item in items:
         # From the item to its points no other number may come: "an orange is 3 points".
-        found = re.findall(rf"\b{item}s?\b[^\d.,;]*(\d+) points?\b", goal)
-        found += re.findall(rf"\b{item}s? = (\d+) points?\b", goal)
+        found = re.findall(rf"\b{item}s?\b[^\d.,;]{{0,200}}(\d{{1,6}}) points?\b", goal)
+        found += re.findall(rf"\b{item}s? = (\d{{1,6}}) points?\b", goal)
         if len(set(found)) != 1:
             raise _unreadable(record, f"goal {seat}", f"the points of one {item}")
         values.append(int(found[0]))
@@ -97,6 +106,8 @@ def _read_bargain(record: EnvironmentRecord) -> Verifiable:
     )
     if "buyer" not in record.agent_goals[0] or "seller" not in record.agent_goals[1]:
         raise _unreadable(record, "goals", "a buyer first and a seller second")
+    if not 0 < listed // step_cents(listed) <= MOST_DEALS:
+        raise _unreadable(record, "scene", f"a price of up to {MOST_DEALS:,} steps")
     task = from_targets(listed, (buyer, seller))
     return Verifiable(
         task,
@@ -141,8 +152,9 @@ def _friends(record: EnvironmentRecord, seat: int) -> Mapping[str, str]:
 
 def _unreadable(record: EnvironmentRecord, where: str, what: str) -> DataError:
     return DataError(
-        f"Scenario {record.env_id} ({record.codename}): the {where} does not tell {what}, as "
-        f"{record.source} does; correct it, or change its source to have it judged instead."
+        f"Scenario {quoted(record.env_id)} ({quoted(record.codename)}): the {where} does not tell "
+        f"{what}, as {record.source} does; correct it, or change its source to have it judged "
+        "instead."
     )
 
 

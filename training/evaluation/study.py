@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from envs.errors import DataError, in_one_line
+from envs.errors import DataError, in_one_line, quoted
 from training.storage.files import parse_yaml
 
 RESULTS = Path("docs/results")
@@ -98,7 +98,8 @@ def read_studies(file: Path) -> Studies:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(
-            f"{file} does not define studies: {field}: {first['msg']}; correct it."
+            f"{file} does not define studies: {quoted(field)[1:-1]}: {first['msg'][:200]}; correct "
+            "it."
         ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise DataError(f"{file} is not YAML ({in_one_line(error)}); correct it.") from error

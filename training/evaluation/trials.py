@@ -148,12 +148,15 @@ def read_trial(file: Path) -> Trial:
         fields = {name: record[name] for name in Trial.__slots__}
         if record["clone"]:
             fields["values"][BC] = read_json(_bc_file(file, record["clone"]))
+        fields["scenarios"] = tuple(fields["scenarios"])
+        if not all(isinstance(scenario, str) for scenario in fields["scenarios"]):
+            raise TypeError("its scenarios are no names")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{file} is no record of a run ({in_one_line(error)}); delete it, so that it is made "
             "again."
         ) from error
-    return Trial(**fields | {"scenarios": tuple(fields["scenarios"])})
+    return Trial(**fields)
 
 
 def fields_of(trial: Trial) -> dict[str, Any]:

@@ -311,8 +311,10 @@ def _checked(make: Callable[[], T]) -> T:
         return make()
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False)[0]
+        if fault["type"] == "extra_forbidden":  # whose name may be of any length
+            raise UnscoredError("it has a key that was not asked for.") from error
         place = ".".join(map(str, fault["loc"])) or "it"
-        raise UnscoredError(f"{place}: {fault['msg']}.") from error
+        raise UnscoredError(f"{place}: {fault['msg'][:200]}.") from error
 
 
 def _is_near(scene: tuple[Sketch, Sketch], others: list[tuple[Sketch, Sketch]]) -> bool:

@@ -13,6 +13,7 @@ from envs.errors import ConfigError
 
 TIMEOUT_S = 5.0
 """Of the whole request."""
+_LONGEST_NAME = 200
 
 
 def ask_for_models(option: str, endpoint: Endpoint) -> tuple[str, ...]:
@@ -78,6 +79,6 @@ def _names(body: bytes, key: str | None) -> tuple[str, ...]:
     """The ids in the server's list of models; empty if the list is malformed."""
     try:
         listed = json.loads(body)["data"]
-        return tuple(shown(str(model["id"]), key) for model in listed)
+        return tuple(shown(str(model["id"]), key)[:_LONGEST_NAME] for model in listed)
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.errors import CheckpointError, in_one_line
 from training.storage.files import flush, make_folder, to_json, write_text, writing
 from training.storage.learned import LEARNED
 from training.storage.manifest import check_files, in_a_run, is_checkpoint, write_manifest
@@ -105,10 +106,23 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
     folder = Path(folder)
     check_files(folder)
     model, tokenizer = load_pretrained(folder, dtype=dtype)  # which verifies what it reads
-    state = json.loads((folder / TRAINER_STATE).read_text(encoding="utf-8"))
+    state = _trainer_state(folder / TRAINER_STATE)
     average = folder / AVERAGE
     kept = load_weights(average, dtype=dtype) if average.is_dir() else None
     return Checkpoint(model, tokenizer, state, kept)
+
+
+def _trainer_state(file: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({in_one_line(error)}), but training goes on from it: copy the "
+            "whole folder again, or take the checkpoint before this one."
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{file} holds no state of a training: copy the whole folder again.")
+    return state
 
 
 def bc_checkpoint_of(name: str) -> Path | None:

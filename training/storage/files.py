@@ -20,7 +20,7 @@ from typing import Any, Final
 import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 
-from envs.errors import ConfigError, DiskError
+from envs.errors import FOREIGN_FAULTS, ConfigError, DiskError, in_one_line
 
 
 def part_of(path: Path) -> Path:
@@ -139,7 +139,7 @@ def read_object(file: Path, *, empty: bool = False) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         found = {} if empty and not text.strip() else parse_json(text)
     except ValueError as error:
-        raise ConfigError(f"{file} is not JSON ({error}); copy it again.") from error
+        raise ConfigError(f"{file} is not JSON ({in_one_line(error)}); copy it again.") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{file} holds no options; copy it again.")
     return found
@@ -157,11 +157,13 @@ def parse_yaml(text: str) -> Any:
     """
     try:
         count = _count_values(yaml.compose(text, Loader=yaml.SafeLoader), {})
+        if count > MOST_VALUES:
+            raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, aliases written out")
+        return yaml.safe_load(text)
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
-    if count > MOST_VALUES:
-        raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, aliases written out")
-    return yaml.safe_load(text)
+    except FOREIGN_FAULTS as error:  # of dates that are none, and of numbers without digits
+        raise yaml.YAMLError(f"a value cannot be read: {in_one_line(error)}") from error
 
 
 def _count_values(node: yaml.Node | None, known: dict[int, float]) -> float:

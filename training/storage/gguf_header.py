@@ -6,13 +6,14 @@ which nothing is read here. Neither torch nor the library `gguf` is needed for t
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from envs.errors import ConfigError
+from envs.errors import ConfigError, in_one_line
 
 SUFFIX = ".gguf"
 
@@ -24,7 +25,10 @@ _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=
 
 _DEFAULT_ALIGNMENT = 32
 _MOST = 2**32
-"""A larger count or length than this is damage, not data."""
+"""A larger count than this is damage, not data."""
+_MOST_AXES = 8  # llama.cpp knows four
+_LONG = 2**16
+"""A text that may be longer than this is looked for in the file before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,10 @@ def read_header(file: Path) -> GgufHeader:
             )
         try:
             return _read(stream)
-        except (struct.error, UnicodeDecodeError, _DamageError) as error:
+        except (struct.error, UnicodeDecodeError, RecursionError, _DamageError) as error:
             raise ConfigError(
-                f"{file} is damaged: its head cannot be read to its end ({error}); download it "
-                "again."
+                f"{file} is damaged: its head cannot be read to its end ({in_one_line(error)}); "
+                "download it again."
             ) from error
 
 
@@ -112,10 +116,14 @@ def _read(stream: BinaryIO) -> GgufHeader:
     for _ in range(_checked(tensors)):
         name = _string(stream)
         (axes,) = _unpack(stream, "I")
-        shape = _unpack(stream, f"{_checked(axes)}Q")
+        if axes > _MOST_AXES:
+            raise _DamageError(f"a tensor of {axes} axes")
+        shape = _unpack(stream, f"{axes}Q")
         kind, offset = _unpack(stream, "IQ")
         entries[name] = (shape, kind, offset)
-    alignment = int(values.get("general.alignment", 0)) or _DEFAULT_ALIGNMENT
+    alignment = values.get("general.alignment", 0) or _DEFAULT_ALIGNMENT
+    if type(alignment) is not int or alignment < 0:
+        raise _DamageError("an alignment that is no whole number")
     return GgufHeader(values, entries, -(-stream.tell() // alignment) * alignment)
 
 
@@ -126,7 +134,9 @@ def _unpack(stream: BinaryIO, form: str) -> tuple[Any, ...]:
 
 def _string(stream: BinaryIO) -> str:
     (length,) = _unpack(stream, "Q")
-    return stream.read(_checked(length)).decode("utf-8")
+    if length > _LONG and length > os.fstat(stream.fileno()).st_size - stream.tell():
+        raise _DamageError(f"a text of {length} bytes")  # for which there might be no memory
+    return stream.read(length).decode("utf-8")
 
 
 def _value(stream: BinaryIO, kind: int) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from envs.errors import ConfigError, in_one_line
+from envs.errors import ConfigError, in_one_line, quoted
 
 SCHEME = "hf://"
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -43,8 +43,8 @@ def read_address(path: str) -> Address:
     match = _ADDRESS.fullmatch(path)
     if match is None:
         raise ConfigError(
-            f"{path!r} names nothing on the hub; expected {SCHEME}OWNER/NAME, or with a revision "
-            f"{SCHEME}OWNER/NAME@REVISION."
+            f"{quoted(path)} names nothing on the hub; expected {SCHEME}OWNER/NAME, or with a "
+            f"revision {SCHEME}OWNER/NAME@REVISION."
         )
     return Address(match[1], match[2])
 

@@ -63,7 +63,10 @@ def learned_options(name: str) -> dict[str, Any]:
         found = _read(record)
     elif folder.parent.name == CHECKPOINTS and folder.is_dir() and run.is_file():
         # Before checkpoints had a record of their own, and replies could be constrained.
-        found = {"constrained": False} | read_config(run).get("policy", {})
+        policy = read_config(run).get("policy", {})
+        if not isinstance(policy, dict):
+            raise ConfigError(f"{run} holds no options of the policy: restore it.")
+        found = {"constrained": False} | policy
     return {name: found[name] for name in LEARNED_OPTIONS if found.get(name) is not None}
 
 
@@ -116,9 +119,11 @@ def text(value: object) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = dict(read_json(file))
-    except (TypeError, ValueError) as error:
+        found = read_json(file)
+    except ValueError as error:
         raise CheckpointError(
-            f"{file} is no object of JSON ({in_one_line(error)}): copy the whole checkpoint again."
+            f"{file} is not JSON ({in_one_line(error)}): copy the whole checkpoint again."
         ) from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file} holds no options: copy the whole checkpoint again.")
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from envs.errors import CheckpointError, in_one_line
+from envs.errors import CheckpointError, in_one_line, quoted
 from training.storage.files import read_json, to_json, write_text
 from training.storage.learned import LEARNED
 from training.storage.run_files import CHECKPOINTS, CONFIG
@@ -45,8 +45,9 @@ def check_files(folder: Path) -> dict[str, str]:
     """
     sums, there = _manifest(folder), set(_file_names(folder))
     if missing := sorted(sums.keys() - there):
+        name = quoted(missing[0])[1:-1]  # somebody else may have written it
         raise CheckpointError(
-            f"{folder / missing[0]} is missing, but the checkpoint's manifest lists it: copy the "
+            f"{folder / name} is missing, but the checkpoint's manifest lists it: copy the "
             "whole folder again, or take the checkpoint before this one."
         )
     if unlisted := sorted(there - sums.keys()):
@@ -80,7 +81,7 @@ def _manifest(folder: Path) -> dict[str, str]:
         sums = {str(name): str(expected) for name, expected in found.items()}
         if not sums:
             raise ValueError("it lists no files")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder / MANIFEST} is missing or cannot be read ({in_one_line(error)}), so the "
             "checkpoint cannot be trusted: name the folder of a finished checkpoint, "

@@ -67,8 +67,9 @@ def read_metrics_file(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             record = parse_json(line)
-            int(record["iteration"])
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            if type(record["iteration"]) is not int:
+                raise TypeError("its iteration is no whole number")
+        except (LookupError, TypeError, ValueError) as error:
             raise DataError(
                 f"Line {number} of {file} is no record of an iteration ({in_one_line(error)}): the "
                 "file was cut or changed. Bring back a copy of it."
@@ -111,7 +112,7 @@ def result_fault(store: Store | None, folder: Path, name: str) -> str | None:
     try:
         found = parse_json(content)
     except ValueError as error:
-        return f"{file} is not JSON ({error}): it was cut or changed; {again}"
+        return f"{file} is not JSON ({in_one_line(error)}): it was cut or changed; {again}"
     if not isinstance(found, dict):
         return f"{file} holds no object: it was changed; {again}"
     if written and written["sha256"] != digest_of(content):

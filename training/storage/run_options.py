@@ -34,9 +34,10 @@ def read_config(file: Path) -> dict[str, Any]:
     """
     try:
         config = parse_yaml(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        said = in_one_line(error)
-        raise ConfigError(f"{file} is not YAML ({said}): restore it, or start anew.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{file} is not YAML ({in_one_line(error)}): restore it, or start anew."
+        ) from error
     if not isinstance(config, dict):
         raise ConfigError(f"{file} holds no options: restore it, or start a new run.")
     return config

@@ -19,7 +19,8 @@ from envs.scenarios.task import Task, refuses, spoken_words
 from envs.types import Deal, Turn
 
 _UNCOUNTED = frozenset({"food", "water", "wood"})
-_PART = re.compile(r"([a-z]+)\s*[=:]\s*(\d{1,3})")
+_PART = re.compile(r"(?<![a-z])([a-z]++)\s*+[=:]\s*+(\d{1,3})")
+"""It begins with a word and gives nothing back, so that it takes time in proportion to a text."""
 
 
 @dataclass(frozen=True, slots=True)

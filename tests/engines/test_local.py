@@ -353,6 +353,18 @@ def test_a_wave_does_not_depend_on_what_was_played_before() -> None:
     assert first == again
 
 
+def test_asleep_it_holds_no_dialogues() -> None:
+    """During an update the memory is the trainer's."""
+    engine, batcher = engine_of(tiny_model(), stop_ids=())
+    [done] = asyncio.run(batcher.play(asked(engine, [PROMPTS[0]], LONG)))
+    spoken = (*PROMPTS[0], *done.token_ids)
+    assert engine._prefix_cache.longest_prefix(spoken) is not None
+    engine.sleep()
+    assert engine._prefix_cache.longest_prefix(spoken) is None
+    engine.wake()
+    assert asyncio.run(batcher.play(asked(engine, [PROMPTS[0]], LONG))) == [done]
+
+
 def test_half_precision_is_a_copy_that_stays_near_the_trainer() -> None:
     model = tiny_model()
     batcher = Batcher()

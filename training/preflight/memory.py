@@ -168,9 +168,10 @@ def _engines(
         for name in names:
             yield Part(f"the {name}'s engine", where, taken, taken)
         together = max(config.env.wave, config.branch.points * config.branch.continuations)
-        live, kept = _local_play(config, size, together)
+        engines = len({*names, "frozen clone"})
+        live, kept = _local_play(config, size, together, engines)
         yield Part("dialogues under way", where, live, live if overlaps else 0)
-        yield Part("keys and values kept for later turns", where, kept, kept)
+        yield Part("keys and values for later turns", where, kept, kept if overlaps else 0)
         return
     for name in (*names, "frozen clone"):
         weights = float(BYTES[engine.dtype] * size.weights)
@@ -198,7 +199,7 @@ def _demonstrating(
     dtype = precision_on("cpu", engine.dtype)
     if dtype != "float32":
         yield part("the demonstrator's engine", where, float(BYTES[dtype] * size.weights))
-    live, kept = _local_play(config, size, min(config.env.wave, config.cloning.dialogues))
+    live, kept = _local_play(config, size, min(config.env.wave, config.cloning.dialogues), 1)
     yield part("demonstrations under way", where, live + kept)
 
 
@@ -210,18 +211,21 @@ def _vllm(engine: EngineConfig, weights: float, where: Where, gpu: float) -> flo
     return taken + _ENGINE_OVERHEAD if engine.kv_cache_gib else engine.gpu_memory_share * gpu
 
 
-def _local_play(config: RunConfig, size: ModelSize, together: int) -> tuple[float, float]:
+def _local_play(
+    config: RunConfig, size: ModelSize, together: int, engines: int
+) -> tuple[float, float]:
     """Bytes that the local engine needs to decode a batch, and bytes that it keeps.
 
     Args:
         together: dialogues that are played at once at most.
+        engines: how many keep what both seats have read.
     """
     rows = min(together, config.engine.max_running)
     states: float = rows * dialogue_tokens(config, config.env.max_turns) * size.state_bytes
     states *= BYTES[precision_on("cpu", config.engine.dtype)] / BYTES["float32"]
     # Layer by layer a batch is joined from what was kept, and copied when it outgrows its room.
     live = _JOINING * min(states, BATCH_BYTES) + rows * size.vocabulary * _DRAWING_BYTES
-    return live, min(states, PREFIX_BYTES)
+    return live, min(2 * states, engines * PREFIX_BYTES)
 
 
 def _keys_and_values(engine: EngineConfig, where: Where) -> float:

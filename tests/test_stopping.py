@@ -30,6 +30,9 @@ ENDED = """
 import asyncio, signal, sys
 from training.cli.stopping import stopping_on_signals
 
+# A parent in the background may have switched Ctrl-C off for all its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 async def busy():
     signal.raise_signal(signal.SIGINT)
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import training.loop
+import pytest
+
 from tests.torture.processes import Ending, run
 from tests.torture.sameness import differences
 from tests.torture.settings import Setting
+from tests.training.quick import without_reports
 from training.storage.check import check_run
 
 _LOCKS = (".lock", "-shm")
@@ -143,8 +145,8 @@ def _train(setting: Setting, folder: Path, *more: str) -> Ending:
 
 
 def _without_reports() -> None:
-    """No report is written, which takes a second and reads nothing that is not read before."""
-    training.loop.write_report = lambda folder: folder / "report.html"  # type: ignore[assignment]
+    """No report is written, which reads nothing that is not read before; in this process alone."""
+    without_reports(pytest.MonkeyPatch())
 
 
 def _go_on(setting: Setting, folder: Path) -> Ending:

@@ -6,14 +6,14 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-import training.play.remote
-from engines.remote.retries import Retries
+import pytest
+
 from tests.engines.remote_provider import Account, Fault, Provider, serving
 from tests.training.provided import PRICES, replies
+from tests.training.quick import quick_retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,5 @@ def _serve(pipe: Connection, options: dict[str, Any]) -> None:
 
 
 def with_quick_retries() -> None:
-    """Calls that failed are tried again after milliseconds, not after seconds."""
-    training.play.remote.Retries = partial(  # type: ignore[misc,assignment]
-        Retries, base_s=0.001, cap_s=0.05
-    )
+    """Calls that failed are tried again after milliseconds, in this process to its end."""
+    quick_retries(pytest.MonkeyPatch())

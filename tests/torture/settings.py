@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.training.quick import SMALL_RUN
+
 _TRAINING = (
-    *("scale=smoke", "policy=scratch", "env=plans", "threads=1", "iterations=2"),
-    *("env.wave=6", "env.max_turns=8"),
-    # Enough for the policy to hold a conversation, so that there is something to learn from.
-    *("cloning.dialogues=300", "cloning.drills=0", "cloning.batch_rows=16"),
-    *("cloning.epochs=2", "cloning.lr=0.003"),
-    *("collect.episodes=12", "branch.points=6", "branch.continuations=3"),
-    *("evaluation.split=test", "evaluation.scenarios=4", "evaluation.curve_scenarios=2"),
+    *(*SMALL_RUN, "iterations=2", "branch.points=6", "branch.continuations=3"),
+    *("evaluation.scenarios=4", "evaluation.curve_scenarios=2"),
     *("evaluation.every=1", "evaluation.stubborn_bias=null"),
 )
 _SHORT = (

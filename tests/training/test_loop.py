@@ -26,7 +26,7 @@ from engines.weights import weights_version
 from envs.errors import ConfigError, StoreError
 from envs.scenarios import scenario_of
 from judges.base import DIMENSION_RANGES
-from tests.training.quick import without_reports
+from tests.training.quick import SMALL_RUN, without_reports
 from training.cli.compose import compose
 from training.cli.run import EXIT_INTERRUPTED
 from training.loggers import WandbOptions, wandb
@@ -42,30 +42,17 @@ PARTNERS = {"self", "frozen_bc", "experts"}
 
 SMALL = (
     "+experiment=sotopia_sdpo",
-    "scale=smoke",
-    "policy=scratch",
-    "env=plans",
-    "threads=1",
+    *SMALL_RUN,
     "iterations=2",
-    "env.wave=6",
-    "env.max_turns=8",
-    # Enough for the policy to hold a conversation, so that there are pairs to learn from.
-    "cloning.dialogues=300",
-    "cloning.drills=0",
-    "cloning.batch_rows=16",
-    "cloning.epochs=2",
-    "cloning.lr=0.003",
-    "collect.episodes=12",
     "branch.points=6",
     "branch.continuations=3",
     "pairing.margin=0.1",
-    "evaluation.split=test",
     "evaluation.scenarios=4",
     "evaluation.curve_scenarios=2",
     "evaluation.every=1",
     "evaluation.stubborn_bias=2.0",
 )
-"""Two iterations in a few seconds; what tuning may change is written out."""
+"""Two iterations in a few seconds."""
 
 
 def run(root: Path, *words: str) -> Path:

@@ -14,7 +14,7 @@ import pytest
 
 from engines.weights import weights_version
 from tests.power_loss import Journal, Kept, Mark, needs_simulator, record
-from tests.training.quick import without_reports
+from tests.training.quick import SMALL_RUN, without_reports
 from training.cli.compose import compose
 from training.loop import train
 from training.storage.check import check_run
@@ -34,24 +34,12 @@ pytestmark = needs_simulator
 
 OPTIONS = (
     "+experiment=sotopia_sdpo",
-    "scale=smoke",
-    "policy=scratch",
-    "env=plans",
-    "threads=1",
+    *SMALL_RUN,
     "iterations=1",
-    "env.wave=6",
-    "env.max_turns=8",
-    "cloning.dialogues=300",
-    "cloning.drills=0",
-    "cloning.batch_rows=16",
-    "cloning.epochs=2",
-    "cloning.lr=0.003",
-    "collect.episodes=12",
     "branch.points=4",
     "branch.continuations=2",
     "pairing.margin=0.1",
     "reference=average",  # so that a checkpoint has a folder inside
-    "evaluation.split=test",
     "evaluation.scenarios=2",
     "evaluation.curve_scenarios=1",
     "evaluation.stubborn_bias=null",

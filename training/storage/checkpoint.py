@@ -8,7 +8,6 @@ final name is never partial. Weights are safetensors; nothing is pickled.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import CheckpointError, in_one_line
-from training.storage.files import flush, make_folder, to_json, write_text, writing
+from training.storage.files import flush, make_folder, read_json, to_json, write_text, writing
 from training.storage.learned import LEARNED
 from training.storage.manifest import check_files, in_a_run, is_checkpoint, write_manifest
 from training.storage.pretrained import load_pretrained, load_weights
@@ -114,8 +113,8 @@ def load_checkpoint(folder: Path | str, *, dtype: torch.dtype | None = None) -> 
 
 def _trainer_state(file: Path) -> dict[str, Any]:
     try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        state = read_json(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{file} cannot be read ({in_one_line(error)}), but training goes on from it: copy the "
             "whole folder again, or take the checkpoint before this one."

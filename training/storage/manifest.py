@@ -81,7 +81,7 @@ def _manifest(folder: Path) -> dict[str, str]:
         sums = {str(name): str(expected) for name, expected in found.items()}
         if not sums:
             raise ValueError("it lists no files")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder / MANIFEST} is missing or cannot be read ({in_one_line(error)}), so the "
             "checkpoint cannot be trusted: name the folder of a finished checkpoint, "

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from agents.reply_pattern import json_reply
 from envs.actions import CODECS, Codec, JsonCodec
 from envs.errors import ConfigError
 from envs.scenarios.task import Task
 from envs.types import Action, ActionType, Deal, Profile, Turn, View
+
+Profiles = Literal["full", "names"]
+"""What a prompt in plain English tells of the characters."""
 
 _NOTE_RANGE = (-20, 60)
 """Numbers beyond are shown as these in the brief style, which has one token for each number."""
@@ -89,20 +93,18 @@ def _brief_clock(turns_left: int) -> str:
     return f" left={min(turns_left, _MOST_TURNS_LEFT)}"
 
 
-def _full_system(view: View) -> str:
-    partners = "\n".join(_describe(partner) for partner in view.partners)
+def _full_system(view: View, profiles: Profiles = "full") -> str:
+    # What all scenes share comes first: prompts with one beginning are encoded once.
     return f"""\
-You are {view.profile.name} in a social situation with somebody else. Stay in character and reach \
-your goal.
-
-Situation: {view.context}
-You: {_describe(view.profile)}{_secret(view.profile)}
-The other: {partners}
-Your goal, which the other does not know: {view.goal}
+Play a person in a social situation with somebody else. Stay in character and reach your goal.
 
 Answer each turn with one JSON object: {{"action_type": "speak", "argument": "what you say"}}. \
 Other types are "non-verbal communication" and "action", whose argument describes it, "leave", \
-which ends the conversation, and "none".{_ACTS if view.verifiable else ""}"""
+which ends the conversation, and "none".{_ACTS if view.verifiable else ""}
+
+Situation: {view.context}
+{_who(view, profiles)}
+Your goal, which the other does not know: {view.goal}"""
 
 
 _ACTS = """
@@ -111,6 +113,14 @@ the very words that the situation names, with numbers or names in place of <...>
 accept or turn down an offer; words bind nobody. A new offer replaces the one before it. Accepting \
 ends the conversation.\
 """
+
+
+def _who(view: View, profiles: Profiles) -> str:
+    if profiles == "names":
+        return f"You: {view.profile.name}."
+    partners = "\n".join(_describe(partner) for partner in view.partners)
+    return f"You: {_describe(view.profile)}{_secret(view.profile)}\nThe other: {partners}"
+
 
 ACTION_TYPES = (
     ActionType.SPEAK,
@@ -222,14 +232,22 @@ STYLES: dict[str, PromptStyle] = {
 }
 
 
-def style_of(name: str, *, prose_is_speech: bool = True) -> PromptStyle:
+def style_of(
+    name: str, *, prose_is_speech: bool = True, profiles: Profiles = "full"
+) -> PromptStyle:
     """The prompt style with that name.
 
     Args:
         prose_is_speech: whether a reply without JSON is speech, where the style asks for JSON;
             else it is an invalid action.
+        profiles: what a prompt in style "full" tells of the characters: all that the seat may know
+            of both, its own secret included, or its own name alone.
     """
     style = STYLES[name]
     if isinstance(style.codec, JsonCodec):
-        return replace(style, codec=JsonCodec(prose_is_speech=prose_is_speech))
+        return replace(
+            style,
+            system=partial(_full_system, profiles=profiles),
+            codec=JsonCodec(prose_is_speech=prose_is_speech),
+        )
     return style

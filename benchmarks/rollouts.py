@@ -37,7 +37,6 @@ from timing import in_turns
 from agents.chat_template import ChatTemplate
 from agents.embedded import BASE_FOLDER, Shape, make_model
 from agents.policy import ModelPlayer
-from agents.prompts import STYLES
 from engines.batcher import Batcher
 from engines.local import LocalEngine
 from engines.types import Completion, Engine, Generation, Sampling
@@ -159,7 +158,7 @@ class SelfPlay:
             "policy",
             self._engine,
             ChatTemplate(tokenizer),
-            STYLES[config.policy.prompt_style],
+            config.policy.style,
             Sampling(config.policy.temperature, config.policy.max_new_tokens),
         )
         self._rules, self._families = Rules(config.env.max_turns), config.env.families

@@ -138,28 +138,44 @@ def test_the_full_style_word_for_word() -> None:
         relationship=Relationship.FRIEND,
         task=None,
     )
-    assert STYLES["full"].system(view_of(scene, 0)) == (
-        "You are Ana in a social situation with somebody else. Stay in character and reach your "
+    rules = (
+        "Play a person in a social situation with somebody else. Stay in character and reach your "
         "goal.\n\n"
-        "Situation: A market.\n"
-        "You: Ana; 31 years old; baker. Your secret: sings.\n"
-        "The other: Ben.\n"
-        "Your goal, which the other does not know: Buy it.\n\n"
         'Answer each turn with one JSON object: {"action_type": "speak", "argument": "what you '
         'say"}. Other types are "non-verbal communication" and "action", whose argument describes '
-        'it, "leave", which ends the conversation, and "none".'
+        'it, "leave", which ends the conversation, and "none".\n\n'
     )
+    goal = "Your goal, which the other does not know: Buy it."
+    assert STYLES["full"].system(view_of(scene, 0)) == (
+        f"{rules}Situation: A market.\n"
+        "You: Ana; 31 years old; baker. Your secret: sings.\n"
+        f"The other: Ben.\n{goal}"
+    )
+    names = style_of("full", profiles="names")
+    assert names.system(view_of(scene, 0)) == f"{rules}Situation: A market.\nYou: Ana.\n{goal}"
 
 
 def test_the_full_style_tells_how_deals_are_made_where_there_are_any() -> None:
     scene = draw("price", "test", 0)
     talk = STYLES["full"].system(view_of(replace(scene, task=None), 0))
-    assert STYLES["full"].system(view_of(scene, 0)) == talk + (
-        '\nTo act, add it: {"action_type": "speak", "argument": "That is fair.", "act": '
+    rules, situation = talk.split("\n\nSituation: ")
+    assert STYLES["full"].system(view_of(scene, 0)) == (
+        f'{rules}\nTo act, add it: {{"action_type": "speak", "argument": "That is fair.", "act": '
         '"accept"}. An act has the very words that the situation names, with numbers or names in '
         "place of <...>. Only acts make, accept or turn down an offer; words bind nobody. A new "
-        "offer replaces the one before it. Accepting ends the conversation."
+        "offer replaces the one before it. Accepting ends the conversation.\n\n"
+        f"Situation: {situation}"
     )
+
+
+def test_prompts_of_all_scenes_that_a_program_scores_begin_alike() -> None:
+    prompts = [
+        STYLES["full"].system(view_of(draw(family, "test", 0), seat))
+        for family in ("division", "price")
+        for seat in (0, 1)
+    ]
+    assert len({prompt.split("Situation: ")[0] for prompt in prompts}) == 1
+    assert "Accepting ends the conversation." in prompts[0].split("Situation: ")[0]
 
 
 def test_speaking_is_the_first_choice_and_acts_are_asked_for_where_there_are_any() -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from agents.base import Player
 from agents.chat_template import ChatTemplate
 from agents.policy import ModelPlayer
-from agents.prompts import STYLES, style_of
+from agents.prompts import style_of
 from agents.registry import PLAYERS
 from agents.remote import RemotePlayer
 from agents.scripted import ScriptedExperts
@@ -94,7 +94,7 @@ def _partners(config: RunConfig, given: Resources, engines: Engines) -> dict[str
     players: dict[str, Player] = {
         name: built(spec, partner.options_for(spec), given) for name, spec in specs.items()
     }
-    speaks = STYLES[config.policy.prompt_style].speaks
+    speaks = config.policy.style.speaks
     for name, player in players.items():
         # They talk as the policy does, to be understood and learned from.
         if isinstance(player, ScriptedExperts):
@@ -170,8 +170,7 @@ def seat_model(
 ) -> ModelPlayer:
     """A model that is loaded here as a player."""
     sampling = Sampling(how.temperature, how.max_new_tokens, logit_bias)
-    style = style_of(how.prompt_style, prose_is_speech=how.prose_is_speech)
-    return ModelPlayer(name, engine, stream, style, sampling, constrained=how.constrained)
+    return ModelPlayer(name, engine, stream, how.style, sampling, constrained=how.constrained)
 
 
 def for_patterns(

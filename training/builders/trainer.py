@@ -12,7 +12,6 @@ from agents.base import Player
 from agents.chat_template import ChatTemplate
 from agents.demonstrator import Demonstrator
 from agents.policy import ModelPlayer
-from agents.prompts import STYLES
 from agents.scripted import ScriptedExperts
 from training.builders.judges import critics_of, pairwise_judge_of
 from training.builders.players import (
@@ -145,7 +144,7 @@ def _teacher(config: RunConfig, bc: Checkpoint) -> Player | None:
     source = config.branch.source
     if source == "policy":
         return None
-    style = STYLES[config.policy.prompt_style]
+    style = config.policy.style
     mixed = ScriptedExperts(speaks=style.speaks)
     experts = mixed if source == "experts" else replace(mixed, weights=(("keen", 1.0),))
     stream = ChatTemplate(bc.tokenizer, thinking=config.policy.thinking)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from agents.prompts import STYLES
+from agents.prompts import Profiles, PromptStyle, style_of
 from agents.registry import PLAYERS, PlayerSpec
 from engines.models import ModelConfig
 from envs.errors import ConfigError
@@ -183,6 +183,9 @@ class PolicyConfig:
         max_new_tokens: a turn is cut after that many tokens.
         prose_is_speech: in style "full", whether a reply without JSON is said aloud; else it is an
             invalid action.
+        profiles: in style "full", what the prompt tells of the characters: "full" for all that the
+            seat may know of both, "names" for its own name alone. Where a program scores, names are
+            all that a small model needs, and two in five tokens of a prompt are saved.
         thinking: whether the model reasons before it answers, in the way of its own chat template;
             for models whose template leaves the choice, such as Qwen3. The reasoning counts
             towards max_new_tokens.
@@ -198,6 +201,12 @@ class PolicyConfig:
     constrained: bool = False
     model: ModelConfig | None = None
     prose_is_speech: bool = True
+    profiles: Profiles = "full"
+
+    @property
+    def style(self) -> PromptStyle:
+        """How its prompts are written."""
+        return _style(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +222,18 @@ class CheckpointConfig:
     temperature: Positive
     max_new_tokens: Count
     prose_is_speech: bool = True
+    profiles: Profiles = "full"
     thinking: bool = False
     constrained: bool = False
+
+    @property
+    def style(self) -> PromptStyle:
+        """How its prompts are written."""
+        return _style(self)
+
+
+def _style(how: PolicyConfig | CheckpointConfig) -> PromptStyle:
+    return style_of(how.prompt_style, prose_is_speech=how.prose_is_speech, profiles=how.profiles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +360,7 @@ def check_constrained(
     fault = None
     if how.name == API:
         fault = "no engine here generates the turns of a model behind an API"
-    elif STYLES[how.prompt_style].pattern is None:
+    elif how.style.pattern is None:
         fault = f"prompt style {how.prompt_style} has no pattern"
     elif how.thinking:
         fault = f"{option}.thinking is true, and reasoning does not fit into the pattern's note"

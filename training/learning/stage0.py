@@ -43,7 +43,7 @@ from training.storage.pretrained import load_pretrained
 from training.storage.run import Run
 from training.storage.run_files import CACHE
 
-_RECIPE_VERSION = 3
+_RECIPE_VERSION = 4
 """Raise when experts, notes or the training of stage 0 change, to invalidate the cache."""
 
 
@@ -185,6 +185,7 @@ def _fingerprint(config: RunConfig, model: PreTrainedModel) -> str:
         "difficulty": config.env.difficulty,
         "order": config.env.order,
         "style": config.policy.prompt_style,
+        "profiles": config.policy.profiles,
         "seed": config.seed,
     } | ({"thinking": True} if config.policy.thinking else {})
     if config.demonstrations.spec.selects:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from agents.prompts import STYLES
 from envs.social import view_of
 from judges.calibration.run import count_judgements
 from training.config import RunConfig
@@ -47,11 +46,11 @@ def tokens_of(characters: int, style: str = "full") -> int:
 
 def opening_tokens(config: RunConfig) -> int:
     """Estimate the tokens of the instructions and the scene."""
-    style = config.policy.prompt_style
+    policy = config.policy
     if config.env.path is not None:
         return SCENE_TOKENS
     (scenario,) = config.env.draw("train", 1)
-    return tokens_of(len(STYLES[style].system(view_of(scenario, 0))), style)
+    return tokens_of(len(policy.style.system(view_of(scenario, 0))), policy.prompt_style)
 
 
 def dialogue_tokens(config: RunConfig, turns: float) -> int:

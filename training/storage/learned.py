@@ -24,6 +24,7 @@ LEARNED_OPTIONS = (
     "max_new_tokens",
     "thinking",
     "prose_is_speech",
+    "profiles",
     "constrained",
 )
 """The options of a policy that its training depends on."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agents.base import Player
 from agents.chat_template import ChatTemplate
-from agents.prompts import STYLES, PromptStyle
+from agents.prompts import PromptStyle
 from engines.models import ModelConfig
 from training.config import RunConfig
 from training.config.play import CheckpointConfig
@@ -72,7 +72,7 @@ class Stage0:
     @property
     def style(self) -> PromptStyle:
         """The policy's."""
-        return STYLES[self.config.policy.prompt_style]
+        return self.config.policy.style
 
 
 @dataclass(slots=True)

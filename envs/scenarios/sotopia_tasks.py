@@ -21,7 +21,7 @@ from envs.scenarios.records import EnvironmentRecord
 from envs.scenarios.task import Task
 
 _COUNTED: Final = re.compile(r"\b(\d{1,6}) ([a-z]+)\b")
-_DOLLARS: Final = r"\$(\d{1,7}+(?:\.\d+)?+)(?!,?\d)"
+_DOLLARS: Final = r"\$((?:\d{1,3}(?:,\d{3}){1,2}+|\d{1,7}+)(?:\.\d+)?+)(?!,?\d)"
 _AMOUNT: Final = re.compile(_DOLLARS)
 _TARGET: Final = re.compile(rf"\btarget price\b[^$]{{0,20}}{_DOLLARS}")
 _FRIEND: Final = re.compile(r"([^:\n]+): ((?:Hobby|School|Major|Company|Time|Location)\b.*)")
@@ -124,7 +124,7 @@ def _read_bargain(record: EnvironmentRecord) -> Verifiable:
 def _cents(found: list[str], record: EnvironmentRecord, where: str, what: str) -> int:
     if len(found) != 1:
         raise _unreadable(record, where, what)
-    return round(float(found[0]) * 100)
+    return round(float(found[0].replace(",", "")) * 100)
 
 
 def _read_friends(record: EnvironmentRecord) -> Verifiable:

@@ -66,6 +66,27 @@ def test_other_sources_are_for_judges() -> None:
     assert read_verifiable(record("social_iqa", "3 books, 2 hats", "Win", "Lose")) is None
 
 
+@pytest.mark.parametrize("listed", ["$5,000", "$5000", "$5,000.00"])
+def test_a_price_with_a_comma_between_thousands_is_read_whole(listed: str) -> None:
+    read = read_verifiable(
+        record(
+            "craigslist_bargains",
+            f"A car is listed at {listed}.",
+            "You are the buyer, your target price is $3,260.",
+            "You are the seller, your target price is $4,600.50.",
+        )
+    )
+    assert read is not None
+    assert read.task == from_targets(5000_00, (3260_00, 4600_50))
+
+
+@pytest.mark.parametrize("listed", ["$5,00", "$5,0000", "$50,00,000", "$12345678"])
+def test_a_price_with_a_comma_elsewhere_is_refused(listed: str) -> None:
+    goals = ("You are the buyer, your target price is $3.", "The seller: target price $4.")
+    with pytest.raises(DataError, match="the scene does not tell one price"):
+        read_verifiable(record("craigslist_bargains", f"A car is listed at {listed}.", *goals))
+
+
 def test_a_price_between_compatible_targets_meets_both() -> None:
     # Listed at $30, so significant is more than $10: limits $28 and $5, both targets reachable.
     task = from_targets(30_00, (18_00, 15_00))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -30,8 +31,14 @@ def write_gguf(
     *,
     architecture: str = "llama",
     has_template: bool = True,
+    rope_factors: Sequence[float] = (),
+    rope_type: gguf.RopeScalingType | None = None,
 ) -> Path:
-    """A Llama with its tokenizer of bytes, in one file; without a tokenizer if there is none."""
+    """A Llama with its tokenizer of bytes, in one file; without a tokenizer if there is none.
+
+    Args:
+        rope_factors: by how much each rotary frequency is divided; none: not written.
+    """
     writer, config = gguf.GGUFWriter(file, architecture), model.config
     writer.add_name("tiny")
     writer.add_context_length(config.max_position_embeddings)
@@ -44,6 +51,12 @@ def write_gguf(
     writer.add_vocab_size(config.vocab_size)
     if tokenizer is not None:
         _add_tokenizer(writer, tokenizer, has_template=has_template)
+    if rope_type is not None:
+        writer.add_rope_scaling_type(rope_type)
+        writer.add_rope_scaling_factor(4.0)
+    if rope_factors:
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        writer.add_tensor("rope_freqs.weight", np.array(rope_factors, dtype=np.float32))
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue

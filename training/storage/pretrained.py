@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import ConfigError, ParleyError, in_one_line
+from training.storage.gguf_rope import restore_scaling
 from training.storage.manifest import is_checkpoint, verify_checkpoint
 from training.storage.model_source import ModelSource, check_fit, find_model
 
@@ -76,7 +77,8 @@ def load_weights(
 
     place: dict[str, Any] = {"use_safetensors": True}
     if gguf_file is not None:
-        place = _from_gguf(gguf_file)
+        source = ModelSource(folder, gguf_file=gguf_file)
+        place = {"config": load_architecture(source)} | _from_gguf(gguf_file)
     # Expanding GGUF weights shows a bar of its own, which nothing else silences.
     quiet = redirect_stderr(io.StringIO()) if gguf_file is not None else nullcontext()
     with loading("the model", folder / (gguf_file or "")), quiet:
@@ -102,7 +104,7 @@ def load_architecture(source: ModelSource) -> PretrainedConfig:
     """Read a model's architecture from its files, without its weights.
 
     Raises:
-        ConfigError: transformers cannot read it.
+        ConfigError: transformers cannot read it, or not all of it.
     """
     from transformers import AutoConfig
 
@@ -110,6 +112,8 @@ def load_architecture(source: ModelSource) -> PretrainedConfig:
         found: PretrainedConfig = AutoConfig.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True, **source.gguf
         )
+    if source.gguf_file is not None:
+        restore_scaling(found, source.folder / source.gguf_file)
     return found
 
 

@@ -57,6 +57,7 @@ def large(tmp_path: Path) -> str:
 def test_a_checkpoint_keeps_what_it_learned_with(saved: str) -> None:
     assert learned_options(saved) == {
         "prompt_style": "brief",
+        "profiles": "full",
         "max_new_tokens": 12,
         "thinking": False,
         "prose_is_speech": True,
@@ -120,7 +121,7 @@ def test_what_was_chosen_is_said(saved: str, tmp_path: Path) -> None:
     (note,) = with_model_options([f"policy.name={saved}"]).notes
     learned = (
         "policy.prompt_style=brief policy.max_new_tokens=12 policy.thinking=false "
-        "policy.prose_is_speech=true policy.constrained=false"
+        "policy.prose_is_speech=true policy.profiles=full policy.constrained=false"
     )
     assert note == f"policy.name is a checkpoint, trained with {learned}."
     (note,) = with_model_options([f"policy.name={tmp_path}", "seed=1"]).notes

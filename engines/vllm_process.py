@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,7 +154,9 @@ def _import_vllm() -> Any:
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     try:
-        import vllm
+        with warnings.catch_warnings():  # of what it will have to change itself
+            warnings.simplefilter("ignore", FutureWarning)
+            import vllm
     except ImportError as error:
         raise EngineError(
             f"engine=vllm, but vLLM cannot be imported ({error}); install it by "

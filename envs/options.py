@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -308,8 +309,13 @@ def defaults(kind: Any, path: str = "") -> dict[str, Any]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The sentence " Did you mean X?" with the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """The sentence " Did you mean X?" with the nearest known word, or nothing.
+
+    A word that a known one ends in, as sdpo in sotopia_sdpo, is nearer than any other.
+    """
+    names = list(known)
+    ends = [name for name in names if word and re.search(rf"[._]{re.escape(word)}$", name)]
+    close = sorted(ends, key=len) or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
 
 

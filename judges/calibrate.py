@@ -25,7 +25,17 @@ def _preview(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
+    from training.cli.help import LEARNING, HelpPage
     from training.cli.run import Command, run
     from training.preflight.calibration import check_before_calibration
 
-    run(Command(work=_work, check=check_before_calibration, preview=_preview))
+    page = HelpPage(
+        module="judges.calibrate",
+        summary="Measures how well a judge agrees with labels and with itself.",
+        examples={
+            "judge=rubric calibration.casino=FOLDER": "against what people said in CaSiNo",
+            "judge=rubric dry_run=true": "what the calls would cost",
+        },
+        without=LEARNING | {"policy", "partner", "engine", "evaluation", "scale", "invent"},
+    )
+    run(Command(page=page, work=_work, check=check_before_calibration, preview=_preview))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from training.cli.commands import program
 from training.cli.run import errors_as_sentences
 from training.evaluation.comparison import TABLE, compare, write_comparison
 from training.evaluation.comparison_table import show_comparison
@@ -17,7 +18,7 @@ from training.report.console import show_place
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare finished evaluations, paired on shared scenarios; the first is the baseline."""
-    parser = argparse.ArgumentParser(prog="python -m training.compare", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog=program("training.compare"), description=main.__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="EVALUATION")
     parser.add_argument(
         "--out", type=Path, default=Path("outputs", "comparison"), help="default: %(default)s"

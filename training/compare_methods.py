@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.cli.commands import program
 from training.cli.run import errors_as_sentences
 from training.report.method_tables import show_methods
 
@@ -13,7 +14,7 @@ from training.report.method_tables import show_methods
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare finished runs by method, averaged over seeds; leads are over the first method."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.compare_methods", description=main.__doc__
+        prog=program("training.compare_methods"), description=main.__doc__
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, help="default: beside the first run")

@@ -8,6 +8,7 @@ training run.
 
 from __future__ import annotations
 
+from training.cli.help import LEARNING, HelpPage
 from training.cli.run import Command, run
 from training.config import RunConfig
 
@@ -25,7 +26,20 @@ def _preview(config: RunConfig) -> None:
     print_cost_estimate(config, evaluation_workload)
 
 
-COMMAND = Command(work=_work, preview=_preview)
+COMMAND = Command(
+    page=HelpPage(
+        module="training.evaluate",
+        summary="Measures a policy against itself, its clone and others, without training.",
+        examples={
+            "policy.name=outputs/latest/checkpoints/0007": "a checkpoint of a run",
+            "policy.name=FOLDER partner=gpt4o dry_run=true": "what the calls would cost",
+            "policy=api policy.model.name=NAME partner=human": "play against a model behind an API",
+        },
+        without=LEARNING | {"calibration", "invent"},
+    ),
+    work=_work,
+    preview=_preview,
+)
 
 if __name__ == "__main__":
     run(COMMAND)  # checks all options before the imports below, which are slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.cli.help import HelpPage
 from training.cli.run import Command, run
 from training.config import RunConfig
 from training.preflight.checks import check_before_training
@@ -33,7 +34,23 @@ def _after_sweep(folders: Sequence[Path]) -> None:
 
 
 COMMAND = Command(
-    work=_work, check=check_before_training, preview=_preview, after_sweep=_after_sweep
+    page=HelpPage(
+        module="training.loop",
+        summary="Trains a policy by self-play, then compares it with its clone.",
+        examples={
+            "+experiment=sotopia_sdpo": "segment-level DPO of the small model, minutes on two cores",
+            "+experiment=sotopia_sdpo scale=smoke": "every step once, in about a minute",
+            "+experiment=sotopia_sdpo scale=gpu policy.name=FOLDER": "a model of yours",
+            "+experiment=sotopia_sdpo resume=outputs/latest": "go on with a run that was stopped",
+            "--multirun +experiment=sotopia_sdpo,sotopia_dpo seed=0,1,2": "compare methods",
+        },
+        without=frozenset({"calibration", "invent"}),
+    ),
+    work=_work,
+    check=check_before_training,
+    preview=_preview,
+    after_sweep=_after_sweep,
+    needs_words=True,
 )
 
 if __name__ == "__main__":

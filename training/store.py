@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from training.cli.commands import program
 from training.cli.run import errors_as_sentences
 from training.storage.check import check_run
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: status 1 where something is damaged, 2 where the folder is not a run.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m training.store",
+        prog=program("training.store"),
         description="Check a run's store, results and checkpoints; exit code 1 if any is damaged.",
     )
     parser.add_argument("action", choices=["check"])

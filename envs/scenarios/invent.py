@@ -20,7 +20,18 @@ def _work(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
+    from training.cli.help import LEARNING, HelpPage
     from training.cli.run import Command, run
     from training.preflight.invention import check_before_invention, print_invention_estimate
 
-    run(Command(work=_work, check=check_before_invention, preview=print_invention_estimate))
+    page = HelpPage(
+        module="envs.scenarios.invent",
+        summary="Lets a model write new open scenes into a file.",
+        examples={
+            "invent.model.name=NAME invent.count=50 invent.out=FILE.jsonl": "50 scenes",
+        },
+        without=LEARNING
+        | {"policy", "partner", "engine", "evaluation", "scale", "env", "judge", "calibration"},
+    )
+    check, preview = check_before_invention, print_invention_estimate
+    run(Command(page=page, work=_work, check=check, preview=preview))

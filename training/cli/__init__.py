@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from envs.errors import ConfigError
-from training.preflight.packages import check_places
+from training.preflight.packages import misplaced
 
-try:
-    check_places()  # before anything imports what is called `judges`, say
-except ConfigError as error:
-    sys.stderr.write(f"error: {error}\n")
-    raise SystemExit(2) from None
+if (sentence := misplaced()) is not None:  # before anything imports what is called `envs`, say
+    sys.stderr.write(f"error: {sentence}\n")
+    raise SystemExit(2)

@@ -56,13 +56,47 @@ OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
 
+_users_folders: list[Path] = []
+"""Folders with files of groups that the command line names."""
+
+
 class OutsideConf(SearchPathPlugin):
-    """Lets Hydra find the `conf` folders of other packages that add components."""
+    """Lets Hydra find the `conf` folders of packages that add components, and those of the user."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append them behind ours, so that no other package can replace one of our files."""
-        for folder in outside_conf_folders():
+        """Append them behind ours, so that nobody can replace one of our files."""
+        for folder in _conf_folders()[1:]:
             search_path.append("parley-components", f"file://{folder}")
+
+
+def _conf_folders() -> list[Path]:
+    return [CONF_DIR, *outside_conf_folders(), *_users_folders]
+
+
+def add_conf_folder(folder: str) -> None:
+    """Find files of groups in a folder of the user's, too: FOLDER/GROUP/NAME.yaml.
+
+    Raises:
+        ConfigError: there is no such folder, or no file of a group in it, or one has a name that is
+            taken.
+    """
+    place = Path(folder).resolve()
+    files = sorted(place.glob("*/*.yaml"))
+    if not files:
+        fault = "holds no file GROUP/NAME.yaml" if place.is_dir() else "does not exist"
+        raise ConfigError(
+            f"--config-dir is {folder!r}, but that folder {fault}; give one with files of groups, "
+            f"such as {folder}/scale/mine.yaml."
+        )
+    for file in files:
+        group = file.parent.name
+        if place not in _users_folders and file.stem in groups().get(group, []):
+            raise ConfigError(
+                f"{file} has the name of a file that is there already, which {group}={file.stem} "
+                "chooses; give it another name."
+            )
+    if place not in _users_folders:
+        _users_folders.append(place)
 
 
 Plugins.instance().register(OutsideConf)
@@ -70,10 +104,17 @@ Plugins.instance().register(OutsideConf)
 
 def compose(overrides: Sequence[str] = ()) -> RunConfig:
     """The configuration that the same words on the command line would give."""
+    try:
+        return to_run_config(composed(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise reworded(error) from error
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The same as Hydra composes it: unchecked, and without defaults that are in no file."""
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         try:
-            words = with_defaulted(with_model_options(overrides).words)
-            return to_run_config(hydra.compose("config", words))
+            return hydra.compose("config", with_defaulted(with_model_options(overrides).words))
         except (HydraException, OmegaConfBaseException) as error:
             raise reworded(error) from error
 
@@ -81,10 +122,16 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
 def groups() -> dict[str, list[str]]:
     """Every configuration group and the names of its files."""
     found: dict[str, set[str]] = {}
-    for root in (CONF_DIR, *outside_conf_folders()):
+    for root in _conf_folders():
         for file in root.glob("*/*.yaml"):
             found.setdefault(file.parent.name, set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(found.items())}
+
+
+def file_of(group: str, name: str) -> Path:
+    """The file that GROUP=NAME chooses, one of `groups()`."""
+    files = (root / group / f"{name}.yaml" for root in _conf_folders())
+    return next(file for file in files if file.is_file())
 
 
 def with_defaulted(words: Iterable[str]) -> list[str]:

@@ -1,170 +1,292 @@
-"""What `--help` prints: the commands and groups, or everything that one group can be told."""
+"""What `--help` prints: all options of a command in two lines each, or everything of some keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from functools import cache
+from typing import Any, Final
 
+import yaml  # type: ignore[import-untyped]
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
+from rich.text import Text
 
 from envs.errors import ConfigError
-from envs.options import Chosen, did_you_mean
-from envs.registry import Component, described
-from training.cli.compose import CONF_DIR, groups
+from envs.options import did_you_mean, to_mapping
+from training.cli.commands import program
+from training.cli.compose import compose, file_of, groups
 from training.config import RunConfig
+from training.config.described import NAMED_BY_FILE, Option, options_in, sections, type_words
 
-_COMMANDS = """\
-Parley trains language-model agents to talk to others: a model plays against itself and others,
-finds the turns that cost it most, plays them again, and learns from the better ends.
-
-  python -m training.loop +experiment=sotopia_sdpo        train: segment-level DPO, small model
-  python -m training.evaluate policy.name=CHECKPOINT      measure against fixed partners
-  python -m training.compare EVALUATION EVALUATION ...    any number of them, in pairs
-  python -m judges.calibrate judge=NAME                   how good is a judge?
-  python -m envs.scenarios.invent invent.model.name=NAME  a model writes new scenes
-  python -m training.report RUN                           see a run as a page
-  python -m training.store check RUN                      is a run's folder as it was written?
-
-Words after the command choose a file of a group (critic=value), set an option (seed=1,
-objective.beta=0.1) or add an experiment (+experiment=NAME), which sets several at once:
-
-{groups}
-
-  --help GROUP   every option of a group: its type, range, default and meaning (--help run for those
-                 that are in no group)
-  --cfg job      print the composed configuration and stop
-  --multirun     one run after the other for all values between commas, and a table of them all:
-                 --multirun +experiment=sotopia_sdpo,sotopia_dpo seed=0,1,2
-  resume=RUN     go on with a run that was stopped
-
-All values: {conf}/"""
-
-_TOP = "run"
+_TOP: Final = "run"
+"""What the options that are in no group are asked for by."""
 
 
-def show_help(words: Iterable[str], console: Console | None = None) -> None:
-    """Print the overview, or the options of the groups that are named.
+LEARNING: Final = frozenset(
+    {
+        *("iterations", "lora", "cloning", "demonstrations", "collect", "branch", "critic"),
+        *("pairing", "objective", "update", "reference", "schedule", "experiment"),
+    }
+)
+"""Groups and options of training alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelpPage:
+    """What is said of one command beside its options.
+
+    Attributes:
+        module: what `python -m` runs.
+        summary: one sentence.
+        examples: words of command lines, and what they do.
+        without: groups and options that the command accepts, but has no use for.
+    """
+
+    module: str
+    summary: str
+    examples: Mapping[str, str]
+    without: frozenset[str] = frozenset()
+
+    @property
+    def program(self) -> str:
+        """How the command was called."""
+        return program(self.module)
+
+    def wants(self, name: str) -> bool:
+        """Whether the command has a use for an option or a group."""
+        return name not in self.without and name.partition(".")[0] not in self.without
+
+
+_WORDS = """\
+  critic=value        choose a file of a group
+  seed=1              set an option; more words set more
+  +experiment=NAME    add an experiment, which sets several at once
+  --help KEY ...      everything about a group, a file of it (critic=value) or an option, by its
+                      whole name or the last part of it
+  --cfg job           print all options as they would be, and stop
+  --multirun          one run after the other for all values between commas, then a table of them
+  --config-dir DIR    look for files of groups in a folder of yours, too: DIR/GROUP/NAME.yaml"""
+
+
+def show_help(words: Iterable[str], page: HelpPage, console: Console | None = None) -> None:
+    """Print the command's options, or everything about the keys that are named.
 
     Raises:
-        ConfigError: there is no such group.
+        ConfigError: there is no such group or option.
     """
-    console = console or Console(soft_wrap=False, highlight=False)
-    wanted = [word.partition("=")[0] for word in words if not word.startswith("-")]
+    console = console or Console(highlight=False)
+    wanted = [word for word in words if not word.startswith("-")]
     if not wanted:
-        print(_COMMANDS.format(groups=_group_lines(), conf=_from_here(CONF_DIR)))
-        return
-    for group in wanted:
-        _show_group(console, group)
+        _show_page(console, page)
+    for word in wanted:
+        _show_key(console, word.lstrip("+"))
 
 
-def _group_lines() -> str:
-    return "\n".join(f"  {group:<11} {', '.join(names)}" for group, names in groups().items())
+def all_options() -> list[Option]:
+    """Every option of all groups and components, in the order of the help."""
+    return list(options_in(RunConfig))
 
 
-def _from_here(path: Path) -> str:
-    """The path as seen from here, where that is shorter."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+def _show_page(console: Console, page: HelpPage) -> None:
+    console.print(f"usage: {page.program} [WORD ...]\n\n{page.summary}\n", markup=False)
+    for words, what in page.examples.items():
+        _print(console, f"{page.program} {words}", 2)
+        _print(console, what, 6)
+    console.print(f"\nWords:\n\n{_WORDS}\n\nGroups and their files:\n", markup=False)
+    for group, names in groups().items():
+        if page.wants(group):
+            _print(console, f"{group:<15}{', '.join(names)}", 2, hanging=15)
+    console.print("\nOptions, each with its type, its default and what it is:\n")
+    for option in all_options():
+        if page.wants(option.name) and option.meaning != NAMED_BY_FILE:
+            _show_option(console, option, is_brief=True)
+    if page.without:
+        left_out = ", ".join(sorted(page.without))
+        console.print()
+        _print(console, f"Without effect here, as they are for other commands: {left_out}.")
 
 
-def _show_group(console: Console, group: str) -> None:
-    sections = {
-        name: hint
-        for name, hint in get_type_hints(RunConfig).items()
-        if isinstance(hint, type) and is_dataclass(hint)
-    }
-    files = groups().get(group, [])
-    if group not in sections and group != _TOP and not files:
-        known = sorted({_TOP, *sections, *groups()})
-        raise ConfigError(
-            f"There is no group {group}.{did_you_mean(group, known)} Groups are {', '.join(known)}."
-        )
-    if files:
-        sign = "+" if group == "experiment" else ""
-        console.print(f"[bold]{sign}{group}=[/bold]{escape(' | '.join(files))}")
-    if group == _TOP:
-        _show_options(console, "", RunConfig, skip=set(sections))
-    elif group in sections:
-        kind: Any = sections[group]
-        chosen = issubclass(kind, Chosen)
-        _show_options(console, f"{group}.", kind, skip={"options", "name"} if chosen else ())
-        if chosen:
-            for component in kind.registry().values():
-                _show_component(console, group, component)
+def _show_key(console: Console, word: str) -> None:
+    key, equals, name = word.partition("=")
+    files = groups().get(key, [])
+    if equals and name in files:
+        _show_file(console, key, name, is_whole=True)
+        options = [o for o in all_options() if _section(o) == key and o.component == name]
+    elif key == _TOP:
+        options = [o for o in all_options() if "." not in o.name]
+    elif key in sections(RunConfig) or files:
+        options = [o for o in all_options() if _section(o) == key]
+        _show_files(console, key, files, has_options=bool(options))
     else:
-        for name in files:
-            _show_file(console, group, name)
+        options = _named(key)
+    component = ""
+    for option in options:
+        if option.component != component:
+            component = option.component
+            _show_component(console, _section(option), component)
+        if option.meaning != NAMED_BY_FILE:
+            _show_option(console, option)
 
 
-def _show_file(console: Console, group: str, name: str) -> None:
-    """The comment at the head of a file that sets options of several sections."""
-    lines = Path(CONF_DIR, group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    said = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
-    console.print(f"\n[bold]{escape(name)}[/bold]")
-    console.print(Padding(escape(" ".join(said)), (0, 0, 0, 4)))
+def _named(key: str) -> list[Option]:
+    """The options of that name, those below it, or those whose names end in it.
 
-
-def _show_component(console: Console, group: str, component: Component) -> None:
-    console.print(f"\n[bold]{escape(component.name)}[/bold]  {escape(component.summary)}")
-    _show_options(console, f"{group}.", component.options, help_of=component.option_help())
-
-
-def _show_options(
-    console: Console,
-    path: str,
-    kind: type[Any],
-    *,
-    skip: Iterable[str] = (),
-    help_of: dict[str, str] | None = None,
-) -> None:
-    said = described(kind.__doc__ or "") if help_of is None else help_of
-    hints = get_type_hints(kind, include_extras=True)
-    for each in fields(kind):
-        if each.name in skip:
-            continue
-        inner = _not_none(hints[each.name])
-        if isinstance(inner, type) and is_dataclass(inner):
-            _show_options(console, f"{path}{each.name}.", inner)
-            continue
-        facts = "; ".join(_facts(hints[each.name], each))
-        console.print(f"  {escape(path + each.name)}  [dim]{escape(facts)}[/dim]")
-        if each.name in said:
-            console.print(Padding(escape(said[each.name]), (0, 0, 0, 6)))
-
-
-def _facts(hint: Any, each: Field[Any]) -> Iterator[str]:
-    """The type, the range and the default of an option."""
-    yield _type_name(hint)
-    if each.default is not MISSING:
-        yield f"default {_shown(each.default)}"
-
-
-def _shown(value: Any) -> str:
-    return {None: "null", True: "true", False: "false", "": '""'}.get(value, str(value))
-
-
-def _type_name(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        plain, limit = get_args(hint)
-        return f"{_type_name(plain)}, {limit}"
-    if get_origin(hint) in (Union, UnionType):
-        return f"{_type_name(_not_none(hint))}, or null"
-    if get_origin(hint) is Literal:
-        return " | ".join(map(str, get_args(hint)))
-    if get_origin(hint) is dict:
-        return "weights by name" if get_args(hint)[1] is not Any else "options by name"
-    return {int: "whole number", float: "number", str: "text", bool: "true | false"}.get(
-        hint, getattr(hint, "__name__", str(hint))
+    Raises:
+        ConfigError: there are none.
+    """
+    options = all_options()
+    for found in (
+        [o for o in options if o.name == key or o.name.startswith(f"{key}.")],
+        [o for o in options if o.name.endswith(f".{key}")],
+    ):
+        if found:
+            return found
+    known = [_TOP, *sections(RunConfig), *groups(), *(o.name for o in options)]
+    raise ConfigError(
+        f"There is no group or option {key}.{did_you_mean(key, known)} --help lists all of them."
     )
 
 
-def _not_none(hint: Any) -> Any:
-    if get_origin(hint) not in (Union, UnionType):
-        return hint
-    (inner,) = (each for each in get_args(hint) if each is not NoneType)
-    return inner
+def _section(option: Option) -> str:
+    return option.name.partition(".")[0] if "." in option.name else _TOP
+
+
+def _show_files(
+    console: Console, group: str, files: Sequence[str], *, has_options: bool
+) -> None:
+    if files:
+        sign = "+" if group == "experiment" else ""
+        _print(console, f"{sign}{group}={' | '.join(files)}", style="bold")
+    for name in files if not has_options else ():
+        _show_file(console, group, name)
+
+
+def _show_file(console: Console, group: str, name: str, *, is_whole: bool = False) -> None:
+    """The comment at the head of a file and, if it is asked for, what the file sets."""
+    lines = file_of(group, name).read_text(encoding="utf-8").splitlines()
+    said = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
+    console.print()
+    console.print(Text(name, style="bold"))
+    _print(console, " ".join(said), 4)
+    if is_whole:
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                console.print(Text(f"    {line}"), soft_wrap=True)
+        console.print()
+
+
+def _show_component(console: Console, section: str, name: str) -> None:
+    if not name:
+        return
+    chosen: Any = sections(RunConfig)[section]
+    summary = chosen.registry()[name].summary
+    console.print(Text.assemble(f"\n{section} ", (name, "bold")))
+    _print(console, summary, 4)
+
+
+def _show_option(console: Console, option: Option, *, is_brief: bool = False) -> None:
+    facts = "; ".join(_facts(option))
+    line = Text.assemble("  ", option.name, "  ", (facts, "dim"))
+    if len(line) <= console.width:
+        console.print(line)
+    else:
+        console.print(Text(f"  {option.name}  "))
+        _print(console, facts, 6, style="dim")
+    if option.meaning:
+        room = console.width - 6
+        brief = textwrap.shorten(option.meaning, room, placeholder=" ...")
+        _print(console, brief if is_brief else option.meaning, 6)
+
+
+def _print(
+    console: Console, text: str, indent: int = 0, *, hanging: int = 0, style: str = ""
+) -> None:
+    """Print plain text that is wrapped behind an indentation."""
+    room = max(20, console.width - indent)
+    lines = textwrap.wrap(
+        text, room, subsequent_indent=" " * hanging, break_on_hyphens=False, drop_whitespace=True
+    )
+    console.print(Padding(Text("\n".join(lines), style=style), (0, 0, 0, indent)))
+
+
+def _facts(option: Option) -> Iterator[str]:
+    """The type, the range and the default of an option."""
+    if option.component:
+        yield f"{type_words(option.hint)} (of {option.component})"
+    else:
+        yield type_words(option.hint)
+    given = _value(option)
+    if given is not MISSING:
+        yield f"default {_shown(given)}"
+
+
+def _value(option: Option) -> Any:
+    """What an option is when nobody says anything; `MISSING` where it has to be said."""
+    section, _, rest = option.name.partition(".")
+    if not option.component:
+        return _composed().get(option.name, option.default)
+    if option.component in groups().get(section, []):
+        given: Any = _file_values(section, option.component)
+        for part in rest.split("."):
+            given = given.get(part, MISSING) if isinstance(given, Mapping) else MISSING
+        if given not in (MISSING, "???"):
+            return given
+    return option.default
+
+
+@cache
+def _composed() -> dict[str, Any]:
+    """All options without a word on the command line, by their dotted names."""
+    return dict(_flat(to_mapping(compose())))
+
+
+@cache
+def _file_values(group: str, name: str) -> Any:
+    return yaml.safe_load(file_of(group, name).read_text(encoding="utf-8")) or {}
+
+
+def _flat(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        whole = f"{path}{name}"
+        yield whole, value
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{whole}.")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("${by_size:"):
+        small, _, large = value.removeprefix("${by_size:").rstrip("}").partition(",")
+        return f"{small.strip()} with size=small, {large.strip()} with size=large"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_shown(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, bool) or value is None:
+        return {None: "null", True: "true", False: "false"}[value]
+    return '""' if value == "" else str(value)
+
+
+def show_start(page: HelpPage) -> None:
+    """Say what a run without any word would be, and how it is started."""
+    config = compose()
+    objective, env = config.objective.name, ", ".join(config.env.names)
+    partners = ", ".join(name for name, weight in config.partner.weights.items() if weight)
+    play, branch, tested = config.collect, config.branch, config.evaluation
+    print(
+        f"""\
+Nothing was started, for no word says what to train. A run without any would be:
+
+  method      {objective}: pairing {config.pairing.name}, {branch.continuations} continuations \
+a branch point
+  policy      {config.policy.name}, on the {config.device}
+  world       {env}
+  partners    {partners}
+  iterations  {config.iterations}, each of {play.episodes} episodes and {branch.points} branch points
+  measured    on {tested.scenarios} {tested.split} scenarios with each partner
+  results     in a new folder in {config.output_root}/
+
+  {page.program} +experiment=sotopia_sdpo               starts it
+  {page.program} +experiment=sotopia_sdpo scale=smoke   every step once, in about a minute
+  {page.program} +experiment=sotopia_sdpo dry_run=true  what it would take
+  {page.program} --help                                 all options"""
+    )

@@ -15,6 +15,7 @@ from typing import Any
 from envs.errors import ConfigError
 from training.config.play import API, BUILT_IN_POLICIES
 from training.storage.learned import learned_options, text, words
+from training.storage.model_source import refuse_run
 
 _GROUP_OF_STYLE = {"brief": "embedded", "full": "checkpoint"}
 """The files of conf/policy/ that suit a style; they fill in what a checkpoint does not record."""
@@ -68,12 +69,13 @@ def _policy(given: Sequence[str]) -> ModelChoice:
 def _chosen(name: str, said: Mapping[str, str]) -> ModelChoice:
     if name in (*BUILT_IN_POLICIES, API):
         return ModelChoice((f"policy={name}",))
+    refuse_run(name, "policy.name")
     learned = learned_options(name)
     if not learned:
         note = (
             "policy.name is a model of yours, so policy=checkpoint is chosen: plain English, and "
-            "turns of conf/policy/checkpoint.yaml's length; policy=... on the command line chooses "
-            "otherwise."
+            "turns of the length that --help policy=checkpoint shows; policy=... on the command "
+            "line chooses otherwise."
         )
         return ModelChoice(("policy=checkpoint",), (note,))
     group = _GROUP_OF_STYLE[learned.get("prompt_style", "full")]
@@ -91,6 +93,8 @@ def _other(given: Sequence[str], section: str, choice: str) -> ModelChoice:
         return ModelChoice(())
     group = () if section in said else (f"{section}={choice}",)
     names = _names(name)
+    for each in names:
+        refuse_run(each, f"{checkpoint}.name")
     learned = learned_options(names[0]) if len(names) == 1 else {}
     if not learned:
         return ModelChoice(group)

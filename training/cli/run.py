@@ -17,23 +17,34 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
+import yaml  # type: ignore[import-untyped]
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 
 from engines.remote.server_words import without_codes
 from envs.errors import BudgetError, ConfigError, DiskError, OutageError, ParleyError
-from training.cli.arguments import SWEEPS, check_arguments, check_sweep
+from envs.options import to_mapping
+from training.cli.arguments import (
+    CONFIG_DIR,
+    SWEEPS,
+    asks_to_show,
+    check_arguments,
+    check_sweep,
+    take_folders,
+)
 from training.cli.compose import (
     CONF_DIR,
+    add_conf_folder,
     chosen_words,
+    composed,
     reworded,
     to_run_config,
     with_defaulted,
 )
-from training.cli.help import show_help
+from training.cli.help import HelpPage, show_help, show_start
 from training.cli.model_choice import with_model_options
 from training.cli.stopping import resuming, signal_of, stopping_on_signals
 from training.config import RunConfig
@@ -59,16 +70,21 @@ class Command:
     before anything slow is imported.
 
     Attributes:
+        page: what --help says of it beside its options.
         work: does the work; returns the folder of a training run, None for anything else.
         check: raises one of our errors where the work is bound to fail.
         preview: prints what the work would call and cost, for dry_run=true; None: it cannot tell.
         after_sweep: shows the runs of a sweep together, given their folders.
+        needs_words: whether it starts nothing where the command line has no words, because its work
+            is long.
     """
 
+    page: HelpPage
     work: Callable[[RunConfig], Path | None]
     check: Callable[[RunConfig], None] = check_before_start
     preview: Callable[[RunConfig], None] | None = None
     after_sweep: Callable[[Sequence[Path]], None] | None = None
+    needs_words: bool = False
 
 
 def run(command: Command) -> NoReturn:
@@ -82,13 +98,22 @@ def run(command: Command) -> NoReturn:
     words = sys.argv[1:]
     with stopping_on_signals(), errors_as_sentences(words):
         check_packages()  # before registries import what is called `judges`, say
-        if {"-h", "--help"} & set(sys.argv[1:]):
-            show_help(sys.argv[1:])
+        plain, folders_of_files = take_folders(words)
+        for folder in folders_of_files:
+            add_conf_folder(folder)
+        if {"-h", "--help"} & set(plain):
+            show_help(plain, command.page)
+        elif not words and command.needs_words:
+            show_start(command.page)
+            raise SystemExit(EXIT_USAGE)
         else:
-            check_arguments(sys.argv[1:])
-            if set(SWEEPS) & set(sys.argv[1:]):
-                check_sweep(sys.argv[1:], command.check)
-            chosen = with_model_options(sys.argv[1:])
+            check_arguments(plain)
+            if asks_to_show(plain):
+                show_options(plain)
+                raise SystemExit(0)
+            if set(SWEEPS) & set(plain):
+                check_sweep(plain, command.check)
+            chosen = with_model_options(plain)
             for note in chosen.notes:
                 say(note, "note", "bold cyan")
             sys.argv[1:] = with_defaulted(chosen.words)
@@ -96,6 +121,22 @@ def run(command: Command) -> NoReturn:
             if len(folders) > 1 and command.after_sweep is not None:
                 command.after_sweep(folders)
     raise SystemExit(0)
+
+
+def show_options(arguments: Sequence[str]) -> None:
+    """Print all options as they would be, those in no file, too; without checking the machine.
+
+    Raises:
+        ConfigError: they are at odds or incomplete; they are printed before, as the files and words
+            have them.
+    """
+    words = [word for word in arguments if word != "job" and not word.startswith("-")]
+    options = composed(words)
+    try:
+        print(yaml.safe_dump(to_mapping(to_run_config(options)), sort_keys=False).rstrip())
+    except (ConfigError, OmegaConfBaseException):
+        print(OmegaConf.to_yaml(options).rstrip())
+        raise
 
 
 @contextmanager
@@ -182,7 +223,8 @@ def _words_of_one(words: Sequence[str]) -> Sequence[str]:
     """The words of the run that Hydra does now; of a sweep, those of this run alone."""
     if not set(SWEEPS) & set(words):
         return words
-    return [word.removeprefix("++") for word in chosen_words()]  # which `with_defaulted` added
+    folders = [f"{CONFIG_DIR[0]}={folder}" for folder in take_folders(words)[1]]
+    return [*folders, *(word.removeprefix("++") for word in chosen_words())]  # which `with_defaulted` added
 
 
 def preview(command: Command, config: RunConfig) -> None:

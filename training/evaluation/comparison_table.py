@@ -16,24 +16,36 @@ from training.evaluation.table_cells import HEADLINE, difference_cell, markdown_
 
 
 def show_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
-    """Print one table per partner, with headline metrics and the goal's paired difference."""
+    """Print one table per partner, with headline metrics and the goal's paired difference.
+
+    Policies are numbered, so that names of any length leave room for the numbers: 80 columns do.
+    """
+    names = list(comparison["folders"])
+    for number, name in enumerate(names, start=1):
+        baseline = ", the baseline" if name == comparison["baseline"] else ""
+        cost = f"{_cost(comparison, name)} of calls"
+        console.print(f"{number}  [bold]{escape(name)}[/bold]{baseline}; {cost}", soft_wrap=True)
+        console.print(f"   {escape(comparison['folders'][name])}", soft_wrap=True)
+    first = 1 + names.index(comparison["baseline"])
     for partner, found in comparison["partners"].items():
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        for name in ("", *(metric.replace("_", " ") for metric in HEADLINE)):
-            table.add_column(name, justify="right" if name else "left")
-        table.add_column(f"goal - {comparison['baseline']}", justify="right")
-        table.add_column("unscored", justify="right")
+        for title in ("", *(metric.replace("_", " ") for metric in HEADLINE)):
+            table.add_column(title, justify="right")
+        table.add_column(f"goal minus {first}'s", justify="right", no_wrap=True)
+        table.add_column("un-\nscored", justify="right")
         for name, stats in found["policies"].items():
             episodes = found["episodes"][name]
             table.add_row(
-                escape(name),
+                str(1 + names.index(name)),
                 *(mean_cell(stats.get(metric)) for metric in HEADLINE),
                 difference_cell(found["paired"].get(name, {}).get("goal")),
                 f"{episodes['unscored']} of {episodes['played']}",
             )
-        console.print(f"partner: [bold]{escape(partner)}[/bold]", table, sep="\n")
-    costs = ", ".join(f"{name} {_cost(comparison, name)}" for name in comparison["cost_usd"])
-    console.print(f"cost of calls: {escape(costs)}", soft_wrap=True)
+        console.print(f"\npartner: [bold]{escape(partner)}[/bold]", table, sep="\n")
+    console.print(
+        "Means over scenarios; in brackets the 95 % interval of the paired difference, bold where "
+        "it leaves out 0."
+    )
 
 
 def markdown(comparison: Mapping[str, Any]) -> str:

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigError
+from training.config.play import BUILT_IN_POLICIES
 from training.evaluation.measures import Measures
-from training.storage.run_files import CONFIG, MEASURES, SUMMARY, TRAINED, read_result
+from training.storage.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    MEASURES,
+    SUMMARY,
+    TRAINED,
+    read_result,
+)
 from training.storage.run_options import CALL_OPTIONS, read_config, with_defaults
 
 _MUST_AGREE = (
@@ -46,7 +54,7 @@ class EvaluatedPolicy:
 
 
 def read_evaluations(folders: Sequence[Path]) -> list[EvaluatedPolicy]:
-    """Read the trained policy of each evaluation; policies with equal names are numbered.
+    """Read the trained policy of each evaluation, under names that differ.
 
     Raises:
         ConfigError: there are fewer than two, one is not finished, or one was played with other
@@ -57,14 +65,13 @@ def read_evaluations(folders: Sequence[Path]) -> list[EvaluatedPolicy]:
             f"Got {len(folders)} evaluation, expected at least 2 to compare; give their folders, "
             "the baseline first."
         )
-    policies = [replace(read_policies(folder)[TRAINED], name=_name(folder)) for folder in folders]
+    policies = [read_policies(folder)[TRAINED] for folder in folders]
     for other in policies[1:]:
         _check_same_options(policies[0], other)
-    names = [policy.name for policy in policies]
-    return [
-        replace(policy, name=f"{policy.name} ({n})") if names.count(policy.name) > 1 else policy
-        for n, policy in enumerate(policies, start=1)
-    ]
+    found = [policy_name(policy.folder, policy.config) for policy in policies]
+    by_place = _distinct([each.said for each in found], [each.place for each in found])
+    names = _distinct(by_place, range(1, len(by_place) + 1))
+    return [replace(policy, name=name) for policy, name in zip(policies, names, strict=True)]
 
 
 def read_policies(folder: Path) -> dict[str, EvaluatedPolicy]:
@@ -106,16 +113,58 @@ def _with_nan(by_scenario: Mapping[str, Mapping[str, float | None]]) -> dict[str
     }
 
 
-def _name(folder: Path) -> str:
-    """A name for the evaluated policy: its model, or its run and checkpoint."""
-    folder = folder.resolve()
-    policy = read_config(folder / CONFIG)["policy"]
+@dataclass(frozen=True, slots=True)
+class PolicyName:
+    """What people call an evaluated policy.
+
+    Attributes:
+        said: its method, seed, checkpoint and model; or the model alone.
+        place: the folder of its run or of the model, which tells equal names apart.
+    """
+
+    said: str
+    place: str
+
+
+def policy_name(folder: Path, config: Mapping[str, Any]) -> PolicyName:
+    """Name the policy of an evaluation, or the one that a run has trained.
+
+    Args:
+        folder: of the evaluation or the run.
+        config: its options.
+    """
+    policy = config["policy"]
     if policy.get("model"):
-        return str(policy["model"]["name"])
+        return PolicyName(str(policy["model"]["name"]), folder.name)
+    if any((folder / CHECKPOINTS).glob("[0-9]*")):
+        return PolicyName(_trained_name(config, None), folder.name)
     path = Path(policy["name"])
-    if len(path.parts) < 2:  # a run's own policy
-        return folder.name
-    return f"{path.parents[1].name}/{path.name}" if path.name.isdigit() else path.name
+    if not path.name.isdigit() or len(path.parts) < 3:
+        return PolicyName(path.name, path.parent.name)
+    run = path.parents[1]
+    if not (run / CONFIG).is_file():  # it was moved or deleted
+        return PolicyName(f"{run.name}/{path.name}", folder.name)
+    return PolicyName(_trained_name(read_config(run / CONFIG), int(path.name)), run.name)
+
+
+def _trained_name(config: Mapping[str, Any], checkpoint: int | None) -> str:
+    """Name a policy that a run has trained, by the run's options."""
+    method = config.get("name") or config.get("objective", {}).get("name", "a run")
+    model = Path(config["policy"]["name"]).name
+    words = f"{method} seed {config['seed']}"
+    if checkpoint == 0:
+        words = f"clone of {words}"
+    elif checkpoint is not None:
+        words += f" checkpoint {checkpoint}"
+    return words if model in BUILT_IN_POLICIES else f"{words} ({model})"
+
+
+def _distinct(names: Sequence[str], more: Sequence[object]) -> list[str]:
+    """The names; equal ones with what is said of them more."""
+    return [
+        f"{name} ({added})" if names.count(name) > 1 else name
+        for name, added in zip(names, more, strict=True)
+    ]
 
 
 def _check_same_options(first: EvaluatedPolicy, other: EvaluatedPolicy) -> None:

@@ -19,7 +19,7 @@ from training.config.engine import EngineConfig
 from training.config.play import API, BUILT_IN_POLICIES
 from training.learning.sources.files import file_of
 from training.preflight.endpoints import check_calls
-from training.preflight.packages import OUR_PACKAGES, check_places
+from training.preflight.packages import OUR_PACKAGES, misplaced
 from training.storage.hub import SCHEME, is_on_hub, read_address
 from training.storage.learned import check_learned, players_by_name
 from training.storage.model_source import check_local
@@ -266,7 +266,8 @@ def check_output(root: str) -> None:
 def check_packages() -> None:
     """Check that no other distribution has overwritten Parley's packages, such as `agents`."""
     owners = packages_distributions()
-    check_places()
+    if sentence := misplaced():
+        raise ConfigError(sentence)
     for name in OUR_PACKAGES:
         for owner in owners.get(name, []):
             if owner != DISTRIBUTION and _shares_our_folder(owner):

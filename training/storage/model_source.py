@@ -17,6 +17,8 @@ from training.storage.files import read_object
 from training.storage.gguf_header import SUFFIX, read_header
 from training.storage.hub import SCHEME, fetch_model, is_on_hub
 from training.storage.manifest import check_files, is_checkpoint
+from training.storage.run_files import CHECKPOINTS
+from training.storage.run_files import CONFIG as RUN_CONFIG
 from training.storage.weight_files import INDEX, shapes_in, weight_files
 
 CONFIG_FILE = "config.json"
@@ -102,12 +104,28 @@ def check_local(name: str, option: str = "policy.name") -> None:
         ConfigError: as for `find_model`.
     """
     path = Path(name)
+    refuse_run(name, option)
     if (path / ADAPTER_CONFIG).is_file() and not (path / CONFIG_FILE).is_file():
         base = _base_of(path, option)
         if is_on_hub(base):
             _check_adapter(path, option)
             return
     find_model(name, option)
+
+
+def refuse_run(name: str, option: str) -> None:
+    """Check that a folder is not that of a run, whose models are in its checkpoints.
+
+    Raises:
+        ConfigError: it is; the message names the newest checkpoint.
+    """
+    if not (Path(name) / RUN_CONFIG).is_file() or (Path(name) / CONFIG_FILE).is_file():
+        return
+    found = sorted(Path(name, CHECKPOINTS).glob("[0-9][0-9][0-9][0-9]"))
+    said = f"{option} is {name!r}, which is the folder of a run"
+    if not found:
+        raise ConfigError(f"{said} that has no checkpoint yet; wait for its first, or name a model.")
+    raise ConfigError(f"{said}, no model; its newest checkpoint is {option}={found[-1]}")
 
 
 def check_folder(folder: Path, option: str) -> None:

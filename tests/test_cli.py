@@ -40,8 +40,9 @@ def test_help_names_every_group_and_every_choice() -> None:
     done = python("-m", "training.loop", "--help")
     assert done.returncode == 0
     assert "python -m training.loop +experiment=sotopia_sdpo" in done.stdout
+    said = " ".join(done.stdout.split())
     for group, names in groups().items():
-        assert f"{group:<11} {', '.join(names)}\n" in done.stdout
+        assert f" {group} {', '.join(names)} " in said
 
 
 def test_help_on_a_group_says_types_ranges_defaults_and_meanings() -> None:

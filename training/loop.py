@@ -38,7 +38,7 @@ COMMAND = Command(
         module="training.loop",
         summary="Trains a policy by self-play, then compares it with its clone.",
         examples={
-            "+experiment=sotopia_sdpo": "segment-level DPO of the small model, minutes on two cores",
+            "+experiment=sotopia_sdpo": "segment-level DPO of the small model, in minutes",
             "+experiment=sotopia_sdpo scale=smoke": "every step once, in about a minute",
             "+experiment=sotopia_sdpo scale=gpu policy.name=FOLDER": "a model of yours",
             "+experiment=sotopia_sdpo resume=outputs/latest": "go on with a run that was stopped",

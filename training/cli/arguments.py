@@ -29,8 +29,8 @@ _OWN_FILES = (
 _INSTEAD = {
     **dict.fromkeys(
         ("--shell-completion", "-sc"),
-        "is Hydra's, and completes no command that is a module; --help lists all options, --help KEY "
-        "explains one, and a typo is answered with the nearest name.",
+        "is Hydra's, and completes no command that is a module; --help lists all options, --help "
+        "KEY explains one, and a typo is answered with the nearest name.",
     ),
     **dict.fromkeys(
         ("--config-path", "-cp", "--config-name", "-cn"),

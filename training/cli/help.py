@@ -153,9 +153,7 @@ def _section(option: Option) -> str:
     return option.name.partition(".")[0] if "." in option.name else _TOP
 
 
-def _show_files(
-    console: Console, group: str, files: Sequence[str], *, has_options: bool
-) -> None:
+def _show_files(console: Console, group: str, files: Sequence[str], *, has_options: bool) -> None:
     if files:
         sign = "+" if group == "experiment" else ""
         _print(console, f"{sign}{group}={' | '.join(files)}", style="bold")
@@ -281,7 +279,7 @@ a branch point
   policy      {config.policy.name}, on the {config.device}
   world       {env}
   partners    {partners}
-  iterations  {config.iterations}, each of {play.episodes} episodes and {branch.points} branch points
+  iterations  {config.iterations} of {play.episodes} episodes and {branch.points} branch points
   measured    on {tested.scenarios} {tested.split} scenarios with each partner
   results     in a new folder in {config.output_root}/
 

@@ -224,7 +224,10 @@ def _words_of_one(words: Sequence[str]) -> Sequence[str]:
     if not set(SWEEPS) & set(words):
         return words
     folders = [f"{CONFIG_DIR[0]}={folder}" for folder in take_folders(words)[1]]
-    return [*folders, *(word.removeprefix("++") for word in chosen_words())]  # which `with_defaulted` added
+    return [
+        *folders,
+        *(word.removeprefix("++") for word in chosen_words()),
+    ]  # which `with_defaulted` added
 
 
 def preview(command: Command, config: RunConfig) -> None:

@@ -1,4 +1,4 @@
-"""All options with their types, defaults and meanings, for help, for editors and for `--cfg job`."""
+"""All options with their types, defaults and meanings, for help, editors and `--cfg job`."""
 
 from __future__ import annotations
 

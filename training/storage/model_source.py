@@ -124,7 +124,9 @@ def refuse_run(name: str, option: str) -> None:
     found = sorted(Path(name, CHECKPOINTS).glob("[0-9][0-9][0-9][0-9]"))
     said = f"{option} is {name!r}, which is the folder of a run"
     if not found:
-        raise ConfigError(f"{said} that has no checkpoint yet; wait for its first, or name a model.")
+        raise ConfigError(
+            f"{said} that has no checkpoint yet; wait for its first, or name a model."
+        )
     raise ConfigError(f"{said}, no model; its newest checkpoint is {option}={found[-1]}")
 
 

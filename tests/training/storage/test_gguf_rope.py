@@ -32,7 +32,7 @@ def scaled(factor: float) -> LlamaForCausalLM:
             "low_freq_factor": 1.0,
             "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192,
-        }
+        },
     }
     torch.manual_seed(3)
     return LlamaForCausalLM(LlamaConfig(**config)).eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envs.errors import ConfigError
 
-OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
+OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf", "parley")
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("envs", "engines", "agents", "judges", "training")
+PACKAGES = ("parley", "envs", "engines", "agents", "judges", "training")
 SECTION = "API reference"
 
 

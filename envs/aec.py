@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from envs.errors import ConfigError
 from envs.interface import (
     EnvSetup,
     Info,
+    Scenarios,
     env_setup,
     final_reward,
     info_of,
@@ -22,7 +22,7 @@ from envs.interface import (
 )
 from envs.social import Order, Rules, SocialState
 from envs.spaces import Observed, Utf8Text, observation_space, observed, transcript_text
-from envs.types import Action, Scenario
+from envs.types import Action
 
 
 class _AgentSpaces:
@@ -64,7 +64,8 @@ class SocialAEC(_AgentSpaces, AECEnv[str, Observed, str | None]):  # type: ignor
     are collected and take effect together.
 
     Args:
-        scenarios: what `reset` draws from; `options={"scenario_index": i}` picks one.
+        scenarios: what `reset` draws from: scenarios, their ids such as "camp/test/3", or names of
+            families; `options={"scenario_index": i}` picks one.
         codec: the name of the text form of actions, a key of `envs.actions.CODECS`.
     """
 
@@ -72,7 +73,7 @@ class SocialAEC(_AgentSpaces, AECEnv[str, Observed, str | None]):  # type: ignor
 
     def __init__(
         self,
-        scenarios: Sequence[Scenario],
+        scenarios: Scenarios,
         rules: Rules | None = None,
         codec: str = "line",
         render_mode: str | None = None,
@@ -140,7 +141,7 @@ class SocialParallel(_AgentSpaces, ParallelEnv[str, Observed, str]):  # type: ig
     metadata: dict[str, Any] = {"name": "parley_social_v0", "render_modes": []}  # noqa: RUF012
 
     def __init__(
-        self, scenarios: Sequence[Scenario], rules: Rules | None = None, codec: str = "line"
+        self, scenarios: Scenarios, rules: Rules | None = None, codec: str = "line"
     ) -> None:
         setup = env_setup(scenarios, rules or Rules(order=Order.SIMULTANEOUS), codec)
         if setup.rules.order is not Order.SIMULTANEOUS:

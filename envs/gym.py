@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 
+from envs import GYM_ID
 from envs.errors import ConfigError
-from envs.interface import Info, env_setup, final_reward, info_of, is_terminated, is_truncated
+from envs.interface import (
+    Info,
+    Scenarios,
+    env_setup,
+    final_reward,
+    info_of,
+    is_terminated,
+    is_truncated,
+)
 from envs.social import Rules, SocialState
 from envs.spaces import Observed, observation_space, observed, transcript_text
-from envs.types import Action, ActionType, Observation, Scenario
+from envs.types import Action, ActionType, Observation
 
 Partner = Callable[[Observation], Action]
 """A function that plays the other seats; it is given what that seat may see."""
@@ -32,7 +41,8 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
     first `step` ignores its action and returns the end.
 
     Args:
-        scenarios: what `reset` draws from; `options={"scenario_index": i}` picks one.
+        scenarios: what `reset` draws from: scenarios, their ids such as "camp/test/3", or names of
+            families; `options={"scenario_index": i}` picks one.
         partner: plays the other seats.
         seat: the seat that the actions play.
         codec: the name of the text form of actions, a key of `envs.actions.CODECS`.
@@ -42,7 +52,7 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
 
     def __init__(
         self,
-        scenarios: Sequence[Scenario],
+        scenarios: Scenarios,
         partner: Partner = agreeable,
         seat: int = 0,
         rules: Rules | None = None,
@@ -107,3 +117,12 @@ class SocialGymEnv(gymnasium.Env[Observed, str]):
         if self.social is None:
             raise ConfigError("got a call before reset(), expected reset() first.")
         return self.social
+
+
+def make(scenarios: Scenarios = "division", **options: Any) -> gymnasium.Env[Observed, str]:
+    """`gymnasium.make("parley/Social-v0", scenarios=..., ...)`.
+
+    Args:
+        scenarios: see `SocialGymEnv`, which has the other options, too.
+    """
+    return gymnasium.make(GYM_ID, scenarios=scenarios, **options)

@@ -11,6 +11,8 @@ import numpy as np
 from envs.actions import CODECS, Codec
 from envs.errors import ConfigError
 from envs.referee import MAX_GOAL, goal_score
+from envs.scenarios import FAMILIES, draw, scenario_of
+from envs.scenarios.open_ended import OPEN
 from envs.social import Rules, SocialState
 from envs.spaces import Utf8Text, action_space
 from envs.types import Action, ActionType, EndReason, Scenario
@@ -63,12 +65,47 @@ def _some_offers(scenario: Scenario, seat: int, count: int = 8) -> list[str]:
     return [f"offer {scenario.task.terms(seat, deal)}" for deal in spread]
 
 
-def env_setup(scenarios: Sequence[Scenario], rules: Rules | None, codec: str) -> EnvSetup:
+Scenarios = Scenario | str | Sequence[Scenario | str]
+"""Scenarios, their ids such as "camp/test/3", or names of families, for their first training
+scenarios; or a sequence of these."""
+
+FAMILY_SIZE = 100
+"""How many training scenarios the name of a family stands for."""
+
+
+def as_scenarios(given: Scenarios) -> tuple[Scenario, ...]:
+    """The scenarios that ids and names of families stand for.
+
+    Raises:
+        ConfigError: something is neither a scenario nor text.
+        DataError: there is no such scenario or family.
+    """
+    if isinstance(given, Scenario | str):
+        given = (given,)
+    return tuple(scenario for each in given for scenario in _scenarios_of(each))
+
+
+def _scenarios_of(given: Scenario | str) -> list[Scenario]:
+    if isinstance(given, Scenario):
+        return [given]
+    if not isinstance(given, str):
+        raise ConfigError(
+            f"got a {type(given).__name__} among the scenarios, expected ids such as "
+            "'camp/test/3', names of families, or what envs.scenarios.draw returns."
+        )
+    if given == OPEN or given in FAMILIES:
+        return [draw(given, "train", index) for index in range(FAMILY_SIZE)]
+    return [scenario_of(given)]
+
+
+def env_setup(scenarios: Scenarios, rules: Rules | None, codec: str) -> EnvSetup:
     """Check the options of an environment and put them together.
 
     Raises:
         ConfigError: no scenarios, scenarios of different sizes, or an unknown codec.
+        DataError: an id names no scenario.
     """
+    scenarios = as_scenarios(scenarios)
     if not scenarios:
         raise ConfigError("got no scenarios, expected at least one; pass `scenarios=`.")
     sizes = sorted({len(scenario.goals) for scenario in scenarios})

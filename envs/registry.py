@@ -19,6 +19,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -101,6 +102,20 @@ class Registry(Mapping[str, S], Generic[S]):
             )
         self._found[component.name] = component
         return component
+
+    @contextmanager
+    def lent(self, component: S) -> Iterator[None]:
+        """In the block there is this component, too: one that lives in a program or a notebook.
+
+        Raises:
+            ConfigError: another one has that name.
+        """
+        self._load()
+        self.add(component)
+        try:
+            yield
+        finally:
+            del self._found[component.name]
 
     def registers(self, kind: type[S], name: str, **traits: Any) -> Callable[[M], M]:
         """A decorator that registers a class or a builder, with the options that it takes.

@@ -5,11 +5,11 @@ Results go into a folder below `calibrations` in the output root.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from engines.event_loop import EventLoop
 from envs.options import to_mapping
 from judges.calibration.run import calibrate
 from judges.calibration.tables import as_json, markdown, show
@@ -32,7 +32,7 @@ def calibrate_judge(config: RunConfig) -> None:
     sources = calibration_sources(config)
     with Run.open(to_mapping(config)) as run:
         show_place(watch.console, "calibration", run.folder)
-        loop = asyncio.Runner()
+        loop = EventLoop()
         run.on_close(loop.close)
         remote = Remote(config, run, loop) if models(config) else None
         judge, reseeded = (

@@ -47,6 +47,7 @@ if __name__ == "__main__":
 from dataclasses import replace
 from pathlib import Path
 
+from agents.base import Player
 from envs.options import to_mapping
 from training.builders.players import open_play, seat_policies
 from training.config.play import API, BUILT_IN_POLICIES
@@ -54,31 +55,41 @@ from training.evaluation.comparison import TABLE, compare_within, write_comparis
 from training.evaluation.held_out import evaluation_partners, held_out, with_files
 from training.evaluation.summary import summarise
 from training.learning.stage0 import first_model
-from training.play.context import FROZEN
+from training.play.context import FROZEN, POLICY
 from training.preflight.setup import set_up
 from training.report.console import show_place, show_summary
 from training.report.page import write_report
 from training.report.stopwatch import Stopwatch
 from training.storage.checkpoint import Checkpoint, bc_checkpoint_of, load_checkpoint
 from training.storage.hub import is_on_hub
-from training.storage.learned import Player, check_learned
+from training.storage.learned import Player as LearnedPlayer
+from training.storage.learned import check_learned
 from training.storage.manifest import is_checkpoint
 from training.storage.run import Run
 
 EVALUATIONS = "evaluations"
 
 
-def evaluate_policy(config: RunConfig) -> None:
+def evaluate_policy(config: RunConfig, player: Player | None = None) -> Path:
     """Play held-out scenarios against each partner, then print and store the results.
 
     A checkpoint of a run is compared with the run's behaviour-cloned policy, checkpoint 0000. For
     any other model there is none; `training.compare` compares any number of evaluations.
+
+    Args:
+        player: is measured in place of the model that the options name.
+
+    Returns:
+        The evaluation's folder.
     """
-    bc_folder = bc_checkpoint_of(config.policy.name)
+    bc_folder = bc_checkpoint_of(config.policy.name) if player is None else None
     config = resolve_options(config, has_bc=bc_folder is not None)
+    if player is not None:
+        config = replace(config, policy=replace(config.policy, name=player.id))
     set_up(config)
     scenarios = held_out(config)
-    policy = None if config.policy.name == API else _load_policy(config)
+    has_model = player is None and config.policy.name != API
+    policy = _load_policy(config) if has_model else None
     bc = load_checkpoint(bc_folder) if bc_folder else None
     partners = evaluation_partners(config, has_bc=bc is not None)
     watch = Stopwatch(shows_bars=not _includes_person(config))
@@ -87,6 +98,8 @@ def evaluate_policy(config: RunConfig) -> None:
         show_place(watch.console, "evaluation", run.folder)
         play = open_play(config, run)
         play.partners = partners
+        if player is not None:
+            play.players[POLICY] = player
         if policy is not None:
             seat_policies(play, bc or policy, policy)
         if bc is None:
@@ -99,6 +112,7 @@ def evaluate_policy(config: RunConfig) -> None:
         write_comparison(compare_within(run.folder), run.folder)
         show_place(watch.console, "table", run.folder / TABLE)
         show_place(watch.console, "report", write_report(run.folder))
+    return run.folder
 
 
 def resolve_options(config: RunConfig, *, has_bc: bool) -> RunConfig:
@@ -114,7 +128,7 @@ def resolve_options(config: RunConfig, *, has_bc: bool) -> RunConfig:
     if config.policy.name not in (*BUILT_IN_POLICIES, API) and not is_on_hub(config.policy.name):
         place = str(Path(config.policy.name).resolve())
         config = replace(config, policy=replace(config.policy, name=place))
-        check_learned(Player("policy", config.policy))
+        check_learned(LearnedPlayer("policy", config.policy))
     config = with_files(config)
     if _includes_person(config):
         config = replace(config, env=replace(config.env, wave=1))

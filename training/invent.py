@@ -6,7 +6,6 @@ dropped, into a folder below `inventions` in the output root.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
+from engines.event_loop import EventLoop
 from engines.gather import together
 from envs.options import to_mapping
 from envs.scenarios.open_ended import scene_split
@@ -52,7 +52,7 @@ def invent_scenes(config: RunConfig) -> None:
     had = len(written)
     with Run.open(to_mapping(config)) as run:
         show_place(watch.console, "invention", run.folder)
-        loop = asyncio.Runner()
+        loop = EventLoop()
         run.on_close(loop.close)
         remote = Remote(config, run, loop)
         writer = SceneWriter(remote.chat(model), model, config.seed)

@@ -70,7 +70,7 @@ def test_every_public_module_is_in_the_reference(site: Path) -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html"))
     missing = [
         name
-        for package in ("envs", "engines", "agents", "judges", "training")
+        for package in ("parley", "envs", "engines", "agents", "judges", "training")
         for path in (ROOT / package).rglob("*.py")
         if not path.name.startswith("_")
         and f'id="{(name := ".".join(path.relative_to(ROOT).with_suffix("").parts))}"' not in pages

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "design.md"
 BLOCK = re.compile(r"(?<=## The tree of files\n\n```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-WHOLE = ("envs", "engines", "agents", "judges", "training", "conf", "benchmarks")
+WHOLE = ("parley", "envs", "engines", "agents", "judges", "training", "conf", "benchmarks")
 """Of these, all modules and folders are named; of tests and docs the folders are."""
 FOLDERS = ("tests", "docs")
 CACHE, RECORDS = "__pycache__", ("results", "real_models")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from agents.registry import PLAYERS
 from agents.remote import RemotePlayer
 from agents.scripted import ScriptedExperts
 from engines.batcher import Batcher
+from engines.event_loop import EventLoop
 from engines.models import ModelConfig, Resources, built
 from engines.types import Engine, LoadedEngine, Sampling
 from envs.errors import ConfigError
@@ -68,7 +68,7 @@ def _without_players(config: RunConfig, run: Run, owner: Run | _Part) -> PlayCon
     Args:
         owner: closes what is opened here.
     """
-    batcher, loop = Batcher(), asyncio.Runner()
+    batcher, loop = Batcher(), EventLoop()
     engines = Engines(config.engine, batcher)
     owner.on_close(engines.close)
     owner.on_close(loop.close)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from agents.scripted import ScriptedExperts
 from engines.batcher import Batcher
+from engines.event_loop import run_to_end
 from envs.scenarios.casino import load_casino
 from envs.scenarios.human import HumanData
 from judges.calibration.data import Source, casino_labels, computed_labels
@@ -45,7 +45,7 @@ def expert_episodes(config: RunConfig) -> Source:
         )
         for scenario in config.env.draw(split, config.calibration.episodes)
     ]
-    played = play_wave(plans, config.env.rules, VerifiableJudge(), Batcher(), run=asyncio.run)
+    played = play_wave(plans, config.env.rules, VerifiableJudge(), Batcher(), run=run_to_end)
     return computed_labels(
         [one.episode for one in played],
         about=f"{', '.join(config.env.names)}, split {split}, seed {config.seed}",

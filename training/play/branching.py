@@ -6,7 +6,6 @@ reused as branches.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from functools import partial
 
 from agents.base import Player
 from engines.batcher import Batcher
+from engines.event_loop import run_to_end
 from engines.gather import together
 from envs.social import Rules
 from judges.base import Judge
@@ -67,7 +67,7 @@ class Brancher:
     selects_segments: bool = False
     teacher: Player | None = None
     partners: Mapping[str, Player] | None = None
-    run: RunLoop[list[_Branching]] = asyncio.run
+    run: RunLoop[list[_Branching]] = run_to_end
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from agents.base import Player
 from engines.batcher import Batcher
+from engines.event_loop import EventLoop
 from envs.social import Rules
 from judges.base import Judge
 from training.config import RunConfig
@@ -48,7 +48,7 @@ class PlayContext:
     config: RunConfig
     run: Run
     batcher: Batcher
-    loop: asyncio.Runner
+    loop: EventLoop
     engines: Engines
     rules: Rules
     players: dict[str, Player]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from engines.chat import Chat
+from engines.event_loop import EventLoop
 from engines.models import ModelConfig, Resources
 from engines.remote.answer_store import AnswerStore
 from engines.remote.client import RemoteChat
@@ -44,7 +44,7 @@ class Remote:
         loop: the event loop that connections live in.
     """
 
-    def __init__(self, config: RunConfig, run: Owner, loop: asyncio.Runner) -> None:
+    def __init__(self, config: RunConfig, run: Owner, loop: EventLoop) -> None:
         api = config.api
         self._config, self._loop, self._folder = config, loop, run.folder
         self._ledger = Ledger(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from agents.base import Agent, Player, Seat
 from engines.batcher import Batcher
+from engines.event_loop import run_to_end
 from engines.types import Generation
 from envs.errors import PromptError, RemoteError
 from envs.social import Rules, SocialState, replay
@@ -56,7 +56,7 @@ def trunk_of(played: PlayedEpisode, turn: int) -> Trunk:
 
 T = TypeVar("T")
 RunLoop = Callable[[Coroutine[Any, Any, T]], T]
-"""Runs a coroutine to its end: `asyncio.run`, or an event loop that keeps connections open."""
+"""Runs a coroutine to its end: `run_to_end`, or an `EventLoop` that keeps connections open."""
 
 
 def play_wave(
@@ -65,7 +65,7 @@ def play_wave(
     judge: Judge,
     batcher: Batcher,
     *,
-    run: RunLoop[list[PlayedEpisode]] = asyncio.run,
+    run: RunLoop[list[PlayedEpisode]] = run_to_end,
 ) -> list[PlayedEpisode]:
     """Play episodes side by side, in the order given; each is judged as soon as it ends."""
 

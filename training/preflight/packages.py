@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf")
+OUR_PACKAGES = ("envs", "engines", "agents", "judges", "training", "conf", "parley")
 
 _ROOT = Path(__file__).resolve().parents[2]
 

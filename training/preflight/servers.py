@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
+from engines.event_loop import run_to_end
 from engines.remote.endpoint import Endpoint, read_key
 from engines.remote.failures import Failure
 from engines.remote.http import open_session, proxy_of, read_body
@@ -26,7 +26,7 @@ def ask_for_models(option: str, endpoint: Endpoint) -> tuple[str, ...]:
         ConfigError: no server can be reached, it is not an HTTP server, or it refuses the key.
     """
     key = read_key(endpoint)
-    status, body = asyncio.run(_get_models(option, endpoint, key))
+    status, body = run_to_end(_get_models(option, endpoint, key))
     if status == 401:  # 403 may come for a key that may chat but not list models
         used = f"the key in {endpoint.api_key_env}" if endpoint.api_key_env else "no key"
         raise ConfigError(

@@ -1,0 +1,1 @@
+"""Parley from Python: what the package `parley` offers to scripts and notebooks."""

@@ -151,7 +151,7 @@ def train(config: RunConfig) -> Path:
             for alarm in alarms.values():
                 show_alarm(watch.console, alarm)
             metrics |= {"alarms": alarms} if alarms else {}
-            if iteration % config.evaluation.every == 0 and config.evaluation.curve_scenarios:
+            if config.evaluation.has_point(iteration, config.iterations):
                 label = f"iteration {iteration} of {config.iterations}: evaluate"
                 with watch.step("curve", label) as progress:
                     metrics["evaluation"] = curve_point(trainer.play, iteration, progress)

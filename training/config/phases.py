@@ -171,7 +171,7 @@ class EvaluationConfig:
         split: the split of the final comparison: "dev" to choose a recipe, "test" to report one.
         scenarios: scenarios a partner in the final comparison; a split of SOTOPIA is played whole.
         curve_scenarios: dev scenarios a partner for the learning curves.
-        every: iterations between two points of those curves.
+        every: iterations between two points of those curves; the last iteration has one, too.
         stubborn_bias: how much less, in nats, the control "stubborn" wants to accept an offer
             than the behaviour-cloned policy; null leaves the control out.
         both_seats: whether the policy plays each scenario from both seats against others; else it
@@ -187,6 +187,14 @@ class EvaluationConfig:
     stubborn_bias: Positive | None = None
     both_seats: bool = False
     episodes: Count = 1
+
+    def has_point(self, iteration: int, last: int) -> bool:
+        """Whether the learning curves have a point after this iteration of `last`."""
+        return self.curve_scenarios > 0 and (iteration % self.every == 0 or iteration == last)
+
+    def points(self, iterations: int) -> int:
+        """How many points the learning curves have after so many iterations, without the clone's."""
+        return -(-iterations // self.every) if self.curve_scenarios else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

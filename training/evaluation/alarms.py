@@ -202,7 +202,7 @@ def _diverging(record: Record) -> str | None:
             f"In the update of iteration {record['iteration']} {', '.join(bad)} is no finite "
             f"number, though the loss still is. {advice}"
         )
-    first, last = abs(numbers.get("loss_first", 0.0)), abs(numbers.get("loss", 0.0))
+    first, last = abs(numbers.get("loss_first", 0.0)), abs(_at_its_end(numbers, "loss"))
     if first == 0 or last <= LOSS_GROWTH * first:
         return None
     return (
@@ -211,8 +211,13 @@ def _diverging(record: Record) -> str | None:
     )
 
 
+def _at_its_end(numbers: Mapping[str, float], name: str) -> float:
+    """A number of an update's last epoch; records of earlier releases have the last batch's."""
+    return numbers.get(f"{name}_last", numbers.get(name, 0.0))
+
+
 def _chosen_fall(record: Record) -> str | None:
-    ratio = record["update"].get("chosen_log_ratio", 0.0)
+    ratio = _at_its_end(record["update"], "chosen_log_ratio")
     if not ratio < -CHOSEN_FALL:
         return None
     return (

@@ -22,6 +22,12 @@ from training.methods.objectives.common import nll
 from training.methods.objectives.types import BranchLogps, State
 from training.methods.records import Example
 
+LAST = "_last"
+"""Ends the name of a number in metrics.jsonl that is of the last epoch alone."""
+
+WATCHED = ("loss", "chosen_log_ratio")
+"""What tells by its last epoch that an update went wrong; see `training.evaluation.alarms`."""
+
 ADAM_BETAS = (0.9, 0.999)
 """Decay rates of AdamW's moments; each update starts with fresh ones."""
 
@@ -36,6 +42,7 @@ class StepReport:
         nll: negative log-likelihood per token of the chosen branches, nats.
         grad_norm: before clipping.
         metrics: the objective's own, on the whole batch.
+        examples: how many the batch has.
         tokens: tokens encoded; `tokens_saved` more would have been without trunk sharing.
     """
 
@@ -46,6 +53,7 @@ class StepReport:
     nll: float
     grad_norm: float
     metrics: dict[str, float]
+    examples: int
     tokens: int
     tokens_saved: int
 
@@ -56,9 +64,13 @@ class UpdateReport:
 
     Attributes:
         steps: optimiser steps made.
-        loss_first: loss of the first batch; `loss_last`, `nll_last`, `grad_norm_last` and
-            `metrics` (log-ratios, margin, accuracy ...) are of the last batch, which the policy
-            had been trained on once less than the number of epochs.
+        loss, nll, grad_norm, metrics: means over all batches, each weighted by its examples; the
+            metrics are log-ratios, margin, accuracy ... A metric that some batches lack is averaged
+            over the others.
+        loss_first: loss of the first batch.
+        last: loss, nll and metrics of the last epoch, averaged in the same way: how the update
+            ended. The policy had been trained on these examples once less than the number of
+            epochs.
         tokens: tokens encoded for gradients; `tokens_saved` more would have been without trunk
             sharing. The reference pass is not counted.
         stopped_early: why, None when it ran to the end.
@@ -67,10 +79,11 @@ class UpdateReport:
 
     steps: int
     loss_first: float
-    loss_last: float
-    nll_last: float
-    grad_norm_last: float
+    loss: float
+    nll: float
+    grad_norm: float
     metrics: dict[str, float]
+    last: dict[str, float]
     tokens: int
     tokens_saved: int
     stopped_early: str | None
@@ -81,13 +94,14 @@ class UpdateReport:
         return {
             "steps": self.steps,
             "loss_first": self.loss_first,
-            "loss": self.loss_last,
-            "nll": self.nll_last,
-            "grad_norm": self.grad_norm_last,
+            "loss": self.loss,
+            "nll": self.nll,
+            "grad_norm": self.grad_norm,
             "tokens": self.tokens,
             "tokens_saved": self.tokens_saved,
             "stopped_early": float(self.stopped_early is not None),
             **self.metrics,
+            **{f"{name}{LAST}": self.last[name] for name in WATCHED if name in self.last},
         }
 
 
@@ -155,6 +169,7 @@ def update(
                     nll=chosen_nll,
                     grad_norm=float(norm),
                     metrics=output.metrics,
+                    examples=len(indices),
                     tokens=sum(part.tokens for part in batch.packed),
                     tokens_saved=sum(p.concatenated_tokens - p.tokens for p in batch.packed),
                 )
@@ -241,15 +256,32 @@ def _drift(whole: BranchLogps, least: float | None) -> str | None:
 
 
 def _summary(reports: Sequence[StepReport], stopped_early: str | None) -> UpdateReport:
-    last = reports[-1]
+    whole = mean_numbers(reports)
+    loss, nll, grad_norm = (whole.pop(name) for name in ("loss", "nll", "grad_norm"))
     return UpdateReport(
         steps=len(reports) - (stopped_early is not None),
         loss_first=reports[0].loss,
-        loss_last=last.loss,
-        nll_last=last.nll,
-        grad_norm_last=last.grad_norm,
-        metrics=last.metrics,
+        loss=loss,
+        nll=nll,
+        grad_norm=grad_norm,
+        metrics=whole,
+        last=mean_numbers([r for r in reports if r.epoch == reports[-1].epoch]),
         tokens=sum(report.tokens for report in reports),
         tokens_saved=sum(report.tokens_saved for report in reports),
         stopped_early=stopped_early,
     )
+
+
+def mean_numbers(reports: Sequence[StepReport]) -> dict[str, float]:
+    """The loss, nll, gradient norm and metrics of batches, averaged over their examples.
+
+    A batch may hold one example, so that its own numbers say little.
+    """
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for report in reports:
+        own = {"loss": report.loss, "nll": report.nll, "grad_norm": report.grad_norm}
+        for name, value in (own | report.metrics).items():
+            sums[name] = sums.get(name, 0.0) + report.examples * value
+            counts[name] = counts.get(name, 0) + report.examples
+    return {name: total / counts[name] for name, total in sums.items()}

@@ -105,7 +105,7 @@ def stages_of(config: RunConfig, demonstrator: ModelSize | None = None) -> list[
     )
     pairs = branch.points * (dialogue + branch.continuations * turns / 2 * said)
     both = 1 if config.partner.weights.get("self") else 0
-    curve = rounds // evaluation.every * evaluation.curve_scenarios if rounds else 0
+    curve = evaluation.points(rounds) * evaluation.curve_scenarios
     others = len([name for name, weight in config.partner.weights.items() if weight]) - both
     final = evaluation.scenarios * evaluation.episodes * (3 if evaluation.stubborn_bias else 2)
     shown = played("demonstrations", cloning.dialogues, 1, 2)

@@ -112,7 +112,7 @@ def training_workload(config: RunConfig) -> Workload:
     probes = branch.probes * config.env.max_turns * TURNS_SHARE / 2
     continued = branch.points * (branch.continuations + measured * probes / POOR_SHARE)
     episodes = config.iterations * (config.collect.episodes + continued)
-    curve = config.iterations / evaluation.every * evaluation.curve_scenarios * 3
+    curve = evaluation.points(config.iterations) * evaluation.curve_scenarios * 3
     seats = 2 if evaluation.both_seats else 1  # except in self-play
     final = evaluation.scenarios * evaluation.episodes * (1 + 2 * seats)
     final *= 3 if evaluation.stubborn_bias else 2

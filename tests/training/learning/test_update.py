@@ -18,7 +18,7 @@ from envs.options import build
 from tests.tiny_models import gradients, one_layer, weights
 from training.config import UpdateConfig
 from training.learning.reference import reference_logps, reference_pass
-from training.learning.update import StepReport, UpdateReport, update
+from training.learning.update import StepReport, UpdateReport, mean_numbers, update
 from training.methods.objectives.base import Objective
 from training.methods.objectives.sdpo import sdpo
 from training.methods.objectives.sppo import sppo
@@ -182,8 +182,8 @@ def test_the_gradient_does_not_depend_on_the_split(
     # Llama's norms round to float32 in between, whatever the model's precision
     assert_close(found[0], wanted_gradient, rtol=1e-5, atol=1e-6)
     assert report.loss_first == pytest.approx(float(wanted.detach()), rel=1e-6)
-    assert report.nll_last == pytest.approx(float(chosen_nll.detach()), rel=1e-6)
-    assert report.grad_norm_last == pytest.approx(float(wanted_gradient.norm()), rel=1e-5)
+    assert report.nll == pytest.approx(float(chosen_nll.detach()), rel=1e-6)
+    assert report.grad_norm == pytest.approx(float(wanted_gradient.norm()), rel=1e-5)
 
 
 def test_the_first_loss_is_log_2_and_training_separates_the_pairs(model: LlamaForCausalLM) -> None:
@@ -192,10 +192,10 @@ def test_the_first_loss_is_log_2_and_training_separates_the_pairs(model: LlamaFo
     assert report.loss_first == pytest.approx(math.log(2))
     assert report.steps == 15
     assert report.stopped_early is None
-    assert report.loss_last < 0.1
-    assert report.metrics["accuracy"] == 1.0
-    assert report.metrics["chosen_log_ratio"] > 0 > report.metrics["rejected_log_ratio"]
-    assert report.metrics["margin"] > 5
+    assert report.last["loss"] < 0.1
+    assert report.last["accuracy"] == 1.0
+    assert report.last["chosen_log_ratio"] > 0 > report.last["rejected_log_ratio"]
+    assert report.last["margin"] > 5
 
 
 def test_one_seed_gives_one_set_of_weights(model: LlamaForCausalLM) -> None:
@@ -302,7 +302,7 @@ def test_winners_do_not_count_as_drift(model: LlamaForCausalLM) -> None:
     given = examples(3, win_probs=(1.0, 0.5))
     config = replace(BASE, epochs=10, min_rejected_log_ratio=-0.1)
     report, _, _ = run(model, given, config, objective=downwards)
-    assert report.loss_last < -0.1
+    assert report.last["loss"] < -0.1
     assert report.stopped_early is None
 
 
@@ -380,3 +380,21 @@ def test_a_reference_of_other_examples_is_refused(model: LlamaForCausalLM) -> No
 def test_options_out_of_range_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(UpdateConfig, asdict(BASE) | change, "update")
+
+
+def test_the_numbers_of_an_update_are_means_over_its_examples() -> None:
+    """The last batch may hold one example, and must not speak for the others."""
+    steps = [
+        StepReport(
+            step=step, epoch=step // 2, learning_rate=0.0, loss=loss, nll=1.0, grad_norm=2.0,
+            metrics={"accuracy": accuracy}, examples=examples, tokens=5, tokens_saved=0,
+        )
+        for step, (loss, accuracy, examples) in enumerate([(4, 1, 3), (8, 0, 1), (1, 1, 3), (5, 0, 1)])
+    ]  # fmt: skip
+    assert mean_numbers(steps) == {
+        "loss": pytest.approx((12 + 8 + 3 + 5) / 8),
+        "nll": 1.0,
+        "grad_norm": 2.0,
+        "accuracy": pytest.approx(6 / 8),
+    }
+    assert mean_numbers(steps[2:])["loss"] == pytest.approx(2.0)

@@ -193,7 +193,7 @@ class EvaluationConfig:
         return self.curve_scenarios > 0 and (iteration % self.every == 0 or iteration == last)
 
     def points(self, iterations: int) -> int:
-        """How many points the learning curves have after so many iterations, without the clone's."""
+        """How many points the curves have after so many iterations, without the clone's."""
         return -(-iterations // self.every) if self.curve_scenarios else 0
 
 

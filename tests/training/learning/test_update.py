@@ -384,12 +384,13 @@ def test_options_out_of_range_are_refused(change: dict[str, object], message: st
 
 def test_the_numbers_of_an_update_are_means_over_its_examples() -> None:
     """The last batch may hold one example, and must not speak for the others."""
+    batches = [(4, 1, 3), (8, 0, 1), (1, 1, 3), (5, 0, 1)]
     steps = [
         StepReport(
             step=step, epoch=step // 2, learning_rate=0.0, loss=loss, nll=1.0, grad_norm=2.0,
             metrics={"accuracy": accuracy}, examples=examples, tokens=5, tokens_saved=0,
         )
-        for step, (loss, accuracy, examples) in enumerate([(4, 1, 3), (8, 0, 1), (1, 1, 3), (5, 0, 1)])
+        for step, (loss, accuracy, examples) in enumerate(batches)
     ]  # fmt: skip
     assert mean_numbers(steps) == {
         "loss": pytest.approx((12 + 8 + 3 + 5) / 8),

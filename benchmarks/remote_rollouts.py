@@ -225,7 +225,7 @@ def main() -> None:
         )
     Console().print(shown)
     if not find_spec("litellm"):
-        print("litellm is missing here: install parley-rl[api].")
+        print("litellm is missing here: pip install -e '.[api]'")
     if SOTOPIA not in timings:
         print("SOTOPIA's runner is missing here: give an interpreter by --sotopia-python.")
 

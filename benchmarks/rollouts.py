@@ -297,7 +297,7 @@ def main() -> None:
         shown.add_section()
     Console().print(shown)
     if find_spec("vllm") is None:
-        print("vLLM is missing here; pip install 'parley-rl[vllm]', or its CPU build for tests.")
+        print("vLLM is missing here; pip install -e '.[vllm]', or its CPU build for tests.")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from transformers import PretrainedConfig
 from engines.vllm_heads import Named, head_size, widened_config, widened_weights
 from engines.vllm_options import VllmOptions
 from envs.errors import EngineError
+from envs.extras import install
 
 _VARIABLES = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -160,7 +161,7 @@ def _import_vllm() -> Any:
     except ImportError as error:
         raise EngineError(
             f"engine=vllm, but vLLM cannot be imported ({error}); install it by "
-            "pip install 'parley-rl[vllm]', or choose engine=local."
+            f"{install('vllm')}, or choose engine=local."
         ) from error
     _register_transfer()
     return vllm

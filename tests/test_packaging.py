@@ -11,7 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from training.preflight.checks import DISTRIBUTION, OUR_PACKAGES
+from envs.extras import DISTRIBUTION, extras, install, packages_of
+from training.preflight.checks import OUR_PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_OURS_TO_SHIP = {"__pycache__", ".ruff_cache", ".mypy_cache"}
@@ -102,3 +103,11 @@ def test_a_package_of_that_name_before_ours_is_named(installed: Path, tmp_path: 
     done = run(words, stranger.parent, PYTHONPATH=str(installed))
     assert done.returncode == 2
     assert f"'judges' was expected at {installed / 'judges'}" in done.stderr
+
+
+def test_an_extra_is_installed_by_its_packages() -> None:
+    """No index knows this project, so pip could not be given its name."""
+    assert {"api", "gguf", "vllm", "wandb"} <= set(extras())
+    assert install("gguf") == "pip install 'gguf>=0.17' accelerate"
+    assert packages_of("none") == ()
+    assert install("none") == "pip install -e '.[none]'"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from envs.errors import ConfigError
+from envs.extras import install
 from envs.registry import Component, NoOptions, Registry
 
 Track = Callable[[int, Mapping[str, Any]], None]
@@ -54,8 +55,7 @@ def wandb(options: WandbOptions, folder: Path, config: Mapping[str, Any]) -> Ite
         import wandb
     except ImportError as error:
         raise ConfigError(
-            "logger=wandb needs the package wandb, which is not installed; "
-            "run: pip install 'parley-rl[wandb]'"
+            f"logger=wandb needs the package wandb, which is not installed; run: {install('wandb')}"
         ) from error
     session = wandb.init(
         project=options.project,

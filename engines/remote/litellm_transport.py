@@ -19,6 +19,7 @@ from engines.remote.retries import parse_retry_after
 from engines.remote.server_words import shown
 from engines.remote.transport import Answer, response_format, sent_seed
 from envs.errors import ConfigError
+from envs.extras import install
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def import_litellm() -> Any:
         import litellm
     except ImportError:
         raise ConfigError(
-            "litellm is not installed; run pip install 'parley-rl[api]', or set base_url to call "
+            f"litellm is not installed; run {install('api')}, or set base_url to call "
             "an OpenAI-compatible server directly."
         ) from None
     litellm.suppress_debug_info = True  # it prints, not only logs

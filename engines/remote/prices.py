@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import FOREIGN_FAULTS, ConfigError
+from envs.extras import install
 
 Entries = Mapping[str, Mapping[str, Any]]
 """The content of litellm's price file: an entry for each model, by the model's name."""
@@ -138,7 +139,7 @@ def why_unknown(model: str) -> str:
     if (source := price_list_version()) is None:
         return (
             f"the price of {model} is unknown, because the price file of litellm is not installed: "
-            f"pip install 'parley-rl[api]', or {remedy}."
+            f"{install('api')}, or {remedy}."
         )
     return f"the price of {model} is unknown to {source}: correct the name, or {remedy}."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from envs.extras import DISTRIBUTION
 from training.cli.commands import PARLEY, SUBCOMMANDS, start
 from training.cli.run import errors_as_sentences
-from training.preflight.checks import DISTRIBUTION
 
 _HELP = """\
 Parley trains language-model agents to talk to others: a model plays against itself and others,

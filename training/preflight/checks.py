@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 
 from agents.vocabulary import missing_words
 from envs.errors import ConfigError
+from envs.extras import DISTRIBUTION, install
 from envs.scenarios import FAMILIES
 from envs.scenarios.likeness import is_benchmark
 from envs.scenarios.open_ended import read_scenes, scenes_of
@@ -23,8 +24,6 @@ from training.preflight.packages import OUR_PACKAGES, misplaced
 from training.storage.hub import SCHEME, is_on_hub, read_address
 from training.storage.learned import check_learned, players_by_name
 from training.storage.model_source import check_local
-
-DISTRIBUTION = "parley-rl"
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -235,8 +234,7 @@ def check_lora(rank: int | None) -> None:
 
 def _not_installed(option: str, library: str, extra: str, instead: str) -> ConfigError:
     return ConfigError(
-        f"{option}, but {library} is not installed; install it by "
-        f"pip install 'parley-rl[{extra}]', or {instead}."
+        f"{option}, but {library} is not installed; install it by {install(extra)}, or {instead}."
     )
 
 

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from envs.errors import ConfigError
+from envs.extras import install
 from training.storage.files import read_object
 from training.storage.gguf_header import SUFFIX, read_header
 from training.storage.hub import SCHEME, fetch_model, is_on_hub
@@ -351,5 +352,5 @@ def _need_library(library: str, said: str, extra: str) -> None:
     if find_spec(library) is None:
         raise ConfigError(
             f"{said}, but {library} is not installed; install it by "
-            f"pip install 'parley-rl[{extra}]', or give the folder of a Hugging Face model."
+            f"{install(extra)}, or give the folder of a Hugging Face model."
         )

@@ -16,6 +16,7 @@ from transformers import AutoConfig, LlamaForCausalLM
 
 from agents.chat_template import ChatTemplate
 from envs.errors import ConfigError
+from envs.extras import install
 from tests.gguf_files import write_gguf
 from tests.tiny_models import instruct_model, instruct_tokenizer, random_llama
 from training.builders.players import stop_tokens
@@ -211,4 +212,4 @@ def test_a_library_that_is_not_there_is_named(
     monkeypatch.setattr(model_source, "find_spec", lambda n: None if n == library else there(n))
     name, extra = (gguf_file, "gguf") if library == "gguf" else (adapted(base), "lora")
     assert f"but {library} is not installed; install it by pip install" in refusal(name)
-    assert f"'parley-rl[{extra}]'" in refusal(name)
+    assert install(extra) in refusal(name)

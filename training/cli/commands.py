@@ -36,6 +36,7 @@ SUBCOMMANDS: Final = (
     Subcommand("calibrate", "judges.calibrate", "measure how good a judge is"),
     Subcommand("invent", "envs.scenarios.invent", "let a model write new scenes"),
     Subcommand("store", "training.store", "check that a run's folder is as it was written"),
+    Subcommand("doctor", "training.doctor", "tell what works on this machine"),
     Subcommand("show", "envs.show", "print a scenario and a random episode of it"),
 )
 """All subcommands, in the order of the help."""

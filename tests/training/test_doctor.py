@@ -1,4 +1,4 @@
-"""What `parley doctor` says of a machine: what works, what can be added, and what must be mended."""
+"""What `parley doctor` says of a machine: what works, what can be added, what must be mended."""
 
 from __future__ import annotations
 

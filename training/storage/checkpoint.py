@@ -80,6 +80,9 @@ def save_checkpoint(
             if learned is not None:
                 write_text(part / LEARNED, to_json(learned, indent=2))
             write_manifest(part)
+            mode = (part / TRAINER_STATE).stat().st_mode
+            for weights in part.rglob("*.safetensors"):  # written for their owner's eyes alone
+                weights.chmod(mode)
             for path in (*part.rglob("*"), part):  # folders too: the average's has names to keep
                 flush(path)
             if folder.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,16 @@ def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path, text: str 
         (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"manifest\.json is missing or cannot be read"):
         verify_checkpoint(tmp_path)
+
+
+def test_all_files_have_the_mode_that_the_user_asks_for(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = save_checkpoint(tmp_path / "0001", four_words(), tokenizer, {}, four_words())
+    finally:
+        os.umask(before)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
+    verify_checkpoint(folder)

@@ -14,9 +14,9 @@ Measures = dict[str, float]
 
 
 def measure(played: PlayedEpisode, seat: int) -> Measures:
-    """Compute a seat's metrics: the seven dimensions, and metrics that expose stubbornness.
+    """Compute a seat's metrics: the seven dimensions, their mean, and what exposes stubbornness.
 
-    The latter are the other side's goal, joint welfare (0..1, NaN without a task), whether there
+    The latter is the other side's goal, joint welfare (0..1, NaN without a task), whether there
     was a deal, words per turn, turns, and the shares of invalid actions and of near misses (a yes
     in words without the act that closes a deal). How far constrained decoding moved a turn, in
     nats, is NaN where no turn was constrained.
@@ -31,6 +31,7 @@ def measure(played: PlayedEpisode, seat: int) -> Measures:
     words = [len(action.text.split()) for action in own]
     return {
         **{name: float(getattr(scores, name)) for name in DIMENSION_RANGES},
+        "overall": scores.overall,
         "partner_goal": scores_of(played, 1 - seat).goal,
         "joint_welfare": joint_welfare(episode.scenario.task, episode.deal)
         if episode.scenario.task

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 HEADLINE = ("goal", "partner_goal", "joint_welfare", "deal_rate", "words_per_turn")
 """The metrics that every table shows together, because goal alone rewards stubbornness."""
+
+
+WORDS = {
+    "bc": "the policy after stage 0, before it played itself",
+    "final": "the policy that was measured, after training",
+    "stubborn": "a control: bc, less willing to accept an offer",
+    "self": "the policy in both seats",
+    "frozen_bc": "bc as the partner, which does not learn",
+    "experts": "scripted bargainers",
+}
+"""What the names of policies and partners in tables mean."""
+
+
+def key(names: Iterable[str]) -> str:
+    """One sentence on those of the names that need one; "" if none does."""
+    said = [f"{name} is {WORDS[name]}" for name in dict.fromkeys(names) if name in WORDS]
+    return f"{'; '.join(said)}." if said else ""
 
 
 def leaves_out_zero(stat: Mapping[str, Any]) -> bool:

@@ -13,7 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from engines.remote.server_words import without_codes
-from training.evaluation.table_cells import HEADLINE, difference_cell, mean_cell
+from judges.base import DIMENSION_RANGES
+from training.evaluation.table_cells import HEADLINE, difference_cell, key, mean_cell
 
 
 def show_place(console: Console, what: str, place: Path) -> None:
@@ -37,6 +38,8 @@ def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
         if part["scenarios"] == summary["scenarios"]:
             continue  # the table above shows it
         _show_tables(console, part, f"{subset} alone: {_description(summary, part['scenarios'])}")
+    policies = summary["policies"]
+    console.print(f"[dim]{escape(key([*policies, *policies['final']]))}[/dim]")
     for note in summary["notes"]:
         console.print(f"note: {escape(without_codes(note))}")
 
@@ -73,6 +76,19 @@ def _show_tables(console: Console, summary: Mapping[str, Any], description: str)
         console.print(
             f"partner: [bold]{escape(partner)}[/bold] ({escape(description)})", table, sep="\n"
         )
+        console.print(_dimensions(summary["policies"]["final"][partner]))
+
+
+def _dimensions(stats: Mapping[str, Any]) -> str:
+    """SOTOPIA's seven dimensions of the measured policy and their mean, with their ranges."""
+    said = [
+        f"{name.replace('_', ' ')} {mean_cell(stats.get(name))} ({low:g} to {high:g})"
+        for name, (low, high) in DIMENSION_RANGES.items()
+        if name != "goal"
+    ]
+    return f"final: overall {mean_cell(stats.get('overall'))}, the mean of goal and " + ", ".join(
+        said
+    )
 
 
 _INTERVAL_WIDTH = len("[-0.00..-0.00]")

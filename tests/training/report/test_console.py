@@ -219,3 +219,28 @@ def test_nested_metrics_get_paths() -> None:
         "evaluation": {"self": {"goal": stat(6.5), "deal_rate": stat(None)}},
     }
     assert flat(metrics) == {"examples": 5, "update/loss": 0.5, "evaluation/self/goal": 6.5}
+
+
+def test_the_seven_dimensions_and_the_words_are_explained() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    found = {"self": {"goal": stat(6.5), "overall": stat(3.25), "relationship": stat(2.0)}}
+    episodes = {"self": {"played": 8, "unscored": 0}}
+    summary = {
+        "protocol": None,
+        "split": "test",
+        "scenarios": 8,
+        "policies": {"bc": found, "final": found},
+        "paired": {},
+        "paired_to": {},
+        "episodes": {"bc": episodes, "final": episodes},
+        "subsets": {},
+        "notes": [],
+    }
+    show_summary(console, summary)
+    shown = " ".join(text(console).split())
+    assert (
+        "overall 3.25, the mean of goal and believability - (0 to 10), relationship 2.00" in shown
+    )
+    assert "bc is the policy after stage 0" in shown
+    assert "self is the policy in both seats" in shown
+    assert "experts is" not in shown, "only words that were used"

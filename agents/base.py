@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engines.types import Generation
 from envs.scenarios.task import Task
-from envs.types import Action, Observation, View
+from envs.types import Action, Episode, Observation, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,19 @@ class Agent(Protocol):
 
     async def act(self, observation: Observation) -> Move:
         """Choose the next action. Bad model output is an invalid action, not an exception."""
+        ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """An agent that is told how its episode ended: a person's."""
+
+    def ended(self, episode: Episode, reasons: Sequence[str]) -> None:
+        """Take note of the end.
+
+        Args:
+            reasons: the judge's, a sentence a seat; one for all where there are no scores.
+        """
         ...
 
 

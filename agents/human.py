@@ -10,7 +10,7 @@ import asyncio
 import re
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from envs.actions import CODECS
 from envs.bargaining import EMPTY_TABLE, Table, apply_act
 from envs.errors import ActionError
 from envs.scenarios.task import Task
-from envs.types import Action, ActionType, Observation, Profile, Turn, View
+from envs.types import Action, ActionType, Episode, Observation, Profile, Turn, View
 
 _COLUMNS = 88
 _PROMPT = "> "
@@ -62,14 +62,14 @@ class HumanPlayer:
     _on_screen: object = field(default=None, init=False)
 
     def sit(self, seat: Seat) -> Agent:
-        return _SeatedHuman(self, seat.task)
+        return _SeatedHuman(self, seat.task, seat.view.seat)
 
 
 class _SeatedHuman:
     """The person in one seat; input is awaited in a thread, so that other episodes go on."""
 
-    def __init__(self, player: HumanPlayer, task: Task | None) -> None:
-        self._player, self._task = player, task
+    def __init__(self, player: HumanPlayer, task: Task | None, seat: int) -> None:
+        self._player, self._task, self._seat = player, task, seat
         self._shown_turns = 0
 
     async def act(self, observation: Observation) -> Move:
@@ -102,6 +102,20 @@ class _SeatedHuman:
                     return action
                 self._write(f"That cannot be done: {action.invalid}")
 
+    def ended(self, episode: Episode, reasons: Sequence[str]) -> None:
+        """Show the person how it ended: the deal, and what it was worth to both."""
+        player, seat = self._player, self._seat
+        with player._terminal:
+            if player._on_screen is self:
+                for turn in episode.turns[self._shown_turns :]:
+                    if turn.seat != seat:
+                        self._write(_turn_text(turn, seat))
+            player._on_screen = None
+            self._write(f"\n{_end_text(episode, self._task, seat)}")
+            for number, reason in enumerate(reasons):
+                who = "You" if number == seat else "The other"
+                self._write(reason.replace(f"Seat {number} ", f"{who} ", 1))
+
     def _show_transcript(self, observation: Observation, since: int | None = None) -> None:
         """Print all turns, or those from `since` on that the person has not typed itself."""
         seat = observation.view.seat
@@ -121,6 +135,10 @@ def read_typed(typed: str, observation: Observation, task: Task | None) -> Actio
     Args:
         task: None where there are no deals to be made.
     """
+    if task is not None and f"/{typed.split(' ')[0]}" in _DEAL_COMMANDS:
+        meant = read_typed(f"/{typed}", observation, task)
+        if meant.invalid is None:  # "offer price=12" is the act; what is no act is said
+            return meant
     if not typed.startswith("/"):
         spoken = CODECS["line"].decode(f"say {typed}")
         together = _WITH_ACT.fullmatch(typed) if task is not None else None
@@ -193,6 +211,14 @@ def _about(profile: Profile | None) -> str:
     if profile is None:
         return "a stranger."
     return known_facts(profile, profile.public_info, profile.personality_and_values)
+
+
+def _end_text(episode: Episode, task: Task | None, seat: int) -> str:
+    deal = episode.deal
+    if deal is None or task is None:
+        return f"The conversation is over, without a deal: {episode.end.value}."
+    said = task.terms(1 - seat, deal)
+    return f"The conversation is over. The deal, as the other would offer it: {said}."
 
 
 def _turn_text(turn: Turn, seat: int) -> str:

@@ -47,12 +47,14 @@ if __name__ == "__main__":
 from dataclasses import replace
 from pathlib import Path
 
+from rich.console import Console
+
 from agents.base import Player
 from envs.options import to_mapping
 from training.builders.players import open_play, seat_policies
 from training.config.play import API, BUILT_IN_POLICIES
 from training.evaluation.comparison import TABLE, compare_within, write_comparison
-from training.evaluation.held_out import evaluation_partners, held_out, with_files
+from training.evaluation.held_out import HeldOut, evaluation_partners, held_out, with_files
 from training.evaluation.summary import summarise
 from training.learning.stage0 import first_model
 from training.play.context import FROZEN, POLICY
@@ -82,7 +84,8 @@ def evaluate_policy(config: RunConfig, player: Player | None = None) -> Path:
     Returns:
         The evaluation's folder.
     """
-    bc_folder = bc_checkpoint_of(config.policy.name) if player is None else None
+    is_alone = player is not None or _includes_person(config)  # nobody plays each scene thrice
+    bc_folder = None if is_alone else bc_checkpoint_of(config.policy.name)
     config = resolve_options(config, has_bc=bc_folder is not None)
     if player is not None:
         config = replace(config, policy=replace(config.policy, name=player.id))
@@ -100,6 +103,8 @@ def evaluate_policy(config: RunConfig, player: Player | None = None) -> Path:
         play.partners = partners
         if player is not None:
             play.players[POLICY] = player
+        if _includes_person(config):
+            _announce(watch.console, scenarios, config)
         if policy is not None:
             seat_policies(play, bc or policy, policy)
         if bc is None:
@@ -113,6 +118,16 @@ def evaluate_policy(config: RunConfig, player: Player | None = None) -> Path:
         show_place(watch.console, "table", run.folder / TABLE)
         show_place(watch.console, "report", write_report(run.folder))
     return run.folder
+
+
+def _announce(console: Console, scenarios: HeldOut, config: RunConfig) -> None:
+    """Tell a person how much is to be played, and against whom."""
+    games = len(scenarios.scenarios) * scenarios.episodes * (2 if scenarios.both_seats else 1)
+    console.print(
+        f"{games} games against {config.policy.name}, one after the other. "
+        "What was played is kept; Ctrl-C stops.",
+        markup=False,
+    )
 
 
 def resolve_options(config: RunConfig, *, has_bc: bool) -> RunConfig:

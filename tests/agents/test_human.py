@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.base import Seat
+from agents.base import Agent, Move, Seat
 from agents.human import HumanPlayer, read_typed
+from engines.batcher import Batcher
 from envs.actions import CODECS
 from envs.scenarios import draw
-from envs.social import SocialState
+from envs.social import Rules, SocialState
 from envs.types import Action, ActionType, Observation, Profile, Relationship, Scenario
+from judges.verifiable import VerifiableJudge
+from training.play.rollout import EpisodePlan, play_wave
 
 SECRET = "xyzzy"
 SCENE = replace(
@@ -75,7 +78,8 @@ def acts(terminal: Terminal, observations: Sequence[Observation]) -> list[Action
     ("typed", "action"),
     [
         ("Hello, Ben!", Action(ActionType.SPEAK, "Hello, Ben!")),
-        ("accept", Action(ActionType.SPEAK, "accept")),
+        ("accept", Action(ActionType.ACT, "accept")),
+        ("accept it or not?", Action(ActionType.SPEAK, "accept it or not?")),
         ("<think> hm </think> ok", Action(ActionType.SPEAK, "<think> hm </think> ok")),
         ("/do sit down", Action(ActionType.ACT, "sit down")),
         ("/gesture  nods", Action(ActionType.NON_VERBAL, "nods")),
@@ -263,3 +267,40 @@ def test_of_several_episodes_each_is_shown_whole_when_its_turn_comes() -> None:
     scenes = [text for text in terminal.screen if "You are Ana" in text]
     assert ["zoo" in scene for scene in scenes] == [False, True, False]
     assert terminal.screen.count("You said: one") == 1
+
+
+def test_an_offer_without_a_slash_is_the_act_where_it_is_one() -> None:
+    task = SCENE.task
+    assert read_typed("offer price=12", observed(), task) == Action(
+        ActionType.ACT, "offer price=12"
+    )
+    said = read_typed("offer me something better", observed(), task)
+    assert said == Action(ActionType.SPEAK, "offer me something better")
+    offered = observed("do offer price=12", seat=1)
+    assert read_typed("accept", offered, task) == Action(ActionType.ACT, "accept")
+    assert read_typed("accept", observed(), task).type is ActionType.SPEAK, "nothing to accept"
+    assert read_typed("accept", observed(), None).type is ActionType.SPEAK
+
+
+def test_the_person_is_told_how_it_ended() -> None:
+    terminal = Terminal(["offer price=12"])
+    plan = EpisodePlan("x", SCENE, (terminal.player(), Accepts()), seed=1)
+    (played,) = play_wave([plan], Rules(max_turns=4), VerifiableJudge(), Batcher())
+    assert played.episode.deal is not None
+    shown = " ".join(terminal.text.split())
+    assert "The conversation is over. The deal, as the other would offer it: price=12." in shown
+    assert "You got " in shown
+    assert "The other got " in shown
+    assert "Seat " not in shown
+
+
+class Accepts:
+    """A player that accepts."""
+
+    id = "accepts"
+
+    def sit(self, seat: Seat) -> Agent:
+        return self
+
+    async def act(self, observation: Observation) -> Move:
+        return Move(Action(ActionType.ACT, "accept"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from agents.base import Agent, Player, Seat
+from agents.base import Agent, Listener, Player, Seat
 from engines.batcher import Batcher
 from engines.event_loop import run_to_end
 from engines.types import Generation
@@ -87,8 +87,9 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
     order_seed = trunk.persona if trunk else plan.seed
     state = replay(plan.scenario, rules, trunk.turns if trunk else (), order_seed)
     generations: list[Generation | None] = list(trunk.generations) if trunk else []
+    agents = _seated(plan, state)
     try:
-        await _act_out(state, _seated(plan, state), generations)
+        await _act_out(state, agents, generations)
     except (RemoteError, PromptError) as error:
         episode = state.abandon()
         judgement = unanswered(judge, error, f"Not played to its end: {error}")
@@ -96,6 +97,9 @@ async def play(plan: EpisodePlan, rules: Rules, judge: Judge, batcher: Batcher) 
         episode = state.episode()
         with batcher.detached():
             judgement = await judge.judge(episode)
+    for agent in agents:
+        if isinstance(agent, Listener):
+            agent.ended(episode, judgement.reasons)
     return PlayedEpisode(
         id=plan.id,
         episode=episode,

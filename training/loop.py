@@ -82,7 +82,7 @@ from training.play.collect import collect, constraint_nats, sampled_tokens
 from training.play.waves import Progress
 from training.preflight.memory import check_memory
 from training.preflight.setup import set_up
-from training.report.console import show_alarm, show_place, show_summary
+from training.report.console import show_alarm, show_iteration, show_place, show_summary
 from training.report.page import write_report
 from training.report.stopwatch import Stopwatch
 from training.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -128,6 +128,7 @@ def train(config: RunConfig) -> Path:
 
         ahead: Played | None = None
         for iteration in run.remaining_iterations(config.iterations):
+            before = dict(watch.wall_s)
             played = ahead or play(trainer, iteration, watch)
             groups = played.branches.groups
             budget = config.update.token_budget
@@ -168,6 +169,7 @@ def train(config: RunConfig) -> Path:
                 ),
             )
             track(iteration, metrics)
+            show_iteration(watch.console, record, config.iterations, watch.since(before))
 
         with watch.step("evaluate", "final comparison") as progress:
             iteration = run.last_committed() or 0

@@ -51,19 +51,29 @@ def play_numbers(episodes: Sequence[PlayedEpisode]) -> dict[str, float]:
     """How the policy plays while data is collected, to see it drift.
 
     Returns:
-        `deal_rate` over the episodes whose goal a program can check, and the policy's
-        `words_per_turn`; each is left out where there is nothing to count.
+        `deal_rate` over the episodes whose goal a program can check; of the policy's seats the
+        mean `goal` of scored episodes, `words_per_turn` and `invalid_rate`. Each is left out where
+        there is nothing to count.
     """
-    deals = _deals(episodes)
-    words = [
-        len(turn.action.text.split())
+    actions = [
+        turn.action
         for played in episodes
         for turn in played.episode.turns
         if played.players[turn.seat] == POLICY
     ]
-    return ({"deal_rate": sum(deals) / len(deals)} if deals else {}) | (
-        {"words_per_turn": sum(words) / len(words)} if words else {}
-    )
+    goals = [
+        scores.goal
+        for played in episodes
+        for seat, scores in enumerate(played.judgement.scores)
+        if played.players[seat] == POLICY
+    ]
+    counted: dict[str, Sequence[float]] = {
+        "goal": goals,
+        "deal_rate": _deals(episodes),
+        "words_per_turn": [len(action.text.split()) for action in actions],
+        "invalid_rate": [action.invalid is not None for action in actions],
+    }
+    return {name: sum(values) / len(values) for name, values in counted.items() if values}
 
 
 def iteration_alarms(

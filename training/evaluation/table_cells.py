@@ -22,7 +22,7 @@ WORDS = {
 
 def key(names: Iterable[str]) -> str:
     """One sentence on those of the names that need one; "" if none does."""
-    said = [f"{name} is {WORDS[name]}" for name in dict.fromkeys(names) if name in WORDS]
+    said = [f"{name}: {WORDS[name]}" for name in dict.fromkeys(names) if name in WORDS]
     return f"{'; '.join(said)}." if said else ""
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from engines.remote.server_words import without_codes
 from judges.base import DIMENSION_RANGES
 from training.evaluation.table_cells import HEADLINE, difference_cell, key, mean_cell
+from training.report.stopwatch import duration
 
 
 def show_place(console: Console, what: str, place: Path) -> None:
@@ -25,6 +26,35 @@ def show_place(console: Console, what: str, place: Path) -> None:
 def show_alarm(console: Console, sentence: str) -> None:
     """Print that something came to nothing, where a zero alone might be taken for a result."""
     console.print(f"[bold yellow]alarm:[/bold yellow] {escape(without_codes(sentence))}")
+
+
+def show_iteration(
+    console: Console, record: Mapping[str, Any], iterations: int, spent_s: Mapping[str, float]
+) -> None:
+    """Print an iteration on one line, the same on a terminal and in a file.
+
+    Args:
+        record: what metrics.jsonl says of it.
+        spent_s: the seconds that its steps took, by name.
+    """
+    update, left = record["update"], iterations - record["iteration"]
+    played_s = spent_s.get("collect", 0.0) + spent_s.get("branch", 0.0)
+    said = [
+        _number("goal", record.get("goal"), ".2f"),
+        _number("deals", record.get("deal_rate"), ".0%"),
+        _number("invalid", record.get("invalid_rate"), ".1%"),
+        f"{record['examples']} examples",
+        _number("accuracy", update.get("accuracy"), ".2f"),
+        _number("loss", update.get("loss"), ".3f"),
+        f"{record['sampled_tokens'] / played_s:.0f} tokens/s" if played_s else "",
+        f"{left} to come in about {duration(left * sum(spent_s.values()))}" if left else "",
+    ]
+    line = f"iteration {record['iteration']} of {iterations}: {', '.join(filter(None, said))}"
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _number(name: str, value: float | None, spec: str) -> str:
+    return "" if value is None else f"{name} {value:{spec}}"
 
 
 def show_summary(console: Console, summary: Mapping[str, Any]) -> None:
@@ -76,7 +106,7 @@ def _show_tables(console: Console, summary: Mapping[str, Any], description: str)
         console.print(
             f"partner: [bold]{escape(partner)}[/bold] ({escape(description)})", table, sep="\n"
         )
-        console.print(_dimensions(summary["policies"]["final"][partner]))
+        console.print(_dimensions(summary["policies"]["final"][partner]), end="\n\n")
 
 
 def _dimensions(stats: Mapping[str, Any]) -> str:

@@ -120,6 +120,10 @@ class Stopwatch:
             ended.set()
             heart.join()
 
+    def since(self, before: Mapping[str, float]) -> dict[str, float]:
+        """Seconds by name since `wall_s` was as `before`."""
+        return {name: spent - before.get(name, 0.0) for name, spent in self.wall_s.items()}
+
     def timed(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
         """Wrap a function so that its time is added to `name`, without a progress bar."""
 

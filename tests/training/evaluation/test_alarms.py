@@ -142,9 +142,11 @@ def test_how_the_policy_plays_by_hand() -> None:
         replace(played("e", scored=scored), players=("policy", "experts"))
         for scored in (True, False)
     ]
-    assert play_numbers(own) == {"deal_rate": 0.5, "words_per_turn": 6.0}
+    goal = own[0].judgement.scores[0].goal
+    usual = {"goal": goal, "words_per_turn": 6.0, "invalid_rate": 0.0}
+    assert play_numbers(own) == usual | {"deal_rate": 0.5}
     open_ended = replace(own[0].episode, scenario=replace(own[0].episode.scenario, task=None))
-    assert play_numbers([replace(own[0], episode=open_ended)]) == {"words_per_turn": 6.0}
+    assert play_numbers([replace(own[0], episode=open_ended)]) == usual
     assert play_numbers([]) == {}
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from training.loggers import flat
 from training.report import stopwatch
-from training.report.console import show_summary
+from training.report.console import show_iteration, show_summary
 from training.report.stopwatch import Stopwatch
 
 
@@ -241,6 +241,23 @@ def test_the_seven_dimensions_and_the_words_are_explained() -> None:
     assert (
         "overall 3.25, the mean of goal and believability - (0 to 10), relationship 2.00" in shown
     )
-    assert "bc is the policy after stage 0" in shown
-    assert "self is the policy in both seats" in shown
-    assert "experts is" not in shown, "only words that were used"
+    assert "bc: the policy after stage 0" in shown
+    assert "self: the policy in both seats" in shown
+    assert "experts: " not in shown, "only words that were used"
+
+
+def test_an_iteration_is_one_line() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    record = {
+        "iteration": 2, "goal": 6.5, "deal_rate": 0.97, "invalid_rate": 0.012, "examples": 56,
+        "sampled_tokens": 9000, "update": {"accuracy": 0.75, "loss": 0.61},
+    }  # fmt: skip
+    show_iteration(console, record, 4, {"collect": 10.0, "branch": 20.0, "update": 30.0})
+    assert text(console) == (
+        "iteration 2 of 4: goal 6.50, deals 97%, invalid 1.2%, 56 examples, accuracy 0.75, "
+        "loss 0.610, 300 tokens/s, 2 to come in about 2 min 0 s\n"
+    )
+    nothing = {"iteration": 4, "examples": 0, "sampled_tokens": 0, "update": {}}
+    console = Console(file=io.StringIO(), width=40)
+    show_iteration(console, nothing, 4, {})
+    assert text(console) == "iteration 4 of 4: 0 examples\n"

@@ -9,6 +9,7 @@ are edges or centres.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from markupsafe import Markup, escape
 
 from envs.errors import ConfigError, DataError
 from training.evaluation.alarms import run_alarms
+from training.evaluation.evaluated_policies import policy_name
 from training.evaluation.table_cells import HEADLINE
 from training.report import excerpts
 from training.report.charts import (
@@ -27,7 +29,13 @@ from training.report.charts import (
     other_updates,
     update_charts,
 )
-from training.report.result_tables import Subset, drop_table, other_metrics, partner_tables
+from training.report.result_tables import (
+    Subset,
+    drop_table,
+    other_metrics,
+    partner_tables,
+    verdict,
+)
 from training.storage.files import read_json, write_text
 from training.storage.run_files import (
     CONFIG,
@@ -38,6 +46,7 @@ from training.storage.run_files import (
     metrics_in,
     result_fault,
 )
+from training.storage.run_options import read_config
 from training.storage.store import Store
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -65,6 +74,8 @@ def write_report(run_dir: Path | str) -> Path:
             .get_template("report.html.j2")
             .render(
                 name=folder.name,
+                title=_title(folder, read_config(config)),
+                verdict=verdict(summary),
                 summary=summary,
                 faults=faults,
                 iterations_done=max((record["iteration"] for record in metrics), default=None),
@@ -91,6 +102,13 @@ def write_report(run_dir: Path | str) -> Path:
     report = folder / REPORT
     write_text(report, page.lstrip())
     return report
+
+
+def _title(folder: Path, options: Mapping[str, Any]) -> str:
+    """The method, seed and model, as tables of comparisons name them; else the folder's name."""
+    with suppress(KeyError, TypeError):  # of a release that had other options
+        return policy_name(folder, options).said
+    return f"Run {folder.name}"
 
 
 def _results(store: Store, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training.evaluation.table_cells import HEADLINE, leaves_out_zero
+from training.evaluation.table_cells import HEADLINE, leaves_out_zero, markdown_cell
 from training.storage.store import Drop
 
 _PARTNERS = ("self", "frozen_bc", "experts")
@@ -81,6 +81,21 @@ class DropTable:
 
     iterations: tuple[int, ...]
     rows: tuple[DropRow, ...]
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """The result in one sentence: goal over the clone by partner, or goal where there is none."""
+    over_clone: Mapping[str, Any] = summary.get("paired") or {}
+    final = summary.get("policies", {}).get("final", {})
+    parts = [
+        f"{markdown_cell(stats.get('goal'), spec).strip('*')} against {partner.replace('_', ' ')}"
+        for found, spec in ((over_clone or final, "+.2f" if over_clone else ".2f"),)
+        for partner, stats in found.items()
+    ]
+    if not parts:
+        return ""
+    what = "Goal (0 to 10) over the clone" if over_clone else "Goal (0 to 10)"
+    return f"{what}: {'; '.join(parts)}."
 
 
 def partner_tables(summary: Mapping[str, Any], metrics: Sequence[str]) -> list[PartnerTable]:

@@ -17,7 +17,7 @@ from training.evaluation.table_cells import HEADLINE
 from training.report.__main__ import main
 from training.report.charts import acceptance_chart, evaluation_charts, update_charts
 from training.report.page import write_report
-from training.report.result_tables import Cell, drop_table, partner_tables
+from training.report.result_tables import Cell, drop_table, partner_tables, verdict
 from training.storage.run import Run
 from training.storage.store import Drop
 
@@ -119,7 +119,7 @@ def test_what_models_and_configurations_say_stays_text(run_dir: Path) -> None:
 
 def test_the_page_shows_the_run(run_dir: Path) -> None:
     page = _Page(write_report(run_dir).read_text(encoding="utf-8"))
-    assert page.text.startswith(f"{run_dir.name}: Parley report")
+    assert page.text.startswith(f"Run {run_dir.name}: Parley report")
     assert "Finished up to iteration 2. 3 episodes unscored." in page.text
     assert "collect 61 s, update 30 s" in page.text
     assert "against self" in page.text
@@ -269,3 +269,21 @@ def test_the_command(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(run_dir.parent)])
     assert "is not a run" in capsys.readouterr().err
+
+
+def test_the_page_begins_with_what_was_trained_and_what_came_of_it(tmp_path: Path) -> None:
+    options = {"seed": 3, "name": "sdpo", "policy": {"name": "models/Small-135M.gguf"}}
+    with Run.create(tmp_path, options) as run:
+        run.write_summary(SUMMARY)
+        (run.folder / "checkpoints" / "0001").mkdir(parents=True)
+    page = write_report(run.folder).read_text()
+    assert "<title>sdpo seed 3 (Small-135M.gguf): Parley report</title>" in page
+    assert "<h1>sdpo seed 3 (Small-135M.gguf)</h1>" in page
+    said = "Goal (0 to 10) over the clone: +0.50 [+0.25, +0.75] against experts; "
+    assert said in page
+
+
+def test_without_a_clone_the_verdict_is_the_goal_itself() -> None:
+    alone = {"policies": {"final": {"self": {"goal": _stat(6.0)}}}, "paired": {}}
+    assert verdict(alone) == "Goal (0 to 10): 6.00 [5.75, 6.25] against self."
+    assert verdict({}) == ""

@@ -24,3 +24,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         pytest.skip(f"no {', '.join(absent)}; install transformers[serving]")
     with serve_embedded(tmp_path_factory.mktemp("server") / "log.txt") as served:
         yield served
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest, so that tests side by side end together."""
+    items.sort(key=lambda item: item.path.name != "test_torture.py")

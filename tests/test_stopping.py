@@ -16,6 +16,7 @@ from engines.remote.ledger import Ledger
 from envs.options import to_mapping
 from tests.engines.remote_provider import Provider, serving
 from tests.slow_command import CALLS
+from training.cli.help import HelpPage
 from training.cli.run import Command, run
 from training.cli.stopping import resuming, signal_of, stopping_on_signals
 from training.config import RunConfig
@@ -128,7 +129,13 @@ def test_commands_stop_by_signals(
     words = ["seed=3", f"output_root={tmp_path}", "resume=null"]
     monkeypatch.setattr(sys, "argv", ["command", *words])
     with pytest.raises(SystemExit) as ended:
-        run(Command(work=work, check=lambda config: None))
+        run(
+            Command(
+                page=HelpPage(module="command", summary="", examples={}),
+                work=work,
+                check=lambda config: None,
+            )
+        )
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     folder = (tmp_path / "latest").resolve()

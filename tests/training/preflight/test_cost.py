@@ -13,6 +13,7 @@ from envs.errors import ConfigError
 from tests.engines.remote_provider import Provider
 from tests.training.provided import PRICES, places, read_json, served
 from training.cli.compose import compose
+from training.cli.help import HelpPage
 from training.cli.run import Command, preview
 from training.evaluate import evaluate_policy
 from training.preflight.cost import cost_estimate, print_cost_estimate, show_cost_estimate
@@ -106,4 +107,9 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "partner" in said
     assert "A dry run: about " in said
     with pytest.raises(ConfigError, match="This command has no dry run"):
-        preview(Command(work=lambda config: None), config)
+        preview(
+            Command(
+                page=HelpPage(module="command", summary="", examples={}), work=lambda config: None
+            ),
+            config,
+        )

@@ -100,7 +100,7 @@ def _device() -> Iterator[Finding]:
             room = found.total_memory / GIB
             yield Finding("GPU", "works", f"{found.name}, {room:.0f} GiB: choose scale=gpu")
     elif torch.backends.mps.is_available():
-        yield Finding("GPU", "works", "Apple's, by device=mps; never tried by us")
+        yield Finding("GPU", "absent", "Apple's is not used; small models train on the CPU")
     else:
         build = "torch is a CPU build" if torch.version.cuda is None else "no driver or no device"
         yield Finding("GPU", "absent", f"{build}; small models train on the CPU")

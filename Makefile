@@ -37,7 +37,7 @@ demo: $(DEMO_MODEL) ## a real model is trained to bargain in plain English, over
 	$(DEMO_VENV)/bin/python -m training.loop +experiment=sotopia_sdpo $(DEMO_OPTIONS) $$resume $(ARGS)
 
 test: check ## install what is needed, then all checks and all tests
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 vllm: $(VLLM)/.installed ## install vLLM's CPU build beside, then the tests that need it; Linux and x86 only
 	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/training/play/test_engines.py tests/training/test_vllm_run.py

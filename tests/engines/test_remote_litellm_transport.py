@@ -195,5 +195,5 @@ def test_litellm_is_imported_only_where_it_is_called(tmp_path: Path) -> None:
 
 def test_without_litellm_one_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "litellm", None)  # as if it was not there
-    with pytest.raises(ConfigError, match=r"pip install 'parley-rl\[api\]'"):
+    with pytest.raises(ConfigError, match="pip install 'litellm"):
         import_litellm()

@@ -79,8 +79,8 @@ def test_our_own_packages_are_found_where_they_belong() -> None:
 @pytest.mark.parametrize(
     ("word", "fault"),
     [
-        ("engine=vllm", r"vllm is not installed; install it by pip install 'parley-rl\[vllm\]'"),
-        ("lora.rank=8", r"peft is not installed; install it by pip install 'parley-rl\[lora\]'"),
+        ("engine=vllm", "vllm is not installed; install it by pip install 'vllm>="),
+        ("lora.rank=8", "peft is not installed; install it by pip install 'peft>="),
     ],
 )
 def test_a_library_that_is_not_there_is_named_but_in_a_dry_run(

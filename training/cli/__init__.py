@@ -11,6 +11,6 @@ if (sentence := misplaced()) is not None:  # before anything imports what is cal
     sys.stderr.write(f"error: {sentence}\n")
     raise SystemExit(2)
 
-# Read by torch when it first allocates: without huge pages a CPU spends half of an update on
+# Read by torch when it first allocates: without huge pages a CPU spends much of an update on
 # the pages of tensors that come and go.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
